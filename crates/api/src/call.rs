@@ -1,0 +1,135 @@
+//! Methods of the server API, and a call of one.
+
+use fanfare_protocol::ErrorCode;
+
+use crate::Api;
+use crate::error::Error;
+use crate::request::{self, parse};
+use crate::suggestion::did_you_mean;
+
+/// A method by its name in the path and in batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Method {
+    Publish,
+    Broadcast,
+    Subscribe,
+    Unsubscribe,
+    Disconnect,
+    Refresh,
+    Presence,
+    PresenceStats,
+    History,
+    HistoryRemove,
+    Channels,
+    Info,
+    Batch,
+}
+
+impl Method {
+    pub(crate) const ALL: [Self; 13] = [
+        Self::Publish,
+        Self::Broadcast,
+        Self::Subscribe,
+        Self::Unsubscribe,
+        Self::Disconnect,
+        Self::Refresh,
+        Self::Presence,
+        Self::PresenceStats,
+        Self::History,
+        Self::HistoryRemove,
+        Self::Channels,
+        Self::Info,
+        Self::Batch,
+    ];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Broadcast => "broadcast",
+            Self::Subscribe => "subscribe",
+            Self::Unsubscribe => "unsubscribe",
+            Self::Disconnect => "disconnect",
+            Self::Refresh => "refresh",
+            Self::Presence => "presence",
+            Self::PresenceStats => "presence_stats",
+            Self::History => "history",
+            Self::HistoryRemove => "history_remove",
+            Self::Channels => "channels",
+            Self::Info => "info",
+            Self::Batch => "batch",
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|method| method.name() == name)
+            .ok_or_else(|| unknown(name))
+    }
+}
+
+fn unknown(name: &str) -> Error {
+    let names: Vec<&str> = Method::ALL.into_iter().map(Method::name).collect();
+    let hint = did_you_mean(name, names.iter().copied());
+    let name: String = name.chars().take(64).collect();
+    let detail = format!(
+        "there is no method \"{name}\"{hint} (known methods: {})",
+        names.join(", ")
+    );
+    Error::new(ErrorCode::MethodNotFound, detail)
+}
+
+/// A call of any method but `batch`, which is made of these.
+#[derive(Debug)]
+pub(crate) enum Call<'a> {
+    Publish(request::Publish<'a>),
+    Broadcast(request::Broadcast<'a>),
+    Subscribe(request::Subscribe<'a>),
+    Unsubscribe(request::Unsubscribe),
+    Disconnect(request::Disconnect),
+    Refresh(request::Refresh<'a>),
+    Presence(request::OfChannel),
+    PresenceStats(request::OfChannel),
+    History(request::History),
+    HistoryRemove(request::OfChannel),
+    Channels(request::Channels),
+    Info,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn parse(method: Method, text: &'a str) -> Result<Self, String> {
+        Ok(match method {
+            Method::Publish => Self::Publish(parse(text)?),
+            Method::Broadcast => Self::Broadcast(parse(text)?),
+            Method::Subscribe => Self::Subscribe(parse(text)?),
+            Method::Unsubscribe => Self::Unsubscribe(parse(text)?),
+            Method::Disconnect => Self::Disconnect(parse(text)?),
+            Method::Refresh => Self::Refresh(parse(text)?),
+            Method::Presence => Self::Presence(parse(text)?),
+            Method::PresenceStats => Self::PresenceStats(parse(text)?),
+            Method::History => Self::History(parse(text)?),
+            Method::HistoryRemove => Self::HistoryRemove(parse(text)?),
+            Method::Channels => Self::Channels(parse(text)?),
+            Method::Info => parse::<request::Info>(text).map(|_| Self::Info)?,
+            Method::Batch => return Err("a batch cannot hold a batch".to_owned()),
+        })
+    }
+
+    /// Does it. The answer is the result as JSON.
+    pub(crate) async fn run(self, api: &Api) -> Result<Vec<u8>, Error> {
+        match self {
+            Self::Publish(request) => api.publish(request).await,
+            Self::Broadcast(request) => api.broadcast(request).await,
+            Self::Subscribe(request) => api.subscribe(request).await,
+            Self::Unsubscribe(request) => api.unsubscribe(request).await,
+            Self::Disconnect(request) => api.disconnect(request).await,
+            Self::Refresh(request) => api.refresh(request).await,
+            Self::Presence(request) => api.presence(&request).await,
+            Self::PresenceStats(request) => api.presence_stats(&request).await,
+            Self::History(request) => api.history(request).await,
+            Self::HistoryRemove(request) => api.history_remove(&request).await,
+            Self::Channels(request) => api.channels(request).await,
+            Self::Info => api.info().await,
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Counters of the server API. All labels come from closed sets (I12).
+
+use prometheus::core::Collector;
+use prometheus::{IntCounterVec, Opts};
+
+use crate::error::Failure;
+
+/// What the server API counts. Clones count into the same counters.
+#[derive(Clone)]
+pub struct Metrics {
+    requests: IntCounterVec,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let options = Opts::new(
+            "fanfare_api_requests_total",
+            "Calls of the server API, commands in batches included, by method and result: ok, an error code, or an HTTP status.",
+        );
+        let requests =
+            IntCounterVec::new(options, &["method", "result"]).expect("name and labels are valid and constant");
+        Self { requests }
+    }
+}
+
+impl Metrics {
+    /// For the registry.
+    pub fn collector(&self) -> Box<dyn Collector> {
+        Box::new(self.requests.clone())
+    }
+
+    pub(crate) fn succeeded(&self, method: &str) {
+        self.requests.with_label_values(&[method, "ok"]).inc();
+    }
+
+    pub(crate) fn failed(&self, method: &str, failure: &Failure) {
+        let result = match failure.status() {
+            Some(status) => format!("http_{}", status.as_u16()),
+            None => failure.code().code().to_string(),
+        };
+        self.requests.with_label_values(&[method, &result]).inc();
+    }
+}

@@ -1,0 +1,261 @@
+//! What tokens say: from claims as they stand in a token to what they grant.
+//!
+//! Every claim that has a meaning here is taken as raw JSON first and judged under its own name, so that a
+//! refusal says which claim is wrong without repeating what stood in it. Unknown claims are ignored.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bytes::Bytes;
+use fanfare_protocol::{Channel, SubscriptionOverrides, payload};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
+
+use crate::TokenError;
+use crate::limits::DATE_SECONDS_MAX;
+
+/// What a connection token grants.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConnectionClaims {
+    /// The user id; `""` is the anonymous user.
+    pub user: String,
+    /// Unix time in seconds when the connection expires; `None` never.
+    pub expire_at: Option<u64>,
+    /// Connection info as JSON text, or empty.
+    pub info: Bytes,
+    /// Server-side subscriptions that the connection begins with.
+    pub subs: BTreeMap<Channel, ServerSubscription>,
+}
+
+/// A server-side subscription in a connection token.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ServerSubscription {
+    /// Channel info as JSON text, or empty.
+    pub info: Bytes,
+    /// Data for the client as JSON text, or empty.
+    pub data: Bytes,
+    /// Options of this subscription alone.
+    pub overrides: SubscriptionOverrides,
+}
+
+/// What a subscription token grants. The caller compares user, channel and client with its session's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionClaims {
+    /// The user id; `""` is the anonymous user.
+    pub user: String,
+    /// The one channel that the token is for.
+    pub channel: Channel,
+    /// The one client id that the token is for; `None` leaves it open.
+    pub client: Option<String>,
+    /// Channel info as JSON text, or empty.
+    pub info: Bytes,
+    /// Data for the client as JSON text, or empty.
+    pub data: Bytes,
+    /// Unix time in seconds when the subscription expires; `None` never.
+    pub expire_at: Option<u64>,
+    /// Options of this subscription alone.
+    pub overrides: SubscriptionOverrides,
+}
+
+/// A claim as it stands in the token; `null` counts as absent.
+type Claim = Option<Box<RawValue>>;
+
+/// The claims of either kind of token, unjudged but for their being one JSON object without duplicates.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object of claims")]
+pub(crate) struct Claims {
+    sub: Claim,
+    exp: Claim,
+    nbf: Claim,
+    iat: Claim,
+    aud: Claim,
+    iss: Claim,
+    expire_at: Claim,
+    info: Claim,
+    b64info: Claim,
+    data: Claim,
+    b64data: Claim,
+    channels: Claim,
+    subs: Claim,
+    channel: Claim,
+    client: Claim,
+    #[serde(rename = "override")]
+    overrides: Claim,
+}
+
+/// `aud` is one name or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Names {
+    One(String),
+    Many(Vec<String>),
+}
+
+/// One entry of `subs`.
+#[derive(Default, Deserialize)]
+struct Sub {
+    info: Claim,
+    b64info: Claim,
+    data: Claim,
+    b64data: Claim,
+    #[serde(rename = "override")]
+    overrides: Claim,
+}
+
+impl Claims {
+    /// The claims in the middle part of a token.
+    pub(crate) fn decode(encoded: &str) -> Result<Self, TokenError> {
+        let text = URL_SAFE_NO_PAD
+            .decode(encoded)
+            .map_err(|_| invalid("its claims are not base64url"))?;
+        let refused = || invalid("its claims are not one JSON object without duplicates");
+        // Without this a struct would also be read from an array, by position.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            return Err(refused());
+        }
+        serde_json::from_slice(&text).map_err(|_| refused())
+    }
+
+    pub(crate) fn expires_at(&self) -> Result<Option<u64>, TokenError> {
+        date("exp", &self.exp)
+    }
+
+    pub(crate) fn not_before(&self) -> Result<Option<u64>, TokenError> {
+        date("nbf", &self.nbf)
+    }
+
+    /// Judges what is not used otherwise.
+    pub(crate) fn check_issued_at(&self) -> Result<(), TokenError> {
+        date("iat", &self.iat).map(drop)
+    }
+
+    pub(crate) fn issuer(&self) -> Result<Option<String>, TokenError> {
+        typed("iss", &self.iss)
+    }
+
+    pub(crate) fn audience(&self) -> Result<Vec<String>, TokenError> {
+        Ok(match typed("aud", &self.aud)? {
+            None => Vec::new(),
+            Some(Names::One(name)) => vec![name],
+            Some(Names::Many(names)) => names,
+        })
+    }
+
+    pub(crate) fn into_connection(self) -> Result<ConnectionClaims, TokenError> {
+        if text("channel", &self.channel)?.is_some() {
+            return Err(invalid(
+                "a connection token has no claim channel; this is a subscription token",
+            ));
+        }
+        Ok(ConnectionClaims {
+            user: text("sub", &self.sub)?.unwrap_or_default(),
+            expire_at: self.expiry()?,
+            info: json("info", &self.info, "b64info", &self.b64info)?,
+            subs: self.server_subscriptions()?,
+        })
+    }
+
+    pub(crate) fn into_subscription(self) -> Result<SubscriptionClaims, TokenError> {
+        let name = text("channel", &self.channel)?;
+        let name = name.ok_or_else(|| invalid("a subscription token needs the claim channel"))?;
+        Ok(SubscriptionClaims {
+            user: text("sub", &self.sub)?.unwrap_or_default(),
+            channel: channel(&name)?,
+            client: text("client", &self.client)?,
+            info: json("info", &self.info, "b64info", &self.b64info)?,
+            data: json("data", &self.data, "b64data", &self.b64data)?,
+            expire_at: self.expiry()?,
+            overrides: typed("override", &self.overrides)?.unwrap_or_default(),
+        })
+    }
+
+    /// When what the token grants expires: `expire_at` beats `exp`, and 0 in it means never.
+    fn expiry(&self) -> Result<Option<u64>, TokenError> {
+        Ok(match date("expire_at", &self.expire_at)? {
+            Some(0) => None,
+            Some(at) => Some(at),
+            None => self.expires_at()?,
+        })
+    }
+
+    /// `subs` beats `channels`; empty names are skipped.
+    fn server_subscriptions(&self) -> Result<BTreeMap<Channel, ServerSubscription>, TokenError> {
+        let subs: BTreeMap<String, Option<Sub>> = typed("subs", &self.subs)?.unwrap_or_default();
+        let channels: Vec<String> = typed("channels", &self.channels)?.unwrap_or_default();
+        let wanted: Vec<_> = if subs.is_empty() {
+            channels.into_iter().map(|name| (name, None)).collect()
+        } else {
+            subs.into_iter().collect()
+        };
+        let named = wanted.into_iter().filter(|(name, _)| !name.is_empty());
+        named
+            .map(|(name, sub)| Ok((channel(&name)?, sub.unwrap_or_default().grant()?)))
+            .collect()
+    }
+}
+
+impl Sub {
+    fn grant(&self) -> Result<ServerSubscription, TokenError> {
+        Ok(ServerSubscription {
+            info: json("subs.info", &self.info, "subs.b64info", &self.b64info)?,
+            data: json("subs.data", &self.data, "subs.b64data", &self.b64data)?,
+            overrides: typed("subs.override", &self.overrides)?.unwrap_or_default(),
+        })
+    }
+}
+
+fn invalid(reason: impl Into<Cow<'static, str>>) -> TokenError {
+    TokenError::Invalid(reason.into())
+}
+
+fn channel(name: &str) -> Result<Channel, TokenError> {
+    Channel::parse(name).map_err(|_| invalid("a channel name in the claims is not a valid one"))
+}
+
+/// The claim in its type. The error names the claim only: what stood in it may be somebody's secret.
+fn typed<T: DeserializeOwned>(name: &str, claim: &Claim) -> Result<Option<T>, TokenError> {
+    let Some(raw) = claim else { return Ok(None) };
+    serde_json::from_str(raw.get()).map_err(|_| invalid(format!("the claim {name} has a wrong type")))
+}
+
+/// A text claim; an empty text counts as absent.
+fn text(name: &str, claim: &Claim) -> Result<Option<String>, TokenError> {
+    Ok(typed::<String>(name, claim)?.filter(|text| !text.is_empty()))
+}
+
+/// A date in seconds. A fraction is cut off: a token may expire a moment early, never late.
+fn date(name: &str, claim: &Claim) -> Result<Option<u64>, TokenError> {
+    let Some(seconds) = typed::<f64>(name, claim)? else {
+        return Ok(None);
+    };
+    if (0.0..=DATE_SECONDS_MAX as f64).contains(&seconds) {
+        return Ok(Some(seconds as u64));
+    }
+    Err(invalid(format!(
+        "the claim {name} is not a Unix time in seconds (is it in milliseconds?)"
+    )))
+}
+
+/// JSON for clients, plain or as base64; the latter wins. It must be JSON either way, since it goes into JSON
+/// replies as it is.
+fn json(name: &str, plain: &Claim, name64: &str, base64: &Claim) -> Result<Bytes, TokenError> {
+    if let Some(encoded) = text(name64, base64)? {
+        let decoded = STANDARD
+            .decode(encoded)
+            .map_err(|_| invalid(format!("the claim {name64} is not base64")))?;
+        return checked_json(name64, decoded.into());
+    }
+    let Some(raw) = plain else { return Ok(Bytes::new()) };
+    checked_json(name, Bytes::copy_from_slice(raw.get().as_bytes()))
+}
+
+fn checked_json(name: &str, text: Bytes) -> Result<Bytes, TokenError> {
+    match payload::inspect(&text, &payload::PayloadLimits::default()) {
+        Ok(true) => Ok(text),
+        Ok(false) => Err(invalid(format!("the claim {name} does not hold JSON"))),
+        Err(_) => Err(invalid(format!("the claim {name} is too large or too deep"))),
+    }
+}

@@ -1,0 +1,15 @@
+//! Limits of tokens, with their arithmetic.
+
+/// Longest token that is looked at. As much as the largest message a client may send by default; a token with
+/// a name, an expiry and a hundred channels of 100 bytes takes some 14 KiB.
+pub const TOKEN_BYTES_MAX: usize = 65_536;
+
+/// Shortest secret: as long as the digest of HS256, as RFC 7518 §3.2 demands.
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// How far in the future `nbf` may lie, for clocks that do not agree. Nothing of the kind holds for `exp`.
+pub const NOT_BEFORE_LEEWAY_SECONDS: u64 = 30;
+
+/// Latest date in a token: the last second of the year 9999. What lies beyond is no date in seconds; a date in
+/// milliseconds, which would make a token live for thousands of years, is found by it too.
+pub const DATE_SECONDS_MAX: u64 = 253_402_300_799;

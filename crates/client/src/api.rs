@@ -1,0 +1,132 @@
+//! The server API over HTTP: what a backend asks of a node, with an API key.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), fanfare_client::Error> {
+//! use fanfare_client::Api;
+//! use fanfare_client::api::{ApiKey, Publish};
+//!
+//! let api = Api::new("127.0.0.1:8000", Some(ApiKey::new("secret".to_owned())?))?;
+//! let position = api.publish(&Publish::json("news", r#"{"text":"hi"}"#)?).await?;
+//! println!("published at {position}");
+//! # Ok(())
+//! # }
+//! ```
+
+mod answer;
+mod request;
+mod transport;
+
+use std::collections::BTreeMap;
+
+use fanfare_protocol::{ClientInfo, PresenceResult, PresenceStatsResult};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) use self::answer::words;
+pub use self::answer::{ChannelInfo, NodeInfo};
+pub use self::request::{Broadcast, Disconnect, Publish, PublishOptions, Refresh, Subscribe, Target};
+pub use self::transport::ApiKey;
+use self::transport::Transport;
+use crate::address::Address;
+use crate::{Error, History, HistoryQuery, StreamPosition};
+
+/// A node's server API. Clones share its connections.
+///
+/// Every call fails with [`Error::Unreachable`] when no node is there, [`Error::TimedOut`] after 10 seconds,
+/// [`Error::Http`] when HTTP itself refuses (401 for a wrong key), and [`Error::Refused`] when the node does.
+/// After a failure other than the last two the call may have been carried out.
+#[derive(Debug, Clone)]
+pub struct Api {
+    transport: Transport,
+}
+
+impl Api {
+    /// The API of the node at `address`: `host:port` or `http://…`. Connects at the first call.
+    pub fn new(address: &str, key: Option<ApiKey>) -> Result<Self, Error> {
+        Ok(Self {
+            transport: Transport::new(Address::parse(address)?, key),
+        })
+    }
+
+    /// Publishes to a channel. The position has offset 0 and no epoch where the channel keeps no history.
+    pub async fn publish(&self, publish: &Publish) -> Result<StreamPosition, Error> {
+        self.call::<_, answer::Position>("publish", publish)
+            .await
+            .map(Into::into)
+    }
+
+    /// Publishes to many channels. Not atomic: each channel has a result of its own, in the order given.
+    pub async fn broadcast(&self, broadcast: &Broadcast) -> Result<Vec<Result<StreamPosition, Error>>, Error> {
+        let answer: answer::Broadcast = self.call("broadcast", broadcast).await?;
+        Ok(answer
+            .responses
+            .into_iter()
+            .map(answer::BroadcastResponse::into_result)
+            .collect())
+    }
+
+    /// Subscribes a user's connections to a channel. When it returns, what is published is received.
+    pub async fn subscribe(&self, subscribe: &Subscribe) -> Result<(), Error> {
+        self.order("subscribe", subscribe).await
+    }
+
+    /// Unsubscribes a user's connections from a channel.
+    pub async fn unsubscribe(&self, target: &Target, channel: &str) -> Result<(), Error> {
+        self.order("unsubscribe", &request::OnChannel { target, channel }).await
+    }
+
+    /// Closes a user's connections.
+    pub async fn disconnect(&self, disconnect: &Disconnect) -> Result<(), Error> {
+        self.order("disconnect", disconnect).await
+    }
+
+    /// Gives a user's connections another expiry.
+    pub async fn refresh(&self, refresh: &Refresh) -> Result<(), Error> {
+        self.order("refresh", refresh).await
+    }
+
+    /// Who is in a channel, by connection.
+    pub async fn presence(&self, channel: &str) -> Result<BTreeMap<String, ClientInfo>, Error> {
+        let result: PresenceResult = self.call("presence", &request::Channel { channel }).await?;
+        Ok(result.presence)
+    }
+
+    /// How many are in a channel.
+    pub async fn presence_stats(&self, channel: &str) -> Result<PresenceStatsResult, Error> {
+        self.call("presence_stats", &request::Channel { channel }).await
+    }
+
+    /// Reads a channel's history. A limit of 0 gives the position alone, -1 everything.
+    pub async fn history(&self, channel: &str, query: &HistoryQuery) -> Result<History, Error> {
+        self.call::<_, answer::History>("history", &request::History::new(channel, query))
+            .await?
+            .try_into()
+    }
+
+    /// Drops a channel's publications but keeps its position.
+    pub async fn history_remove(&self, channel: &str) -> Result<(), Error> {
+        self.order("history_remove", &request::Channel { channel }).await
+    }
+
+    /// Channels that have subscribers, by name: all of them, or those that match a pattern like `news:*`.
+    pub async fn channels(&self, pattern: Option<&str>) -> Result<BTreeMap<String, ChannelInfo>, Error> {
+        let answer: answer::Channels = self.call("channels", &request::Pattern { pattern }).await?;
+        Ok(answer.channels)
+    }
+
+    /// The nodes and how they are.
+    pub async fn info(&self) -> Result<Vec<NodeInfo>, Error> {
+        let answer: answer::Info = self.call("info", &request::Nothing {}).await?;
+        Ok(answer.nodes)
+    }
+
+    async fn order(&self, method: &str, request: &impl Serialize) -> Result<(), Error> {
+        self.call::<_, serde::de::IgnoredAny>(method, request).await.map(drop)
+    }
+
+    async fn call<Q: Serialize, A: DeserializeOwned>(&self, method: &str, request: &Q) -> Result<A, Error> {
+        let body = serde_json::to_vec(request).expect("requests have string keys and checked payloads");
+        let (status, answer) = self.transport.post(method, body).await?;
+        answer::read(status, &answer)
+    }
+}

@@ -1,0 +1,209 @@
+//! The commands of a client, carried out one after another.
+//!
+//! The read task of a connection calls [`Commands::run`] for each command and waits for it before it takes the
+//! next one. What concerns sessions and subscriptions is asked of the shard, at once; what has to wait (history,
+//! presence, publishing) is asked of the broker under a deadline. Afterwards the session may be gone: every call
+//! to the shard finds that out by the generation of its place.
+
+mod channel;
+mod connect;
+mod control;
+mod refresh;
+mod subscribe;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use fanfare_broker::namespaces::ChannelOptions;
+use fanfare_protocol::{Channel, ClientInfo, Command, CommandKind, Disconnect, ErrorCode, Reply, RpcRequest};
+
+pub(crate) use self::control::apply;
+pub(crate) use self::subscribe::depart;
+use crate::local::Local;
+use crate::shard::{Shard, State};
+use crate::slots::SlotId;
+
+/// How a command ends when it does not succeed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// An error reply; the session goes on.
+    Error(ErrorCode),
+    /// The session is closed.
+    Close(Disconnect),
+    /// The session was closed meanwhile.
+    Gone,
+}
+
+impl From<ErrorCode> for Failure {
+    fn from(code: ErrorCode) -> Self {
+        Self::Error(code)
+    }
+}
+
+impl From<Disconnect> for Failure {
+    fn from(disconnect: Disconnect) -> Self {
+        Self::Close(disconnect)
+    }
+}
+
+impl From<fanfare_broker::Error> for Failure {
+    fn from(error: fanfare_broker::Error) -> Self {
+        tracing::debug!(%error, "the broker refused");
+        Self::Error(error.code())
+    }
+}
+
+/// The commands of one session.
+#[derive(Clone)]
+pub(crate) struct Commands {
+    local: Rc<Local>,
+    session: SlotId,
+}
+
+impl Commands {
+    pub(crate) fn new(local: Rc<Local>, session: SlotId) -> Self {
+        Self { local, session }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
+        self.local.with(act)
+    }
+
+    /// Takes a pong if the command is one: that is done at once, without a task of its own.
+    pub(crate) fn take_pong(&self, command: &Command) -> bool {
+        if *command != Command::default() {
+            return false;
+        }
+        self.with(|shard| {
+            let open = shard
+                .session(self.session)
+                .is_some_and(|session| session.state == State::Open);
+            if !open || !shard.pong(self.session) {
+                shard.close(self.session, &Disconnect::BAD_REQUEST);
+            }
+        });
+        true
+    }
+
+    /// Carries a command out and queues its reply. May be dropped with the session's task only.
+    pub(crate) async fn run(&self, command: Command) {
+        let id = command.id;
+        let result = self.dispatch(command).await;
+        match result {
+            Ok(()) | Err(Failure::Gone) => {}
+            Err(Failure::Error(code)) => self.reply_error(id, code),
+            Err(Failure::Close(disconnect)) => self.with(|shard| shard.close(self.session, &disconnect)),
+        }
+    }
+
+    fn reply_error(&self, id: u32, code: ErrorCode) {
+        self.with(|shard| {
+            shard.stats().errors.add(1);
+            shard.reply(
+                self.session,
+                &Reply {
+                    id,
+                    error: Some(code.reply()),
+                    ..Reply::default()
+                },
+            );
+        });
+    }
+
+    /// The rules of protocol §3, in their order.
+    async fn dispatch(&self, mut command: Command) -> Result<(), Failure> {
+        let state = self.with(|shard| {
+            shard.stats().commands.add(1);
+            shard.session(self.session).map(|session| session.state)
+        });
+        let kind = command.kind().ok_or(Disconnect::BAD_REQUEST)?;
+        let id = command.id;
+        if id == 0 && kind != CommandKind::Send {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        match state.ok_or(Failure::Gone)? {
+            State::Closing => return Err(Failure::Gone),
+            State::Refused => return Err(Disconnect::BAD_REQUEST.into()),
+            State::Opening | State::Connecting if kind != CommandKind::Connect => {
+                return Err(Disconnect::BAD_REQUEST.into());
+            }
+            State::Opening | State::Connecting | State::Open => {}
+        }
+        if command.ping.is_some() {
+            return Err(ErrorCode::NotAvailable.into());
+        }
+        match kind {
+            CommandKind::Connect => self.connect(id, command.connect.take().unwrap_or_default()).await,
+            CommandKind::Subscribe => self.subscribe(id, command.subscribe.take().unwrap_or_default()).await,
+            CommandKind::Unsubscribe => self.unsubscribe(id, &command.unsubscribe.unwrap_or_default()).await,
+            CommandKind::Publish => self.publish(id, command.publish.take().unwrap_or_default()).await,
+            CommandKind::Presence => self.presence(id, &command.presence.unwrap_or_default()).await,
+            CommandKind::PresenceStats => {
+                self.presence_stats(id, &command.presence_stats.unwrap_or_default())
+                    .await
+            }
+            CommandKind::History => self.history(id, command.history.take().unwrap_or_default()).await,
+            CommandKind::Rpc => Err(rpc(&command.rpc.unwrap_or_default())),
+            CommandKind::Send => Err(Disconnect::NOT_AVAILABLE.into()),
+            CommandKind::Refresh => self.refresh(id, &command.refresh.unwrap_or_default()),
+            CommandKind::SubRefresh => self.sub_refresh(id, &command.sub_refresh.unwrap_or_default()),
+        }
+    }
+
+    /// Who is connected.
+    fn info(&self) -> Result<Arc<ClientInfo>, Failure> {
+        self.with(|shard| shard.session(self.session).and_then(|session| session.info.clone()))
+            .ok_or(Failure::Gone)
+    }
+
+    fn reply(&self, reply: &Reply) {
+        self.with(|shard| shard.reply(self.session, reply));
+    }
+
+    /// A channel by its name, and its options. An empty name is a violation (3501).
+    fn channel(&self, name: &str) -> Result<(Channel, &ChannelOptions), Failure> {
+        if name.is_empty() {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        let channel = self.parse(name)?;
+        let options = self
+            .local
+            .namespaces
+            .options(&channel)
+            .ok_or(ErrorCode::UnknownChannel)?;
+        Ok((channel, options))
+    }
+
+    fn parse(&self, name: &str) -> Result<Channel, Failure> {
+        if name.len() > self.local.options.channel_bytes_max {
+            return Err(ErrorCode::BadRequest.into());
+        }
+        Channel::parse(name).map_err(|_| ErrorCode::BadRequest.into())
+    }
+
+    /// Whether the session is subscribed to a channel.
+    fn is_subscribed(&self, channel: &Channel) -> bool {
+        self.with(|shard| {
+            let channel = shard.channel_id(channel);
+            let session = shard.session(self.session);
+            session
+                .zip(channel)
+                .is_some_and(|(session, channel)| session.subscription_index(channel).is_some())
+        })
+    }
+
+    /// Counts a denial and, now and then, logs which key of the configuration would allow it.
+    fn denied(&self, channel: &Channel, key: &'static str, reason: &str) -> Failure {
+        self.with(|shard| shard.stats().denials.add(1));
+        if self.local.may_log() {
+            let section = self.local.namespaces.section(channel);
+            tracing::info!(channel = channel.as_str(), %section, key, reason, "permission denied: see this key");
+        }
+        ErrorCode::PermissionDenied.into()
+    }
+}
+
+/// No remote procedures are configured (protocol §7.6).
+fn rpc(_request: &RpcRequest) -> Failure {
+    ErrorCode::NotAvailable.into()
+}

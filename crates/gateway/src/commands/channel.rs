@@ -1,0 +1,173 @@
+//! Commands that ask something of a channel: publish, history, presence.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use fanfare_broker::{HistoryQuery, Publish, Since};
+use fanfare_protocol::{
+    ClientInfo, ErrorCode, HistoryRequest, HistoryResult, PayloadLimits, PresenceRequest, PresenceResult,
+    PresenceStatsRequest, PresenceStatsResult, PublishRequest, PublishResult, Reply, payload,
+};
+
+use super::{Commands, Failure};
+use crate::shard::message_of;
+
+impl Commands {
+    /// Publishes (protocol §7.3). The payload is judged here, once.
+    pub(super) async fn publish(&self, id: u32, request: PublishRequest) -> Result<(), Failure> {
+        let (channel, options) = self.channel(&request.channel)?;
+        let json = self.judge_payload(&request.data)?;
+        let info = self.publisher(&channel)?;
+        let subscribed = self.is_subscribed(&channel);
+        if !options.access.publish.admits(!info.user.is_empty(), subscribed) {
+            return Err(self.denied(&channel, "publish", "not open to this client"));
+        }
+        let publish = Publish {
+            data: request.data,
+            json,
+            info: Some(info),
+            retention: options.retention,
+            ..Publish::default()
+        };
+        self.in_time(self.local.broker.publish(&channel, publish)).await?;
+        self.reply(&Reply {
+            id,
+            publish: Some(PublishResult::default()),
+            ..Reply::default()
+        });
+        Ok(())
+    }
+
+    /// Whether a payload is JSON; refuses one that is empty, too large or too deep.
+    fn judge_payload(&self, data: &[u8]) -> Result<bool, Failure> {
+        if data.is_empty() {
+            return Err(ErrorCode::BadRequest.into());
+        }
+        let limits = PayloadLimits {
+            bytes_max: self.local.options.payload_bytes_max,
+            ..PayloadLimits::default()
+        };
+        payload::inspect(data, &limits).map_err(|_| ErrorCode::BadRequest.into())
+    }
+
+    /// The client as its publications show it: with the channel's info, if it is subscribed with some.
+    fn publisher(&self, channel: &fanfare_protocol::Channel) -> Result<Arc<ClientInfo>, Failure> {
+        let in_channel = self.with(|shard| {
+            let session = shard.session(self.session)?;
+            let index = session.subscription_index(shard.channel_id(channel)?)?;
+            session.subscriptions[index].info.clone()
+        });
+        in_channel.map_or_else(|| self.info(), Ok)
+    }
+
+    /// Reads the history (protocol §7.5).
+    pub(super) async fn history(&self, id: u32, request: HistoryRequest) -> Result<(), Failure> {
+        let (channel, options) = self.channel(&request.channel)?;
+        if options.retention.is_none() {
+            return Err(ErrorCode::NotAvailable.into());
+        }
+        if !options
+            .access
+            .read_history
+            .admits(!self.info()?.user.is_empty(), self.is_subscribed(&channel))
+        {
+            return Err(self.denied(&channel, "read_history", "not open to this client"));
+        }
+        let page_max = self.local.options.history_page_max;
+        let query = HistoryQuery {
+            limit: usize::try_from(request.limit).map_or(page_max, |limit| limit.min(page_max)),
+            since: request.since.map(|since| Since {
+                offset: since.offset,
+                epoch: since.epoch,
+            }),
+            reverse: request.reverse,
+        };
+        let history = self.in_time(self.local.broker.history(&channel, query)).await?;
+        if self.is_json() && history.publications.iter().any(|publication| !publication.json) {
+            return Err(fanfare_protocol::Disconnect::INAPPROPRIATE_PROTOCOL.into());
+        }
+        let result = HistoryResult {
+            publications: history
+                .publications
+                .iter()
+                .map(|publication| message_of(publication))
+                .collect(),
+            epoch: history.top.epoch.to_string(),
+            offset: history.top.offset,
+        };
+        self.reply(&Reply {
+            id,
+            history: Some(result),
+            ..Reply::default()
+        });
+        Ok(())
+    }
+
+    /// Who is in a channel (protocol §7.4).
+    pub(super) async fn presence(&self, id: u32, request: &PresenceRequest) -> Result<(), Failure> {
+        let channel = self.readable_presence(&request.channel)?;
+        let present = self.in_time(self.local.broker.presence(&channel)).await?;
+        let presence: BTreeMap<String, ClientInfo> = present
+            .into_iter()
+            .map(|(client, info)| (client, Arc::unwrap_or_clone(info)))
+            .collect();
+        self.reply(&Reply {
+            id,
+            presence: Some(PresenceResult { presence }),
+            ..Reply::default()
+        });
+        Ok(())
+    }
+
+    /// How many are in a channel (protocol §7.4).
+    pub(super) async fn presence_stats(&self, id: u32, request: &PresenceStatsRequest) -> Result<(), Failure> {
+        let channel = self.readable_presence(&request.channel)?;
+        let stats = self.in_time(self.local.broker.presence_stats(&channel)).await?;
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let result = PresenceStatsResult {
+            num_clients: count(stats.clients),
+            num_users: count(stats.users),
+        };
+        self.reply(&Reply {
+            id,
+            presence_stats: Some(result),
+            ..Reply::default()
+        });
+        Ok(())
+    }
+
+    fn readable_presence(&self, name: &str) -> Result<fanfare_protocol::Channel, Failure> {
+        let (channel, options) = self.channel(name)?;
+        if !options.presence {
+            return Err(ErrorCode::NotAvailable.into());
+        }
+        if !options
+            .access
+            .read_presence
+            .admits(!self.info()?.user.is_empty(), self.is_subscribed(&channel))
+        {
+            return Err(self.denied(&channel, "read_presence", "not open to this client"));
+        }
+        Ok(channel)
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.with(|shard| {
+            shard
+                .session(self.session)
+                .is_some_and(|session| session.encoding == fanfare_protocol::Encoding::Json)
+        })
+    }
+
+    /// Waits for the broker for `command_timeout` at most: shorter than a pong may take, since no pong is read
+    /// meanwhile.
+    pub(super) async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, fanfare_broker::Error>>,
+    ) -> Result<T, Failure> {
+        match tokio::time::timeout(self.local.options.command_timeout, call).await {
+            Ok(result) => Ok(result?),
+            Err(_) => Err(fanfare_broker::Error::Unavailable("the broker did not answer in time").into()),
+        }
+    }
+}

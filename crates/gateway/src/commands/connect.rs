@@ -1,0 +1,262 @@
+//! `connect`: who the client is, and the subscriptions that the server makes for it (protocol §5, §12).
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_auth::{ConnectionClaims, ServerSubscription, TokenError, access};
+use fanfare_protocol::{
+    Channel, ClientInfo, ConnectRequest, ConnectResult, Disconnect, ErrorCode, Reply, SubscribeRequest,
+};
+use futures_util::future::join_all;
+
+use super::subscribe::{Grant, Making, Plan, result_of};
+use super::{Commands, Failure};
+use crate::shard::{Backlog, Committed, Origin, State};
+
+impl Commands {
+    /// Connects; an error reply leaves the session unusable until the client or a deadline closes it.
+    pub(super) async fn connect(&self, id: u32, request: ConnectRequest) -> Result<(), Failure> {
+        let opening = self.with(|shard| shard.session(self.session).is_some_and(|s| s.state == State::Opening));
+        if !opening {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
+        let result = self.try_connect(id, request).await;
+        if let Err(Failure::Error(_)) = result {
+            self.with(|shard| shard.refuse(self.session));
+        }
+        result
+    }
+
+    async fn try_connect(&self, id: u32, request: ConnectRequest) -> Result<(), Failure> {
+        let claims = self.authenticate(&request.token)?;
+        let expire_at = claims.expire_at;
+        if expire_at.is_some_and(|expire_at| expire_at <= self.local.now().unix_seconds) {
+            return Err(ErrorCode::Expired.into());
+        }
+        self.identify(&claims)?;
+        let plans = self.server_side(&claims, &request.subs)?;
+        let made = self.make_all(plans).await?;
+        for making in self.finish_connect(id, expire_at, made).await? {
+            self.announce(making).await;
+        }
+        Ok(())
+    }
+
+    /// Who the client is: by its token, or anonymous where that is allowed.
+    fn authenticate(&self, token: &str) -> Result<ConnectionClaims, Failure> {
+        if token.is_empty() {
+            return self.anonymous();
+        }
+        let now = self.local.now().unix_seconds;
+        self.local.verifier.connection(token, now).map_err(|error| {
+            if self.local.may_log() {
+                tracing::info!(%error, "a connection token was refused");
+            }
+            match error {
+                TokenError::Expired | TokenError::NotYetValid => ErrorCode::TokenExpired.into(),
+                TokenError::Invalid(_) | TokenError::NotConfigured => Disconnect::INVALID_TOKEN.into(),
+            }
+        })
+    }
+
+    fn anonymous(&self) -> Result<ConnectionClaims, Failure> {
+        if self.local.options.allow_anonymous {
+            return Ok(ConnectionClaims {
+                user: String::new(),
+                expire_at: None,
+                info: Bytes::new(),
+                subs: BTreeMap::new(),
+            });
+        }
+        if self.local.may_log() {
+            tracing::info!(
+                key = "auth.allow_anonymous",
+                "a client without a token was refused: see this key"
+            );
+        }
+        Err(Disconnect::BAD_REQUEST.into())
+    }
+
+    fn identify(&self, claims: &ConnectionClaims) -> Result<(), Failure> {
+        let info = ClientInfo {
+            user: claims.user.clone(),
+            client: uuid::Uuid::new_v4().to_string(),
+            conn_info: claims.info.clone(),
+            chan_info: Bytes::new(),
+        };
+        let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info)));
+        let over = self
+            .local
+            .options
+            .sessions_per_user_max
+            .is_some_and(|max| sessions > max);
+        if over && !claims.user.is_empty() {
+            Err(Disconnect::CONNECTION_LIMIT.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The subscriptions to make: the token's, the personal channel, and what the client asks for and may have.
+    fn server_side(
+        &self,
+        claims: &ConnectionClaims,
+        requested: &BTreeMap<String, SubscribeRequest>,
+    ) -> Result<Vec<Plan>, Failure> {
+        let mut wanted: BTreeMap<Channel, (Origin, ServerSubscription)> = claims
+            .subs
+            .iter()
+            .map(|(channel, sub)| (channel.clone(), (Origin::Token, sub.clone())))
+            .collect();
+        if let Some(personal) = self.personal_channel(&claims.user) {
+            wanted
+                .entry(personal)
+                .or_insert_with(|| (Origin::Token, ServerSubscription::default()));
+        }
+        for name in requested.keys() {
+            if let Some(channel) = self.requested_channel(name, &claims.user)? {
+                wanted
+                    .entry(channel)
+                    .or_insert_with(|| (Origin::Requested, ServerSubscription::default()));
+            }
+        }
+        if wanted.len() > self.local.options.channels_per_session_max {
+            return Err(Disconnect::CHANNEL_LIMIT.into());
+        }
+        wanted
+            .into_iter()
+            .map(|(channel, (origin, sub))| self.plan_server_side(channel, origin, sub, requested))
+            .collect()
+    }
+
+    fn plan_server_side(
+        &self,
+        channel: Channel,
+        origin: Origin,
+        subscription: ServerSubscription,
+        requested: &BTreeMap<String, SubscribeRequest>,
+    ) -> Result<Plan, Failure> {
+        let options = self
+            .local
+            .namespaces
+            .options(&channel)
+            .ok_or(ErrorCode::UnknownChannel)?;
+        let request = requested.get(channel.as_str()).cloned().unwrap_or_default();
+        let ServerSubscription { info, data, overrides } = subscription;
+        self.plan(
+            channel,
+            options,
+            origin,
+            &request,
+            Grant {
+                info,
+                data,
+                expire_at: None,
+                overrides,
+            },
+        )
+    }
+
+    /// The user's own channel, if the node gives one out.
+    pub(super) fn personal_channel(&self, user: &str) -> Option<Channel> {
+        let namespace = self
+            .local
+            .options
+            .personal_channel
+            .as_ref()
+            .filter(|_| !user.is_empty())?;
+        let name = if namespace.is_empty() {
+            format!("#{user}")
+        } else {
+            format!("{namespace}:#{user}")
+        };
+        Channel::parse(&name).ok()
+    }
+
+    /// A channel that the client asks to be attached to: only what it could subscribe to without a token; the
+    /// rest is left out, but an unknown namespace is a violation.
+    fn requested_channel(&self, name: &str, user: &str) -> Result<Option<Channel>, Failure> {
+        let Ok(channel) = self.parse(name) else { return Ok(None) };
+        let options = self.local.namespaces.options(&channel).ok_or(Disconnect::BAD_REQUEST)?;
+        let open = options.access.subscribe.admits(!user.is_empty(), false);
+        Ok(access::subscribe(&channel, user, open).is_ok().then_some(channel))
+    }
+
+    /// Begins all, gathers for all at once; undoes all if one fails.
+    async fn make_all(&self, plans: Vec<Plan>) -> Result<Vec<(Making, Backlog)>, Failure> {
+        let making = plans
+            .into_iter()
+            .map(|plan| self.begin(plan))
+            .collect::<Result<Vec<_>, _>>()?;
+        let gathered = join_all(making.iter().map(|making| self.gather_or_undo(making))).await;
+        let mut made = Vec::with_capacity(making.len());
+        let mut failure = None;
+        for (making, backlog) in making.into_iter().zip(gathered) {
+            match backlog {
+                Ok(backlog) => made.push((making, backlog)),
+                Err(failed) => failure = Some(failed),
+            }
+        }
+        let Some(failure) = failure else { return Ok(made) };
+        for (making, _) in &made {
+            self.undo(making).await;
+        }
+        Err(failure)
+    }
+
+    /// Makes everything live and queues the reply, in one go, so that nothing comes between.
+    async fn finish_connect(
+        &self,
+        id: u32,
+        expire_at: Option<u64>,
+        made: Vec<(Making, Backlog)>,
+    ) -> Result<Vec<Making>, Failure> {
+        let mut live: Vec<(Making, Committed)> = Vec::with_capacity(made.len());
+        let mut failure = None;
+        for (making, backlog) in made {
+            match self.commit(&making, backlog) {
+                Ok(committed) => live.push((making, committed)),
+                Err(failed) => {
+                    failure.get_or_insert(failed);
+                    self.undo(&making).await;
+                }
+            }
+        }
+        if let Some(failure) = failure {
+            for (making, _) in &live {
+                self.undo(making).await;
+            }
+            return Err(failure);
+        }
+        self.reply_connected(id, expire_at, &live);
+        Ok(live.into_iter().map(|(making, _)| making).collect())
+    }
+
+    fn reply_connected(&self, id: u32, expire_at: Option<u64>, live: &[(Making, Committed)]) {
+        let subs = live
+            .iter()
+            .map(|(making, committed)| {
+                let name = making.plan.new.channel.as_str().to_owned();
+                (name, result_of(&making.plan, committed, 0))
+            })
+            .collect();
+        self.with(|shard| {
+            let Some(result) = shard.welcome(self.session, expire_at) else {
+                return;
+            };
+            let result = ConnectResult { subs, ..result };
+            shard.reply(
+                self.session,
+                &Reply {
+                    id,
+                    connect: Some(result),
+                    ..Reply::default()
+                },
+            );
+        });
+        for (making, committed) in live {
+            self.follow_up(making, committed);
+        }
+    }
+}

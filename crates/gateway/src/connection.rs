@@ -1,0 +1,202 @@
+//! The read task of a connection.
+//!
+//! It waits for the socket, hands what it reads to tungstenite for the WebSocket protocol, and carries the commands
+//! out one after another. What tungstenite writes (pongs, the answer to a close) goes to the session's outbox like
+//! everything else, so that it lands between two frames. The task never writes and never waits for writability.
+//!
+//! When the session is closed from either side, the task reads on and discards, for a bounded time and amount: a
+//! socket that is dropped with unread input sends a reset, which would eat the close frame.
+
+mod wire;
+
+use std::io::ErrorKind;
+use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use fanfare_protocol::{DecodeError, Disconnect, Encoding};
+use futures_util::FutureExt as _;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketContext};
+
+use self::wire::{Inbound, Intake};
+use crate::commands::Commands;
+use crate::limits;
+use crate::local::Local;
+use crate::places::Place;
+use crate::shard::State;
+use crate::slots::SlotId;
+use crate::socket::{Socket, SocketSettings};
+
+/// A socket after its upgrade, on its way to a shard.
+pub(crate) struct NewSocket {
+    pub(crate) stream: std::net::TcpStream,
+    /// What came behind the request and was read with it.
+    pub(crate) read: Bytes,
+    pub(crate) encoding: Encoding,
+    pub(crate) native_ping: bool,
+    /// The session's place in the node, given back when it has ended.
+    pub(crate) place: Place,
+}
+
+/// Opens a session for a socket and starts its read task.
+pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
+    let NewSocket {
+        stream,
+        read,
+        encoding,
+        native_ping,
+        place,
+    } = new;
+    let settings = SocketSettings {
+        unsent_bytes_max: local.options.unsent_bytes_max,
+        peer_timeout: local.options.peer_timeout(),
+    };
+    let socket = match Socket::adopt(stream, settings) {
+        Ok(socket) => Rc::new(socket),
+        Err(error) => return tracing::debug!(%error, "a socket ended before its session began"),
+    };
+    let session = local.with(|shard| shard.open(encoding, native_ping));
+    local.add_socket(session, Rc::clone(&socket));
+    let config = limits::websocket_config(local.options.message_bytes_max);
+    let connection = Connection {
+        commands: Commands::new(Rc::clone(local), session),
+        local: Rc::clone(local),
+        session,
+        socket,
+        websocket: WebSocketContext::from_partially_read(read.to_vec(), Role::Server, Some(config)),
+        intake: Intake::new(local.options.message_bytes_max, native_ping),
+        encoding,
+    };
+    local.spawn(run(connection, place));
+}
+
+/// One connection, as its read task keeps it.
+struct Connection {
+    local: Rc<Local>,
+    commands: Commands,
+    session: SlotId,
+    socket: Rc<Socket>,
+    websocket: WebSocketContext,
+    intake: Intake,
+    encoding: Encoding,
+}
+
+/// Serves a connection to its end. A panic ends this session only (I10).
+async fn run(mut connection: Connection, place: Place) {
+    if AssertUnwindSafe(connection.serve()).catch_unwind().await.is_err() {
+        connection.close_panicked();
+        connection.discard().await;
+    }
+    let Connection { local, session, .. } = connection;
+    local.with(|shard| shard.remove(session));
+    local.remove_socket(session);
+    drop(place);
+}
+
+impl Connection {
+    async fn serve(&mut self) {
+        // What was read with the request is in tungstenite's buffer already.
+        let inbound = self.take(0);
+        self.handle(inbound).await;
+        while self.is_open() {
+            let Some(length) = self.read().await else { return };
+            let inbound = self.take(length);
+            self.handle(inbound).await;
+        }
+        self.discard().await;
+    }
+
+    fn is_open(&self) -> bool {
+        self.local.with(|shard| shard.is_open(self.session))
+    }
+
+    /// Reads into the thread's scratch buffer; `None` at the end of input.
+    async fn read(&self) -> Option<usize> {
+        loop {
+            self.socket.readable().await.ok()?;
+            match self.socket.try_read(&mut self.local.scratch.borrow_mut()) {
+                Ok(0) => return None,
+                Ok(length) => return Some(length),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Gives what was read to tungstenite, and what that answers to the outbox.
+    fn take(&mut self, length: usize) -> Inbound {
+        let scratch = self.local.scratch.borrow();
+        let second = self.local.now().millis / 1_000;
+        let (inbound, answers) = self.intake.take(&mut self.websocket, &scratch[..length], second);
+        self.local.with(|shard| {
+            shard.stats().bytes_in.add(length as u64);
+            if !answers.is_empty() {
+                shard.enqueue(self.session, answers.into());
+            }
+        });
+        inbound
+    }
+
+    async fn handle(&mut self, inbound: Inbound) {
+        for _ in 0..inbound.pongs {
+            self.local.with(|shard| shard.pong(self.session));
+        }
+        for frame in inbound.frames {
+            self.take_frame(&frame).await;
+        }
+        match inbound.ended {
+            None => {}
+            Some(Ok(())) => self.local.with(|shard| shard.close_answered(self.session)),
+            Some(Err(disconnect)) => self.close(&disconnect),
+        }
+    }
+
+    fn close(&self, disconnect: &Disconnect) {
+        self.local.with(|shard| shard.close(self.session, disconnect));
+    }
+
+    /// Carries the commands of a frame out, in order.
+    async fn take_frame(&self, frame: &[u8]) {
+        for command in self.encoding.decode_commands(frame) {
+            if !self.is_open() {
+                return;
+            }
+            match command {
+                Ok(command) if self.commands.take_pong(&command) => {}
+                // Boxed: an idle connection does not carry the state of the largest command around.
+                Ok(command) => Box::pin(self.commands.run(command)).await,
+                Err(DecodeError::InvalidUtf8) => return self.close(&Disconnect::INVALID_PAYLOAD),
+                Err(error) => {
+                    tracing::debug!(%error, "a frame could not be read");
+                    return self.close(&Disconnect::BAD_REQUEST);
+                }
+            }
+        }
+    }
+
+    fn close_panicked(&self) {
+        tracing::error!("a session ended by a panic");
+        self.local.with(|shard| shard.stats().panics.add(1));
+        self.close(&Disconnect::PANIC);
+    }
+
+    /// Reads on until the peer has ended its side. The deadline is the shard's: it cuts the socket.
+    async fn discard(&self) {
+        let mut discarded = 0;
+        while let Some(length) = self.read().await {
+            discarded += length;
+            if discarded > limits::CLOSE_DISCARD_BYTES_MAX && self.has_left() {
+                return;
+            }
+        }
+    }
+
+    /// Whether the close frame has left.
+    fn has_left(&self) -> bool {
+        self.local.with(|shard| {
+            shard
+                .session(self.session)
+                .is_none_or(|session| session.state == State::Closing && session.finished)
+        })
+    }
+}

@@ -1,0 +1,229 @@
+//! tungstenite's protocol without a socket: bytes in, messages and answers out.
+
+use std::io::{self, ErrorKind, Read, Write};
+
+use bytes::Bytes;
+use fanfare_protocol::Disconnect;
+use tokio_tungstenite::tungstenite::protocol::WebSocketContext;
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use crate::limits;
+
+/// What came in.
+#[derive(Debug, Default)]
+pub(crate) struct Inbound {
+    /// The payloads of data messages, text or binary: the encoding was agreed on, the frame type is not judged.
+    pub(crate) frames: Vec<Bytes>,
+    /// Pong frames, if pings are frames on this connection.
+    pub(crate) pongs: u32,
+    /// The peer has ended the connection, in order or by a violation.
+    pub(crate) ended: Option<Result<(), Disconnect>>,
+}
+
+/// What is counted of a connection's input, to bound what a peer can make us do.
+#[derive(Debug)]
+pub(crate) struct Intake {
+    unfinished_bytes: usize,
+    unfinished_bytes_max: usize,
+    native_ping: bool,
+    second: u64,
+    control_frames: u32,
+}
+
+/// One read's bytes, and what is to be written for them.
+struct Wire<'a> {
+    input: &'a [u8],
+    output: Vec<u8>,
+}
+
+impl Read for Wire<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.input.is_empty() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.input.read(buffer)
+    }
+}
+
+impl Write for Wire<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.output.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Intake {
+    pub(crate) fn new(message_bytes_max: usize, native_ping: bool) -> Self {
+        Self {
+            unfinished_bytes: 0,
+            unfinished_bytes_max: message_bytes_max + limits::FRAGMENT_OVERHEAD_BYTES,
+            native_ping,
+            second: 0,
+            control_frames: 0,
+        }
+    }
+
+    /// Takes what one read brought, in the given second. Returns what came in and what is to be answered.
+    pub(crate) fn take(&mut self, websocket: &mut WebSocketContext, input: &[u8], second: u64) -> (Inbound, Vec<u8>) {
+        let mut wire = Wire {
+            input,
+            output: Vec::new(),
+        };
+        let mut inbound = Inbound::default();
+        self.unfinished_bytes += input.len();
+        while inbound.ended.is_none() {
+            match websocket.read(&mut wire) {
+                Ok(message) => self.take_message(message, second, &mut inbound),
+                Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(Error::ConnectionClosed | Error::AlreadyClosed) => inbound.ended = Some(Ok(())),
+                Err(error) => inbound.ended = Some(Err(violation(&error))),
+            }
+        }
+        if inbound.ended.is_none() && self.unfinished_bytes > self.unfinished_bytes_max {
+            inbound.ended = Some(Err(Disconnect::POLICY));
+        }
+        (inbound, wire.output)
+    }
+
+    fn take_message(&mut self, message: Message, second: u64, inbound: &mut Inbound) {
+        match message {
+            Message::Text(text) => self.take_data(text.into(), inbound),
+            Message::Binary(bytes) => self.take_data(bytes, inbound),
+            Message::Ping(_) => self.count_control(second, inbound),
+            Message::Pong(_) => {
+                self.count_control(second, inbound);
+                inbound.pongs += u32::from(self.native_ping);
+            }
+            // The answer to a close is written by the next read, which then ends.
+            Message::Close(_) | Message::Frame(_) => {}
+        }
+    }
+
+    fn take_data(&mut self, data: Bytes, inbound: &mut Inbound) {
+        self.unfinished_bytes = 0;
+        inbound.frames.push(data);
+    }
+
+    fn count_control(&mut self, second: u64, inbound: &mut Inbound) {
+        if self.second != second {
+            self.second = second;
+            self.control_frames = 0;
+        }
+        self.control_frames += 1;
+        if self.control_frames > limits::CONTROL_FRAMES_PER_SECOND {
+            inbound.ended = Some(Err(Disconnect::POLICY));
+        }
+    }
+}
+
+/// The close code of a violation (RFC 6455 §7.4.1).
+fn violation(error: &Error) -> Disconnect {
+    match error {
+        Error::Capacity(_) => Disconnect::MESSAGE_TOO_BIG,
+        Error::Utf8(_) => Disconnect::INVALID_PAYLOAD,
+        Error::WriteBufferFull(_) => Disconnect::SLOW,
+        _ => Disconnect::PROTOCOL_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    /// A masked client frame with an all-zero mask.
+    fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![first, 0x80 | u8::try_from(payload.len()).unwrap(), 0, 0, 0, 0];
+        bytes.extend_from_slice(payload);
+        bytes
+    }
+
+    struct Peer {
+        websocket: WebSocketContext,
+        intake: Intake,
+    }
+
+    impl Peer {
+        fn new(message_bytes_max: usize) -> Self {
+            let config = limits::websocket_config(message_bytes_max);
+            Self {
+                websocket: WebSocketContext::new(Role::Server, Some(config)),
+                intake: Intake::new(message_bytes_max, true),
+            }
+        }
+
+        fn take(&mut self, input: &[u8]) -> (Inbound, Vec<u8>) {
+            self.intake.take(&mut self.websocket, input, 1)
+        }
+
+        fn code(&mut self, input: &[u8]) -> u16 {
+            self.take(input).0.ended.unwrap().unwrap_err().code
+        }
+    }
+
+    #[test]
+    fn messages_come_out_whole_even_byte_by_byte() {
+        let mut peer = Peer::new(1_000);
+        let mut frames = Vec::new();
+        for byte in [frame(0x81, b"one"), frame(0x82, b"two")].concat() {
+            frames.extend(peer.take(&[byte]).0.frames);
+        }
+        assert_eq!(frames, ["one", "two"]);
+    }
+
+    #[test]
+    fn a_ping_is_answered_and_a_pong_is_told() {
+        let (inbound, answers) = Peer::new(1_000).take(&[frame(0x89, b"hi"), frame(0x8A, b"")].concat());
+        assert_eq!(answers, [0x8A, 2, b'h', b'i']);
+        assert_eq!(inbound.pongs, 1);
+        assert!(inbound.ended.is_none());
+    }
+
+    #[test]
+    fn a_close_is_answered_and_ends_in_order() {
+        let (inbound, answers) = Peer::new(1_000).take(&frame(0x88, &1000_u16.to_be_bytes()));
+        assert_eq!(inbound.ended, Some(Ok(())));
+        assert_eq!(answers, [0x88, 2, 0x03, 0xE8]);
+    }
+
+    #[test]
+    fn violations_get_the_codes_of_rfc_6455() {
+        assert_eq!(
+            Peer::new(1_000).code(&[0x83, 0x80, 0, 0, 0, 0]),
+            1002,
+            "reserved opcode"
+        );
+        assert_eq!(Peer::new(1_000).code(&[0xC1, 0x80, 0, 0, 0, 0]), 1002, "RSV1");
+        assert_eq!(Peer::new(1_000).code(&[0x81, 0x01, b'x']), 1002, "unmasked");
+        assert_eq!(Peer::new(1_000).code(&frame(0x81, &[0xFF])), 1007, "not UTF-8");
+        assert_eq!(Peer::new(10).code(&frame(0x81, &[b'x'; 11])), 1009, "too large");
+    }
+
+    #[test]
+    fn a_declared_length_is_refused_before_the_data_is_there() {
+        let mut header = vec![0x82, 0xFF];
+        header.extend_from_slice(&(1_u64 << 40).to_be_bytes());
+        header.extend_from_slice(&[0; 4]);
+        assert_eq!(Peer::new(1_000).code(&header), 1009);
+    }
+
+    #[test]
+    fn a_flood_of_pings_is_a_violation() {
+        let flood = frame(0x89, b"").repeat(limits::CONTROL_FRAMES_PER_SECOND as usize + 1);
+        assert_eq!(Peer::new(1_000).code(&flood), 1008);
+    }
+
+    #[test]
+    fn endless_empty_fragments_are_a_violation() {
+        let mut peer = Peer::new(100);
+        assert!(peer.take(&frame(0x01, b"")).0.ended.is_none());
+        let fragments = frame(0x00, b"").repeat(100);
+        let ended = (0..100).find_map(|_| peer.take(&fragments).0.ended);
+        assert_eq!(ended.unwrap().unwrap_err().code, 1008);
+    }
+}

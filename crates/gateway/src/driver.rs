@@ -1,0 +1,363 @@
+//! The thread around a shard: takes entries from the ring, takes sockets in, moves deadlines on, writes.
+//!
+//! A tick is one pass of [`tick`]. Publications come first; writes are sliced, so that one large channel delays
+//! neither pings nor accepts nor small channels. A publication that arrives while writes are under way is added to
+//! the outboxes not yet written: batching appears under load by itself.
+
+use std::io::ErrorKind;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fanfare_broker::{Event, HistoryQuery, Since, StreamPosition};
+use fanfare_protocol::Channel;
+use tokio::sync::mpsc;
+
+use crate::commands;
+use crate::connection::{self, NewSocket};
+use crate::limits;
+use crate::local::Local;
+use crate::ring::Entry;
+use crate::shard::{Effect, State};
+use crate::slots::SlotId;
+use crate::socket::Socket;
+
+/// Whether the shard goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// There is more to do at once.
+    Again,
+    /// Wait for something to do.
+    Wait,
+    Stop,
+}
+
+/// Drives a shard until it is told to stop.
+pub(crate) async fn drive(local: Rc<Local>, mut sockets: mpsc::Receiver<NewSocket>) {
+    local.spawn(change_presence(Rc::clone(&local)));
+    local.spawn(check_positions(Rc::clone(&local)));
+    let mut latency = Latency::default();
+    let mut planned: Option<Instant> = None;
+    loop {
+        observe_lag(&local, planned);
+        planned = match tick(&local, &mut sockets, &mut latency) {
+            Next::Stop => return,
+            Next::Again => {
+                let now = Instant::now();
+                tokio::task::yield_now().await;
+                Some(now)
+            }
+            Next::Wait => wait(&local, &mut sockets).await,
+        };
+    }
+}
+
+/// Waits for work; returns when it was due, if it was a deadline.
+async fn wait(local: &Rc<Local>, sockets: &mut mpsc::Receiver<NewSocket>) -> Option<Instant> {
+    let idle = Duration::from_millis(local.in_tick(|shard| shard.idle_millis(limits::HEARTBEAT.as_millis() as u64)));
+    let deadline = Instant::now() + idle;
+    // In this order: what was announced goes before new sockets, and deadlines fire when nothing else is there.
+    tokio::select! {
+        biased;
+        () = local.ring.woken() => None,
+        Some(socket) = sockets.recv() => {
+            connection::take_in(local, socket);
+            None
+        }
+        () = tokio::time::sleep_until(deadline.into()) => Some(deadline),
+    }
+}
+
+fn observe_lag(local: &Local, planned: Option<Instant>) {
+    if let Some(planned) = planned {
+        local.in_tick(|shard| shard.stats().loop_lag.observe(planned.elapsed().as_secs_f64()));
+    }
+}
+
+fn tick(local: &Rc<Local>, sockets: &mut mpsc::Receiver<NewSocket>, latency: &mut Latency) -> Next {
+    local.tell_time();
+    if take_entries(local, latency) == Next::Stop {
+        return Next::Stop;
+    }
+    for channel in local.ring.take_broken() {
+        local.in_tick(|shard| shard.mark_broken(&channel));
+    }
+    take_sockets(local, sockets);
+    local.in_tick(|shard| shard.run_deadlines());
+    run_effects(local);
+    write_dirty(local);
+    run_effects(local);
+    local.reap();
+    let (dirty, now) = local.in_tick(|shard| (shard.has_dirty(), shard.now().millis));
+    local.in_tick(|shard| shard.stats().heartbeat_millis.set(now));
+    if dirty {
+        return Next::Again;
+    }
+    latency.written(local);
+    if local.ring.depth() > 0 || !sockets.is_empty() {
+        Next::Again
+    } else {
+        Next::Wait
+    }
+}
+
+fn take_entries(local: &Rc<Local>, latency: &mut Latency) -> Next {
+    let mut batch = Vec::new();
+    local.ring.take(&mut batch, limits::ENTRIES_PER_TICK);
+    for entry in batch {
+        match entry {
+            Entry::Event(event, _room) => {
+                latency.took(&event);
+                local.in_tick(|shard| shard.take_event(event));
+            }
+            Entry::Control(control, done, _room) => commands::apply(local, &control, done),
+            Entry::Drain(window_millis) => local.in_tick(|shard| shard.drain(window_millis)),
+            Entry::Stop => return Next::Stop,
+        }
+    }
+    Next::Wait
+}
+
+fn take_sockets(local: &Rc<Local>, sockets: &mut mpsc::Receiver<NewSocket>) {
+    for _ in 0..limits::SOCKETS_PER_TICK {
+        let Ok(socket) = sockets.try_recv() else { return };
+        connection::take_in(local, socket);
+    }
+}
+
+/// Does what the shard left to do outside of it.
+fn run_effects(local: &Rc<Local>) {
+    for effect in local.in_tick(|shard| shard.take_effects()) {
+        match effect {
+            Effect::Release(channel) => local.broker.unsubscribe(&channel),
+            Effect::Leave(_) | Effect::RefreshPresence(..) => local.presence_changes.push(effect),
+            Effect::Repair(id, channel, from) => local.spawn(repair(Rc::clone(local), id, channel, from)),
+            Effect::Cut(id) => {
+                if let Some(socket) = local.socket(id) {
+                    socket.cut();
+                }
+            }
+        }
+    }
+    let waiting = local.presence_changes.len() as u64;
+    local.in_tick(|shard| shard.stats().leaves_waiting.set(waiting));
+}
+
+/// Writes what is queued, until a tick's share of sockets or of time is used up.
+fn write_dirty(local: &Rc<Local>) {
+    let began = Instant::now();
+    for count in 0..limits::WRITES_PER_TICK {
+        if count % 16 == 15 && began.elapsed() > limits::WRITE_TIME_PER_TICK {
+            return;
+        }
+        let Some(id) = local.in_tick(|shard| shard.next_dirty()) else {
+            return;
+        };
+        write_session(local, id);
+    }
+}
+
+/// Writes what one session has queued.
+fn write_session(local: &Rc<Local>, id: SlotId) {
+    let Some(socket) = local.socket(id) else { return };
+    loop {
+        match write_once(local, id, &socket) {
+            Written::All => return finish_if_closing(local, id, &socket),
+            Written::Some => {}
+            Written::Blocked => return wait_until_writable(local, id, socket),
+            Written::Failed => return socket.cut(),
+        }
+    }
+}
+
+enum Written {
+    All,
+    Some,
+    Blocked,
+    Failed,
+}
+
+/// One write: the head frame by reference if it is large or alone, else as many frames as the cork takes.
+fn write_once(local: &Local, id: SlotId, socket: &Socket) -> Written {
+    let mut cork = local.cork.borrow_mut();
+    cork.clear();
+    local.in_tick(|shard| {
+        let Some(session) = shard.session(id) else {
+            return Written::All;
+        };
+        if session.outbox.is_empty() {
+            return Written::All;
+        }
+        if session.blocked {
+            return Written::Blocked;
+        }
+        let head = session.outbox.head();
+        let by_reference = head.len() >= limits::LARGE_FRAME_BYTES || !session.outbox.has_more_than_head();
+        let offered = if by_reference {
+            head
+        } else {
+            session.outbox.gather(&mut cork, limits::CORK_BYTES);
+            cork.as_slice()
+        };
+        let length = offered.len();
+        match socket.try_write(offered) {
+            Ok(written) => {
+                shard.written(id, written);
+                if written < length {
+                    Written::Blocked
+                } else {
+                    Written::Some
+                }
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Written::Blocked,
+            Err(_) => Written::Failed,
+        }
+    })
+}
+
+/// A temporary task waits until the socket takes more; the read task never does, or it would spin.
+fn wait_until_writable(local: &Rc<Local>, id: SlotId, socket: Rc<Socket>) {
+    let waits = local.in_tick(|shard| {
+        let waits = shard.session(id).is_some_and(|session| session.blocked);
+        shard.blocked(id);
+        waits
+    });
+    if waits {
+        return;
+    }
+    let owner = Rc::clone(local);
+    local.spawn(async move {
+        // An error shows again at the write.
+        let writable = socket.writable().await;
+        owner.with(|shard| {
+            if let Some(session) = shard.session_mut(id) {
+                session.blocked = false;
+            }
+            shard.mark_dirty(id);
+        });
+        if writable.is_err() {
+            socket.cut();
+        }
+    });
+}
+
+/// After the close frame has left, nothing more comes: the peer is told so.
+fn finish_if_closing(local: &Local, id: SlotId, socket: &Socket) {
+    let finished = local.in_tick(|shard| {
+        let closing = shard
+            .session(id)
+            .is_some_and(|session| session.state == State::Closing && !session.finished);
+        if closing {
+            shard.finished(id);
+        }
+        closing
+    });
+    if finished {
+        socket.finish();
+    }
+}
+
+/// Reads the missing part of a channel from history.
+async fn repair(local: Rc<Local>, id: SlotId, channel: Channel, from: StreamPosition) {
+    let since = Since {
+        offset: from.offset,
+        epoch: from.epoch.to_string(),
+    };
+    let limit = local.options.recovery_publications_max;
+    let query = HistoryQuery {
+        limit,
+        since: Some(since),
+        reverse: false,
+    };
+    let read = local.broker.history(&channel, query);
+    let history = tokio::time::timeout(local.options.command_timeout, read).await;
+    let history = history.ok().and_then(|history| {
+        history
+            .inspect_err(|error| tracing::debug!(%error, "a channel could not be read again"))
+            .ok()
+    });
+    local.with(|shard| shard.finish_repair(id, history));
+}
+
+/// Carries out the changes of presence, one after another.
+async fn change_presence(local: Rc<Local>) {
+    loop {
+        let Some(effect) = local.presence_changes.pop() else {
+            local.presence_changes.queued.notified().await;
+            continue;
+        };
+        match effect {
+            Effect::Leave(departure) => commands::depart(&local, departure).await,
+            Effect::RefreshPresence(channel, info) => {
+                if let Err(error) = local
+                    .broker
+                    .presence_add(&channel, info, local.options.presence_ttl)
+                    .await
+                {
+                    tracing::debug!(%error, "presence was not refreshed");
+                }
+            }
+            Effect::Release(_) | Effect::Repair(..) | Effect::Cut(_) => {}
+        }
+        local.presence_changes.finish_one();
+    }
+}
+
+/// Compares the positions of channels with the broker's, a few channels at a time (protocol §8.5).
+async fn check_positions(local: Rc<Local>) {
+    let interval = u64::try_from(local.options.position_check_interval.as_millis()).unwrap_or(u64::MAX);
+    let pause = limits::HEARTBEAT.min(local.options.position_check_interval);
+    loop {
+        tokio::time::sleep(pause).await;
+        let due = local.with(|shard| shard.positions_to_check(interval, limits::POSITIONS_PER_CHECK));
+        for id in due {
+            let Some(channel) = local.with(|shard| shard.channel(id).map(|channel| channel.name.clone())) else {
+                continue;
+            };
+            if let Ok(history) = local.broker.history(&channel, HistoryQuery::default()).await {
+                let again = u64::try_from(limits::HEARTBEAT.as_millis()).unwrap_or(u64::MAX);
+                local.with(|shard| shard.check_position(id, history.top, again));
+            }
+        }
+    }
+}
+
+/// From the acceptance of a publication until the last of its batch is written.
+#[derive(Debug, Default)]
+struct Latency {
+    oldest: Option<Instant>,
+}
+
+impl Latency {
+    fn took(&mut self, event: &Event) {
+        if let Event::Publication(publication) = event {
+            let accepted = publication.accepted_at;
+            self.oldest = Some(self.oldest.map_or(accepted, |oldest| oldest.min(accepted)));
+        }
+    }
+
+    fn written(&mut self, local: &Local) {
+        if let Some(oldest) = self.oldest.take() {
+            local.in_tick(|shard| shard.stats().latency.observe(oldest.elapsed().as_secs_f64()));
+        }
+    }
+}
+
+/// What a shard thread runs.
+pub(crate) fn run(
+    index: usize,
+    parts: crate::local::Parts,
+    sockets: mpsc::Receiver<NewSocket>,
+) -> Result<(), std::io::Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build_local(tokio::runtime::LocalOptions::default())?;
+    let directory = Arc::clone(&parts.directory);
+    runtime.block_on(async move {
+        let local = Rc::new(Local::new(index, parts));
+        drive(Rc::clone(&local), sockets).await;
+        local.end_tasks();
+    });
+    tracing::debug!(shard = index, uptime = ?directory.uptime(), "shard ended");
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! The gateway as a whole: its threads, and the handle by which the rest of the node reaches it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fanfare_auth::Verifier;
+use fanfare_broker::Broker;
+use fanfare_broker::namespaces::Namespaces;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::connection::NewSocket;
+use crate::directory::Directory;
+use crate::driver;
+use crate::limits;
+use crate::local::Parts;
+use crate::metrics::Metrics;
+use crate::options::Options;
+use crate::places::{Place, Places};
+use crate::ring::Entry;
+
+/// Why a gateway was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A thread could not be started.
+    #[error("cannot start the thread of shard {shard}: {source}")]
+    Thread {
+        /// Which one.
+        shard: usize,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// The shard threads of a node. Dropping it ends them.
+#[derive(Debug)]
+pub struct Gateway {
+    handle: Handle,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The way to the gateway; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    directory: Arc<Directory>,
+    places: Arc<Places>,
+    intakes: Vec<mpsc::Sender<NewSocket>>,
+    upgrades: Mutex<JoinSet<()>>,
+    failed: Arc<AtomicBool>,
+}
+
+impl Gateway {
+    /// Starts the shard threads of a node, which take events and commands from `directory`.
+    ///
+    /// # Errors
+    /// A thread that cannot be started.
+    pub fn start(
+        options: Options,
+        directory: Arc<Directory>,
+        broker: Arc<dyn Broker>,
+        verifier: Arc<Verifier>,
+        namespaces: Arc<Namespaces>,
+    ) -> Result<Self, Error> {
+        let options = Arc::new(options);
+        let failed = Arc::new(AtomicBool::new(false));
+        let (mut threads, mut intakes) = (Vec::new(), Vec::new());
+        for shard in 0..directory.shards() {
+            let (intake, sockets) = mpsc::channel(limits::SOCKETS_WAITING_MAX);
+            let parts = Parts {
+                broker: Arc::clone(&broker),
+                verifier: Arc::clone(&verifier),
+                namespaces: Arc::clone(&namespaces),
+                options: Arc::clone(&options),
+                directory: Arc::clone(&directory),
+            };
+            threads.push(start_shard(shard, parts, sockets, Arc::clone(&failed))?);
+            intakes.push(intake);
+        }
+        let places = Places::new(directory.shards(), options.sessions_max);
+        let inner = Inner {
+            directory,
+            places,
+            intakes,
+            upgrades: Mutex::default(),
+            failed,
+        };
+        Ok(Self {
+            handle: Handle { inner: Arc::new(inner) },
+            threads,
+        })
+    }
+
+    /// The way to this gateway.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.handle.inner.directory.push_everywhere(|| Entry::Stop);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a shard thread ended by a panic");
+            }
+        }
+    }
+}
+
+/// A shard that ends by a panic leaves sessions that nobody serves: the node has to end (it is told by
+/// [`Handle::is_alive`]).
+fn start_shard(
+    shard: usize,
+    parts: Parts,
+    sockets: mpsc::Receiver<NewSocket>,
+    failed: Arc<AtomicBool>,
+) -> Result<JoinHandle<()>, Error> {
+    let run = move || {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| driver::run(shard, parts, sockets)));
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(shard, %error, "the shard could not be run");
+                failed.store(true, Ordering::Release);
+            }
+            Err(_) => {
+                tracing::error!(shard, "the shard ended by a panic: this node cannot go on");
+                failed.store(true, Ordering::Release);
+            }
+        }
+    };
+    std::thread::Builder::new()
+        .name(format!("fanfare-shard-{shard}"))
+        .spawn(run)
+        .map_err(|source| Error::Thread { shard, source })
+}
+
+impl Handle {
+    /// A place for one more session and the way to its shard; `None` if there is no room or the node drains.
+    pub(crate) fn reserve(&self) -> Option<(Place, mpsc::OwnedPermit<NewSocket>)> {
+        if self.inner.directory.is_draining() {
+            return None;
+        }
+        let place = self.inner.places.take()?;
+        let permit = self.inner.intakes[place.shard()].clone().try_reserve_owned().ok()?;
+        Some((place, permit))
+    }
+
+    /// Keeps the task of an upgrade; those that have ended are let go.
+    pub(crate) fn spawn(&self, upgrade: impl Future<Output = ()> + Send + 'static) {
+        let mut upgrades = self.inner.upgrades.lock().unwrap_or_else(PoisonError::into_inner);
+        upgrades.spawn(upgrade);
+        while upgrades.try_join_next().is_some() {}
+    }
+
+    /// Sessions, live or about to be.
+    pub fn sessions(&self) -> usize {
+        self.inner.places.total()
+    }
+
+    /// Takes no new sessions and closes all others with 3001, spread over `window`. Returns when all have ended,
+    /// or `limits::CLOSE_TIMEOUT` after the window.
+    pub async fn drain(&self, window: Duration) {
+        self.inner.directory.start_draining();
+        let millis = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        self.inner.directory.push_everywhere(|| Entry::Drain(millis));
+        let all_ended = async {
+            while self.sessions() > 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if tokio::time::timeout(window + limits::CLOSE_TIMEOUT, all_ended)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                sessions = self.sessions(),
+                "some sessions did not end in time and are cut"
+            );
+        }
+    }
+
+    /// Whether every shard shows signs of life: `false` after a panic in one, or 5 s without a heartbeat.
+    pub fn is_alive(&self) -> bool {
+        let now = u64::try_from(self.inner.directory.uptime().as_millis()).unwrap_or(u64::MAX);
+        let timeout = u64::try_from(limits::HEARTBEAT_TIMEOUT.as_millis()).unwrap_or(u64::MAX);
+        let beats = |heartbeat: u64| heartbeat.saturating_add(timeout) >= now;
+        let stats = self.inner.directory.stats();
+        !self.has_failed() && stats.iter().all(|stats| beats(stats.heartbeat_millis.get()))
+    }
+
+    /// Whether a shard has ended by a panic.
+    pub fn has_failed(&self) -> bool {
+        self.inner.failed.load(Ordering::Acquire)
+    }
+
+    /// What `/metrics` shows of the gateway.
+    pub fn metrics(&self) -> Metrics {
+        Metrics::new(Arc::clone(&self.inner.directory))
+    }
+}

@@ -1,0 +1,34 @@
+//! Who is connected, who listens to what, how do bytes reach them?
+//!
+//! The gateway owns the sessions of a node. A few shard threads each own a part of them outright; a directory above
+//! them knows which shard listens to which channel. It gets publications from a broker through
+//! [`fanfare_broker::PublicationSink`] and asks the broker for interest, history and presence. It knows no Redis, no
+//! server API and no configuration files.
+//!
+//! The way of the data: [`Directory`] → `ring` → `shard` (fan-out into outboxes) → `driver` (one write for each
+//! dirty socket and tick). The other way: `connection` (read task) → `commands` → `shard` and broker.
+
+mod commands;
+mod connection;
+mod directory;
+mod driver;
+mod frame;
+mod gateway;
+pub mod limits;
+mod local;
+mod metrics;
+mod options;
+mod outbox;
+mod places;
+mod ring;
+mod shard;
+mod slots;
+mod socket;
+mod stats;
+mod upgrade;
+mod wheel;
+
+pub use directory::Directory;
+pub use gateway::{Error, Gateway, Handle};
+pub use metrics::Metrics;
+pub use options::Options;

@@ -1,0 +1,106 @@
+//! Bounds that are not configured, with their arithmetic.
+
+use std::time::Duration;
+
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+
+/// Shards of a node. A listener table holds a counter a shard and channel: 64 × 4 bytes at most.
+pub const SHARDS_MAX: usize = 64;
+
+/// What an entry costs on a ring beside its payload. With 16 MiB a ring, at most 65,536 small entries wait.
+pub const RING_ENTRY_BYTES: usize = 256;
+
+/// Control commands waiting for one shard. An API call on a user takes one place on each of its shards.
+pub const CONTROLS_WAITING_MAX: usize = 1_024;
+
+/// Sockets waiting to be taken in by one shard: above this a connect gets 503. 1,024 × 64 bytes = 64 KiB.
+pub const SOCKETS_WAITING_MAX: usize = 1_024;
+
+/// Ring entries taken in one tick; also the most frames that a tick adds to one outbox by fan-out.
+pub const ENTRIES_PER_TICK: usize = 256;
+
+/// Sockets taken in by one tick, so that a burst of connects does not hold up publications.
+pub const SOCKETS_PER_TICK: usize = 64;
+
+/// Sockets written in one tick: at 4 µs a send this is about one millisecond.
+pub const WRITES_PER_TICK: usize = 256;
+
+/// Time for the writes of one tick.
+pub const WRITE_TIME_PER_TICK: Duration = Duration::from_millis(1);
+
+/// Bytes copied into the cork buffer for one write. One buffer a shard.
+pub const CORK_BYTES: usize = 64 * 1024;
+
+/// Frames from this size on are written by reference: copying them costs more than a further write.
+pub const LARGE_FRAME_BYTES: usize = 16 * 1024;
+
+/// Bytes read from one socket at a time. One buffer a shard.
+pub const READ_BYTES: usize = 16 * 1024;
+
+/// Read buffer of one WebSocket. Measured elsewhere at 87 to 91 ns for a small frame from 64 B to 1 KiB.
+pub const WEBSOCKET_READ_BUFFER_BYTES: usize = 256;
+
+/// What tungstenite may hold back unsent. Its writes go to our outbox at once, so this is never reached:
+/// a pong or a close frame is at most 127 bytes.
+pub const WEBSOCKET_WRITE_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Pings and pongs taken from one client in a second; then 1008. Browsers send none, tools one in seconds.
+pub const CONTROL_FRAMES_PER_SECOND: u32 = 50;
+
+/// Overhead that a message may have beside its payload before it is complete: 1,024 fragments of 14 bytes.
+pub const FRAGMENT_OVERHEAD_BYTES: usize = 1_024 * 14;
+
+/// How long a closed connection is read on, so that unread input does not turn our close into a reset.
+pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
+
+/// How long a close frame may take to leave.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes read and discarded after a close.
+pub const CLOSE_DISCARD_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of publications held back for a subscription that waits for its history, or for a channel that is
+/// read again. Over it the subscription fails with insufficient state. 4 × the largest payloads a ring tick
+/// brings: 16 × 64 KiB.
+pub const HELD_BACK_BYTES_MAX: usize = 1024 * 1024;
+
+/// Resolution of the deadlines.
+pub const WHEEL_TICK_MILLIS: u64 = 64;
+
+/// Buckets of a wheel: 512 × 64 ms = 32.8 s for a turn, so that a ping (25 s) is handled once.
+pub const WHEEL_BUCKETS: usize = 512;
+
+/// How often a shard shows that it lives, and how often positions are looked through.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Channels whose positions are compared at one look, every second: 1,000 × 40 s = 40,000 channels a shard are
+/// each looked at every 40 s; beyond that it takes longer.
+pub const POSITIONS_PER_CHECK: usize = 1_000;
+
+/// A shard without a heartbeat for so long is reported as stuck.
+pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longest wait for room on a ring, and for the shards to carry a control command out.
+pub const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Longest wait for a control command.
+pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Denials logged by one shard in a second; the rest is counted.
+pub const LOG_LINES_PER_SECOND: u32 = 5;
+
+/// Longest ttl told to a client for its connection: 365 days.
+pub const TTL_SECONDS_MAX: u32 = 365 * 24 * 3600;
+
+/// The limits of a client's WebSocket. All five are set: the library's own take 128 KiB a connection at
+/// once and leave the write buffer without a bound.
+pub fn websocket_config(message_bytes_max: usize) -> WebSocketConfig {
+    #[expect(clippy::disallowed_methods, reason = "the one place that sets every limit")]
+    WebSocketConfig::default()
+        .read_buffer_size(WEBSOCKET_READ_BUFFER_BYTES)
+        .write_buffer_size(0)
+        .max_write_buffer_size(WEBSOCKET_WRITE_BUFFER_BYTES)
+        .max_message_size(Some(message_bytes_max))
+        .max_frame_size(Some(message_bytes_max))
+        .accept_unmasked_frames(false)
+}

@@ -1,0 +1,199 @@
+//! What the tasks of one shard thread share: the shard, its sockets, its buffers and the ways out.
+//!
+//! Everything here lives on one thread. A borrow of the shard never lives across an await: it is reached through
+//! [`Local::with`] only.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fanfare_auth::Verifier;
+use fanfare_broker::Broker;
+use fanfare_broker::namespaces::Namespaces;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::directory::Directory;
+use crate::limits;
+use crate::options::Options;
+use crate::ring::Ring;
+use crate::shard::{Effect, Now, Shard};
+use crate::slots::SlotId;
+use crate::socket::Socket;
+
+/// The state of a shard thread.
+pub(crate) struct Local {
+    shard: RefCell<Shard>,
+    sockets: RefCell<Vec<Option<Rc<Socket>>>>,
+    /// Read buffer of all connections.
+    pub(crate) scratch: RefCell<Box<[u8]>>,
+    /// Where small frames are put together for one write.
+    pub(crate) cork: RefCell<Vec<u8>>,
+    pub(crate) presence_changes: PresenceChanges,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) ring: Arc<Ring>,
+    directory: Arc<Directory>,
+    /// The owner of every task of this thread.
+    tasks: RefCell<JoinSet<()>>,
+    logged: Cell<(u64, u32)>,
+}
+
+/// Changes of presence that wait for the broker, in order. A session that subscribes or unsubscribes waits until
+/// its own earlier ones are done, so that a late removal cannot hit a fresh entry.
+#[derive(Default)]
+pub(crate) struct PresenceChanges {
+    queue: RefCell<VecDeque<Effect>>,
+    done: Cell<u64>,
+    pub(crate) queued: Notify,
+    settled: Notify,
+}
+
+impl PresenceChanges {
+    /// Appends a change. The queue holds at most one leave for each subscription that was ended and one refresh
+    /// for each that lives, and is counted (`fanfare_gateway_presence_changes_waiting`).
+    pub(crate) fn push(&self, effect: Effect) {
+        self.queue.borrow_mut().push_back(effect);
+        self.queued.notify_one();
+    }
+
+    pub(crate) fn pop(&self) -> Option<Effect> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.borrow().len()
+    }
+
+    pub(crate) fn finish_one(&self) {
+        self.done.set(self.done.get() + 1);
+        self.settled.notify_waiters();
+    }
+
+    /// Waits until so many changes are done.
+    pub(crate) async fn settled(&self, count: u64) {
+        while self.done.get() < count {
+            self.settled.notified().await;
+        }
+    }
+}
+
+/// What a shard thread is given.
+pub(crate) struct Parts {
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) options: Arc<Options>,
+    pub(crate) directory: Arc<Directory>,
+}
+
+impl Local {
+    pub(crate) fn new(index: usize, parts: Parts) -> Self {
+        let Parts {
+            broker,
+            verifier,
+            namespaces,
+            options,
+            directory,
+        } = parts;
+        let shard = Shard::new(index, Arc::clone(&options), Arc::clone(&directory), rand::random());
+        Self {
+            shard: RefCell::new(shard),
+            sockets: RefCell::default(),
+            scratch: RefCell::new(vec![0; limits::READ_BYTES].into_boxed_slice()),
+            cork: RefCell::new(Vec::with_capacity(limits::CORK_BYTES)),
+            presence_changes: PresenceChanges::default(),
+            ring: directory.ring(index),
+            broker,
+            verifier,
+            namespaces,
+            options,
+            directory,
+            tasks: RefCell::default(),
+            logged: Cell::default(),
+        }
+    }
+
+    /// The present, for the shard.
+    pub(crate) fn now(&self) -> Now {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(self.directory.uptime().as_millis()).unwrap_or(u64::MAX);
+        Now {
+            millis,
+            unix_seconds: unix.as_secs(),
+        }
+    }
+
+    /// Calls `act` on the shard, told the time, and wakes the loop if that left something to do.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
+        let mut shard = self.shard.borrow_mut();
+        shard.set_now(self.now());
+        let result = act(&mut shard);
+        if shard.has_dirty() || shard.has_effects() {
+            self.ring.wake();
+        }
+        result
+    }
+
+    /// Runs a task on this thread.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.tasks.borrow_mut().spawn_local(task);
+    }
+
+    /// Lets go of the tasks that have ended.
+    pub(crate) fn reap(&self) {
+        while let Some(ended) = self.tasks.borrow_mut().try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "a task of a shard failed");
+                self.with(|shard| shard.stats().panics.add(1));
+            }
+        }
+    }
+
+    /// Ends all tasks: the sockets close.
+    pub(crate) fn end_tasks(&self) {
+        self.tasks.borrow_mut().abort_all();
+    }
+
+    /// Calls `act` on the shard within a tick: at the tick's time, and without waking the loop that is running.
+    pub(crate) fn in_tick<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
+        act(&mut self.shard.borrow_mut())
+    }
+
+    /// Tells the shard the time, at the begin of a tick.
+    pub(crate) fn tell_time(&self) {
+        self.shard.borrow_mut().set_now(self.now());
+    }
+
+    pub(crate) fn add_socket(&self, id: SlotId, socket: Rc<Socket>) {
+        let mut sockets = self.sockets.borrow_mut();
+        let index = id.index as usize;
+        if sockets.len() <= index {
+            sockets.resize_with(index + 1, || None);
+        }
+        sockets[index] = Some(socket);
+    }
+
+    pub(crate) fn remove_socket(&self, id: SlotId) {
+        if let Some(socket) = self.sockets.borrow_mut().get_mut(id.index as usize) {
+            *socket = None;
+        }
+    }
+
+    pub(crate) fn socket(&self, id: SlotId) -> Option<Rc<Socket>> {
+        self.sockets.borrow().get(id.index as usize)?.clone()
+    }
+
+    /// Whether this thread may write another line about a peer's behaviour in this second.
+    pub(crate) fn may_log(&self) -> bool {
+        let second = self.directory.uptime().as_secs();
+        let (logged_second, lines) = self.logged.get();
+        let lines = if logged_second == second { lines } else { 0 };
+        self.logged.set((second, lines + 1));
+        lines < limits::LOG_LINES_PER_SECOND
+    }
+}

@@ -1,0 +1,269 @@
+//! The gateway's counts for prometheus, summed over the shards when they are asked for. Labels come from closed
+//! sets (I12).
+
+use std::sync::Arc;
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use crate::directory::Directory;
+use crate::stats::{CLOSE_CODES, Stats};
+
+/// Reads the shards' counts.
+#[derive(Debug)]
+pub struct Metrics {
+    directory: Arc<Directory>,
+    descriptions: Vec<Desc>,
+}
+
+type Read = fn(&Stats) -> u64;
+
+const GAUGES: [(&str, &str, Read); 5] = [
+    ("fanfare_gateway_sessions", "Sessions.", |stats| stats.sessions.get()),
+    ("fanfare_gateway_subscriptions", "Subscriptions.", |stats| {
+        stats.subscriptions.get()
+    }),
+    (
+        "fanfare_gateway_shard_channels",
+        "Channels with subscribers, once for each shard.",
+        |stats| stats.channels.get(),
+    ),
+    ("fanfare_gateway_outbox_bytes", "Bytes queued for sockets.", |stats| {
+        stats.outbox_bytes.get()
+    }),
+    (
+        "fanfare_gateway_presence_changes_waiting",
+        "Changes of presence that wait for the broker.",
+        |stats| stats.leaves_waiting.get(),
+    ),
+];
+
+const COUNTERS: [(&str, &str, Read); 13] = [
+    ("fanfare_gateway_sessions_opened_total", "Sessions begun.", |stats| {
+        stats.sessions_opened.get()
+    }),
+    (
+        "fanfare_gateway_publications_total",
+        "Publications taken by shards, once for each shard.",
+        |stats| stats.publications.get(),
+    ),
+    (
+        "fanfare_gateway_deliveries_total",
+        "Events queued for a session.",
+        |stats| stats.deliveries.get(),
+    ),
+    (
+        "fanfare_gateway_received_bytes_total",
+        "Bytes read from sockets.",
+        |stats| stats.bytes_in.get(),
+    ),
+    (
+        "fanfare_gateway_sent_bytes_total",
+        "Bytes written to sockets.",
+        |stats| stats.bytes_out.get(),
+    ),
+    ("fanfare_gateway_commands_total", "Commands of clients.", |stats| {
+        stats.commands.get()
+    }),
+    (
+        "fanfare_gateway_errors_total",
+        "Commands answered with an error.",
+        |stats| stats.errors.get(),
+    ),
+    (
+        "fanfare_gateway_denials_total",
+        "Commands denied for want of permission.",
+        |stats| stats.denials.get(),
+    ),
+    (
+        "fanfare_gateway_gaps_total",
+        "Gaps found in a channel on a shard.",
+        |stats| stats.gaps.get(),
+    ),
+    (
+        "fanfare_gateway_repairs_total",
+        "Channels read again from history.",
+        |stats| stats.repairs.get(),
+    ),
+    (
+        "fanfare_gateway_insufficient_state_total",
+        "Subscriptions told of a gap.",
+        |stats| stats.insufficient.get(),
+    ),
+    (
+        "fanfare_gateway_outbox_overflows_total",
+        "Sessions closed as slow.",
+        |stats| stats.outbox_overflows.get(),
+    ),
+    (
+        "fanfare_gateway_panics_total",
+        "Panics that ended a session or a task.",
+        |stats| stats.panics.get(),
+    ),
+];
+
+const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
+const RECOVERIES: (&str, &str) = ("fanfare_gateway_recoveries_total", "Recoveries asked for, by result.");
+const RING_DEPTH: (&str, &str) = ("fanfare_gateway_ring_entries", "Entries waiting on the shards' rings.");
+const RING_OVERFLOWS: (&str, &str) = (
+    "fanfare_gateway_ring_overflows_total",
+    "Events that found no room on a ring: their channels are read again.",
+);
+const LATENCY: (&str, &str) = (
+    "fanfare_gateway_publish_to_write_seconds",
+    "From the acceptance of a publication to the last write of its batch on a shard.",
+);
+const LAG: (&str, &str) = (
+    "fanfare_gateway_shard_loop_lag_seconds",
+    "How late a shard's loop comes to its work.",
+);
+
+impl Metrics {
+    pub(crate) fn new(directory: Arc<Directory>) -> Self {
+        let named = GAUGES.iter().chain(&COUNTERS).map(|(name, help, _)| (*name, *help));
+        let others = [RING_DEPTH, RING_OVERFLOWS, LATENCY, LAG].into_iter();
+        let mut descriptions: Vec<Desc> = named
+            .chain(others)
+            .map(|(name, help)| description(name, help, &[]))
+            .collect();
+        descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
+        descriptions.push(description(RECOVERIES.0, RECOVERIES.1, &["result"]));
+        Self {
+            directory,
+            descriptions,
+        }
+    }
+
+    fn sum(&self, read: Read) -> f64 {
+        self.directory.stats().iter().map(|stats| read(stats)).sum::<u64>() as f64
+    }
+
+    fn closes(&self) -> MetricFamily {
+        let rows = (0..=CLOSE_CODES.len()).map(|at| {
+            let label = CLOSE_CODES.get(at).map_or_else(|| "other".to_owned(), u16::to_string);
+            let count: u64 = self.directory.stats().iter().map(|stats| stats.closes[at].get()).sum();
+            counter(count as f64, &[("code", &label)])
+        });
+        family(CLOSES, MetricType::COUNTER, rows.collect())
+    }
+
+    fn recoveries(&self) -> MetricFamily {
+        let rows = vec![
+            counter(self.sum(|stats| stats.recovered.get()), &[("result", "recovered")]),
+            counter(
+                self.sum(|stats| stats.not_recovered.get()),
+                &[("result", "not_recovered")],
+            ),
+        ];
+        family(RECOVERIES, MetricType::COUNTER, rows)
+    }
+
+    fn rings(&self) -> [MetricFamily; 2] {
+        let rings = self.directory.rings();
+        let depth: usize = rings.iter().map(|ring| ring.depth()).sum();
+        let overflows: usize = rings.iter().map(|ring| ring.overflows()).sum();
+        [
+            family(RING_DEPTH, MetricType::GAUGE, vec![gauge(depth as f64)]),
+            family(
+                RING_OVERFLOWS,
+                MetricType::COUNTER,
+                vec![counter(overflows as f64, &[])],
+            ),
+        ]
+    }
+
+    fn histogram(&self, named: (&str, &str), read: fn(&Stats) -> &prometheus::Histogram) -> MetricFamily {
+        let shards = self.directory.stats().iter().flat_map(|stats| read(stats).collect());
+        let metrics: Vec<Metric> = shards.flat_map(|family| family.get_metric().to_vec()).collect();
+        family(named, MetricType::HISTOGRAM, vec![merged(&metrics)])
+    }
+}
+
+impl Collector for Metrics {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families: Vec<MetricFamily> = Vec::new();
+        for (name, help, read) in GAUGES {
+            families.push(family((name, help), MetricType::GAUGE, vec![gauge(self.sum(read))]));
+        }
+        for (name, help, read) in COUNTERS {
+            families.push(family(
+                (name, help),
+                MetricType::COUNTER,
+                vec![counter(self.sum(read), &[])],
+            ));
+        }
+        families.extend(self.rings());
+        families.push(self.closes());
+        families.push(self.recoveries());
+        families.push(self.histogram(LATENCY, |stats| &stats.latency));
+        families.push(self.histogram(LAG, |stats| &stats.loop_lag));
+        families
+    }
+}
+
+fn description(name: &str, help: &str, labels: &[&str]) -> Desc {
+    let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+    Desc::new(
+        name.to_owned(),
+        help.to_owned(),
+        labels,
+        std::collections::HashMap::new(),
+    )
+    .expect("names and labels are constants that prometheus accepts")
+}
+
+fn family((name, help): (&str, &str), kind: MetricType, rows: Vec<Metric>) -> MetricFamily {
+    let mut family = MetricFamily::default();
+    family.set_name(name.to_owned());
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(rows);
+    family
+}
+
+fn gauge(value: f64) -> Metric {
+    let mut metric = Metric::default();
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn counter(value: f64, labels: &[(&str, &str)]) -> Metric {
+    let mut metric = Metric::default();
+    let mut counter = Counter::default();
+    counter.set_value(value);
+    metric.set_counter(counter);
+    let pairs = labels.iter().map(|(name, value)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    });
+    metric.set_label(pairs.collect());
+    metric
+}
+
+/// One histogram of several with the same buckets.
+fn merged(shards: &[Metric]) -> Metric {
+    let mut sum = prometheus::proto::Histogram::default();
+    let histograms: Vec<_> = shards.iter().map(Metric::get_histogram).collect();
+    sum.set_sample_count(histograms.iter().map(|histogram| histogram.get_sample_count()).sum());
+    sum.set_sample_sum(histograms.iter().map(|histogram| histogram.get_sample_sum()).sum());
+    let bounds = histograms.first().map_or(0, |histogram| histogram.get_bucket().len());
+    let buckets = (0..bounds).map(|at| {
+        let mut bucket = Bucket::default();
+        let same = histograms.iter().filter_map(|histogram| histogram.get_bucket().get(at));
+        bucket.set_cumulative_count(same.clone().map(|bucket| bucket.cumulative_count()).sum());
+        bucket.set_upper_bound(same.clone().next().map_or(f64::INFINITY, |bucket| bucket.upper_bound()));
+        bucket
+    });
+    sum.set_bucket(buckets.collect());
+    let mut metric = Metric::default();
+    metric.set_histogram(sum);
+    metric
+}

@@ -1,0 +1,129 @@
+//! A session's bounded queue to its socket.
+//!
+//! Frames wait here by reference until the end of the tick, when one write takes as many as it can. The head
+//! frame may be partly written: it has to be finished before anything else may follow, a close frame included.
+
+use std::collections::VecDeque;
+
+use crate::frame::Frame;
+
+/// Places kept for reuse by an empty outbox: 4 × 16 bytes.
+const SPARE_FRAMES: usize = 4;
+
+/// Frames on their way to one socket, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+    head_written: usize,
+}
+
+impl Outbox {
+    /// Appends a frame. The caller looks at [`Self::bytes`] afterwards and ends a session that is over its bound.
+    pub(crate) fn push(&mut self, frame: Frame) {
+        self.bytes += frame.len();
+        self.frames.push_back(frame);
+    }
+
+    /// Bytes not yet written.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// The unwritten part of the first frame.
+    pub(crate) fn head(&self) -> &[u8] {
+        self.frames.front().map_or(&[], |frame| &frame[self.head_written..])
+    }
+
+    /// Whether more than the first frame waits.
+    pub(crate) fn has_more_than_head(&self) -> bool {
+        self.frames.len() > 1
+    }
+
+    /// Copies frames to `cork`, as many as fit in `bytes_max`, the unwritten part of the first one always.
+    pub(crate) fn gather(&self, cork: &mut Vec<u8>, bytes_max: usize) {
+        cork.extend_from_slice(self.head());
+        for frame in self.frames.iter().skip(1) {
+            if cork.len() + frame.len() > bytes_max {
+                return;
+            }
+            cork.extend_from_slice(frame);
+        }
+    }
+
+    /// Takes `written` bytes off the front.
+    pub(crate) fn advance(&mut self, mut written: usize) {
+        self.bytes -= written;
+        while let Some(head) = self.frames.front() {
+            let left = head.len() - self.head_written;
+            if written < left {
+                self.head_written += written;
+                return;
+            }
+            written -= left;
+            self.head_written = 0;
+            self.frames.pop_front();
+        }
+        self.frames.shrink_to(SPARE_FRAMES);
+    }
+
+    /// Drops everything but the frame in progress.
+    pub(crate) fn cut(&mut self) {
+        let keep = usize::from(self.head_written > 0);
+        self.frames.truncate(keep);
+        self.bytes = self.head().len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outbox(frames: &[&str]) -> Outbox {
+        let mut outbox = Outbox::default();
+        for frame in frames {
+            outbox.push(Frame::from(frame.as_bytes()));
+        }
+        outbox
+    }
+
+    fn gathered(outbox: &Outbox, max: usize) -> String {
+        let mut cork = Vec::new();
+        outbox.gather(&mut cork, max);
+        String::from_utf8(cork).unwrap()
+    }
+
+    #[test]
+    fn gathers_whole_frames_in_order_and_goes_on_after_a_partial_write() {
+        let mut outbox = outbox(&["abc", "def", "ghi"]);
+        assert_eq!(gathered(&outbox, 6), "abcdef");
+        outbox.advance(4);
+        assert_eq!(outbox.bytes(), 5);
+        assert_eq!(gathered(&outbox, 100), "efghi");
+        outbox.advance(5);
+        assert!(outbox.is_empty());
+        assert_eq!(outbox.bytes(), 0);
+    }
+
+    #[test]
+    fn a_first_frame_over_the_cork_is_gathered_alone() {
+        assert_eq!(gathered(&outbox(&["abcdef", "g"]), 4), "abcdef");
+    }
+
+    #[test]
+    fn a_cut_keeps_the_frame_in_progress() {
+        let mut started = outbox(&["abc", "def", "ghi"]);
+        started.advance(1);
+        started.cut();
+        assert_eq!(gathered(&started, 100), "bc");
+        assert_eq!(started.bytes(), 2);
+        let mut fresh = outbox(&["abc", "def"]);
+        fresh.cut();
+        assert!(fresh.is_empty());
+        assert_eq!(fresh.bytes(), 0);
+    }
+}

@@ -1,0 +1,73 @@
+//! Places for sessions: how many a node takes, and which shard a new one goes to.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Sessions of each shard, live or about to be.
+#[derive(Debug)]
+pub(crate) struct Places {
+    taken: Box<[AtomicUsize]>,
+    max: usize,
+}
+
+/// The place of one session; dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Place {
+    places: Arc<Places>,
+    shard: usize,
+}
+
+impl Places {
+    pub(crate) fn new(shards: usize, max: usize) -> Arc<Self> {
+        Arc::new(Self {
+            taken: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
+            max,
+        })
+    }
+
+    /// A place on the shard with the fewest sessions, unless the node is full.
+    pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
+        let counts: Vec<usize> = self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).collect();
+        if counts.iter().sum::<usize>() >= self.max {
+            return None;
+        }
+        let (shard, _) = counts.iter().enumerate().min_by_key(|(_, count)| **count)?;
+        self.taken[shard].fetch_add(1, Ordering::Relaxed);
+        Some(Place {
+            places: Arc::clone(self),
+            shard,
+        })
+    }
+
+    pub(crate) fn total(&self) -> usize {
+        self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Place {
+    pub(crate) fn shard(&self) -> usize {
+        self.shard
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.taken[self.shard].fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_go_to_the_shard_with_the_fewest_until_the_node_is_full() {
+        let places = Places::new(2, 3);
+        let taken: Vec<Place> = (0..3).filter_map(|_| places.take()).collect();
+        assert_eq!(taken.iter().map(Place::shard).collect::<Vec<_>>(), [0, 1, 0]);
+        assert!(places.take().is_none());
+        drop(taken);
+        assert_eq!(places.total(), 0);
+        assert!(places.take().is_some());
+    }
+}

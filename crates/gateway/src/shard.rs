@@ -1,0 +1,217 @@
+//! A shard: the part of a node's sessions that one thread owns, with their subscriptions.
+//!
+//! A plain structure without sockets and without waiting: its methods take what came in and leave bytes in
+//! outboxes, and what has to be done elsewhere as [`Effect`]s. Time is set from outside ([`Shard::set_now`]), so
+//! order, gaps, limits and deadlines are tested here without a clock. The thread around it is [`crate::driver`].
+//!
+//! Rules that its parts keep:
+//! - I5: a subscription stands in its channel and in its session, or in neither.
+//! - While a task has a subscription in hand ([`Stage::Joining`], [`Stage::Announcing`]) that task gives back
+//!   interest and presence if it finds the subscription gone; a [`Stage::Live`] one leaves an [`Effect::Leave`].
+//! - A session that is closed has no subscriptions any more; its place stays until its read task has ended.
+
+mod channel;
+mod control;
+mod deadlines;
+mod fan_out;
+mod lifecycle;
+mod session;
+mod subscribe;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use fanfare_broker::StreamPosition;
+use fanfare_protocol::{Channel, ClientInfo, Encoding, Push, Reply};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+pub(crate) use self::channel::ChannelState;
+pub(crate) use self::fan_out::message_of;
+pub(crate) use self::session::{Origin, Session, State, with_channel_info};
+pub(crate) use self::subscribe::{Backlog, Begun, Committed, NewSubscription, Refused, departure_of};
+use crate::directory::Directory;
+use crate::frame::{Frame, FrameEncoder, Opcode};
+use crate::options::Options;
+use crate::slots::{SlotId, Slots};
+use crate::stats::Stats;
+use crate::wheel::{Tick, Wheel, tick_at};
+
+/// The time, as a shard is told it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Now {
+    /// Monotonic, since the node began.
+    pub(crate) millis: u64,
+    /// Wall clock, for expiries in tokens.
+    pub(crate) unix_seconds: u64,
+}
+
+/// Something that has to be done outside the shard.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Give back one interest in the channel.
+    Release(Channel),
+    /// Give back interest and presence, and tell the others.
+    Leave(Departure),
+    /// Refresh a presence entry.
+    RefreshPresence(Channel, Arc<ClientInfo>),
+    /// Read the channel again from this position.
+    Repair(SlotId, Channel, StreamPosition),
+    /// End the connection's socket now.
+    Cut(SlotId),
+}
+
+/// Who left which channel, and who has to hear of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Departure {
+    pub(crate) channel: Channel,
+    pub(crate) info: Arc<ClientInfo>,
+    pub(crate) presence: bool,
+    pub(crate) join_leave: bool,
+}
+
+/// Sessions and subscriptions of one thread.
+pub(crate) struct Shard {
+    index: usize,
+    options: Arc<Options>,
+    directory: Arc<Directory>,
+    stats: Arc<Stats>,
+    now: Now,
+    sessions: Slots<Session>,
+    channels: Slots<ChannelState>,
+    by_name: HashMap<Channel, SlotId>,
+    users: HashMap<Arc<str>, Vec<SlotId>>,
+    wheel: Wheel,
+    dirty: VecDeque<SlotId>,
+    effects: Vec<Effect>,
+    leaves_queued: u64,
+    encoder: FrameEncoder,
+    random: SmallRng,
+}
+
+impl Shard {
+    pub(crate) fn new(index: usize, options: Arc<Options>, directory: Arc<Directory>, seed: u64) -> Self {
+        let stats = Arc::clone(&directory.stats()[index]);
+        Self {
+            index,
+            options,
+            directory,
+            stats,
+            now: Now::default(),
+            sessions: Slots::new(),
+            channels: Slots::new(),
+            by_name: HashMap::new(),
+            users: HashMap::new(),
+            wheel: Wheel::new(),
+            dirty: VecDeque::new(),
+            effects: Vec::new(),
+            leaves_queued: 0,
+            encoder: FrameEncoder::default(),
+            random: SmallRng::seed_from_u64(seed),
+        }
+    }
+
+    /// Tells the time. Every call after it happens then.
+    pub(crate) fn set_now(&mut self, now: Now) {
+        self.now = now;
+    }
+
+    pub(crate) fn now(&self) -> Now {
+        self.now
+    }
+
+    pub(crate) fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    pub(crate) fn session(&self, id: SlotId) -> Option<&Session> {
+        self.sessions.get(id)
+    }
+
+    pub(crate) fn session_mut(&mut self, id: SlotId) -> Option<&mut Session> {
+        self.sessions.get_mut(id)
+    }
+
+    pub(crate) fn session_ids(&self) -> Vec<SlotId> {
+        self.sessions.ids().collect()
+    }
+
+    /// What has to be done outside, since the last call.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    pub(crate) fn has_effects(&self) -> bool {
+        !self.effects.is_empty()
+    }
+
+    /// The next session to write.
+    pub(crate) fn next_dirty(&mut self) -> Option<SlotId> {
+        while let Some(id) = self.dirty.pop_front() {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.dirty = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    pub(crate) fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    pub(crate) fn mark_dirty(&mut self, id: SlotId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if !session.dirty {
+            session.dirty = true;
+            self.dirty.push_back(id);
+        }
+    }
+
+    /// The frame of a reply for one session.
+    fn encode(&mut self, encoding: Encoding, reply: &Reply) -> Frame {
+        self.encoder
+            .frame(opcode(encoding), |out| encoding.encode_reply(reply, out))
+    }
+
+    /// Queues a reply.
+    pub(crate) fn reply(&mut self, id: SlotId, reply: &Reply) {
+        let Some(session) = self.sessions.get(id) else { return };
+        let frame = self.encode(session.encoding, reply);
+        self.enqueue(id, frame);
+    }
+
+    /// Queues a push.
+    pub(crate) fn push(&mut self, id: SlotId, push: Push) {
+        self.reply(
+            id,
+            &Reply {
+                push: Some(push),
+                ..Reply::default()
+            },
+        );
+    }
+
+    /// The tick that lies `millis` ahead.
+    fn tick_in(&self, millis: u64) -> Tick {
+        tick_at(self.now.millis.saturating_add(millis))
+    }
+
+    /// The tick of an expiry given in wall-clock seconds, `grace_millis` later.
+    fn tick_of_expiry(&self, expire_at: u64, grace_millis: u64) -> Tick {
+        let left = expire_at.saturating_sub(self.now.unix_seconds);
+        self.tick_in(left.saturating_mul(1_000).saturating_add(grace_millis))
+    }
+}
+
+/// The frame type of an encoding.
+pub(crate) fn opcode(encoding: Encoding) -> Opcode {
+    match encoding {
+        Encoding::Json => Opcode::Text,
+        Encoding::Protobuf => Opcode::Binary,
+    }
+}

@@ -1,0 +1,116 @@
+//! Commands of the server API to the sessions of this shard.
+
+use fanfare_broker::control::{RefreshControl, Target};
+use fanfare_protocol::{Channel, ClientInfo, Disconnect, Push, RefreshPush, Unsubscribe};
+
+use super::Shard;
+use crate::limits::TTL_SECONDS_MAX;
+use crate::slots::SlotId;
+
+/// The sessions that a command concerns.
+pub(crate) type Matching = Vec<SlotId>;
+
+impl Shard {
+    /// The identified sessions that fit every part of a target.
+    pub(crate) fn matching(&self, target: &Target) -> Matching {
+        // No transport here hands out session ids yet, so a command that names one fits nobody.
+        if target.session.is_some() {
+            return Matching::new();
+        }
+        let candidates = match &target.user {
+            Some(user) => self.sessions_of(user).to_vec(),
+            None => self.session_ids(),
+        };
+        candidates
+            .into_iter()
+            .filter(|id| self.fits(*id, target.client.as_deref()))
+            .collect()
+    }
+
+    fn fits(&self, id: SlotId, client: Option<&str>) -> bool {
+        let info = self.sessions.get(id).and_then(|session| session.info.as_ref());
+        info.is_some_and(|info| client.is_none_or(|client| info.client == client)) && self.is_open(id)
+    }
+
+    /// Ends subscriptions; sessions that have none hear nothing.
+    pub(crate) fn apply_unsubscribe(&mut self, target: &Target, channel: &Channel, why: &Unsubscribe) {
+        let Some(channel) = self.channel_id(channel) else {
+            return;
+        };
+        for id in self.matching(target) {
+            self.unsubscribe_with_push(id, channel, why);
+        }
+    }
+
+    /// Closes connections, but for the client ids in `kept`.
+    pub(crate) fn apply_disconnect(&mut self, target: &Target, disconnect: &Disconnect, kept: &[String]) {
+        for id in self.matching(target) {
+            let client = self
+                .sessions
+                .get(id)
+                .and_then(|session| session.info.as_ref())
+                .map(|info| &info.client);
+            if client.is_some_and(|client| !kept.contains(client)) {
+                self.close(id, disconnect);
+            }
+        }
+    }
+
+    /// Replaces expiries and tells the clients.
+    pub(crate) fn apply_refresh(&mut self, target: &Target, refresh: &RefreshControl) {
+        for id in self.matching(target) {
+            self.refresh(id, refresh);
+        }
+    }
+
+    fn refresh(&mut self, id: SlotId, refresh: &RefreshControl) {
+        let past = refresh
+            .expire_at
+            .is_some_and(|expire_at| expire_at <= self.now.unix_seconds);
+        if refresh.expired || past {
+            return self.close(id, &Disconnect::CONNECTION_EXPIRED);
+        }
+        if let Some(info) = &refresh.info {
+            self.replace_info(id, info.clone());
+        }
+        self.set_expiry(id, refresh.expire_at);
+        let ttl = self.ttl(refresh.expire_at);
+        self.push(
+            id,
+            Push {
+                refresh: Some(RefreshPush {
+                    expires: refresh.expire_at.is_some(),
+                    ttl,
+                }),
+                ..Push::default()
+            },
+        );
+    }
+
+    /// Replaces the connection info of a session.
+    pub(crate) fn replace_info(&mut self, id: SlotId, conn_info: bytes::Bytes) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if let Some(info) = &session.info {
+            session.info = Some(
+                ClientInfo {
+                    conn_info,
+                    ..ClientInfo::clone(info)
+                }
+                .into(),
+            );
+        }
+    }
+
+    /// Seconds until a connection's expiry, as its client is told: 0 for never, a year at most.
+    pub(crate) fn ttl(&self, expire_at: Option<u64>) -> u32 {
+        self.ttl_uncapped(expire_at).min(TTL_SECONDS_MAX)
+    }
+
+    /// Seconds until a subscription's expiry, as its client is told: 0 for never.
+    pub(crate) fn ttl_uncapped(&self, expire_at: Option<u64>) -> u32 {
+        let left = expire_at.map_or(0, |expire_at| expire_at.saturating_sub(self.now.unix_seconds));
+        u32::try_from(left).unwrap_or(u32::MAX)
+    }
+}

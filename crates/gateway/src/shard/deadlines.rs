@@ -1,0 +1,242 @@
+//! Deadlines: pings, pongs, expiries, stalls.
+
+use std::time::Duration;
+
+use fanfare_protocol::{Disconnect, Encoding, Reply, Unsubscribe};
+use rand::RngExt as _;
+
+use super::session::State;
+use super::{Effect, Shard};
+use crate::frame::Opcode;
+use crate::slots::SlotId;
+use crate::wheel::{Tick, Timer, tick_at};
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Shard {
+    /// Arms a session's timer for its nearest deadline, if that is nearer than what it is armed for.
+    pub(super) fn arm(&mut self, id: SlotId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let nearest = session.deadlines.nearest();
+        if nearest != 0 && (session.armed == 0 || nearest < session.armed) {
+            session.armed = self.wheel.arm(id, nearest);
+        }
+    }
+
+    /// Moves the deadlines on to the present.
+    pub(crate) fn run_deadlines(&mut self) {
+        let now = Tick::try_from(self.now.millis / crate::limits::WHEEL_TICK_MILLIS).unwrap_or(Tick::MAX);
+        let mut due: Vec<Timer> = Vec::new();
+        self.wheel.advance(now, &mut due);
+        for timer in due {
+            self.fire(timer, now);
+        }
+    }
+
+    /// Milliseconds until deadlines may be due, at most `max`.
+    pub(crate) fn idle_millis(&self, max: u64) -> u64 {
+        let tick = crate::limits::WHEEL_TICK_MILLIS;
+        u64::from(self.wheel.idle_ticks((max / tick).max(1) as u32)) * tick
+    }
+
+    fn fire(&mut self, timer: Timer, now: Tick) {
+        let Some(session) = self.sessions.get_mut(timer.slot) else {
+            return;
+        };
+        if session.armed != timer.at {
+            return;
+        }
+        session.armed = 0;
+        self.expire(timer.slot, now);
+        self.arm(timer.slot);
+    }
+
+    /// Carries out what is due. What closes the session comes first.
+    fn expire(&mut self, id: SlotId, now: Tick) {
+        let due = |at: Tick| at != 0 && at <= now;
+        let Some(session) = self.sessions.get(id) else { return };
+        let deadlines = &session.deadlines;
+        if due(deadlines.cut) {
+            return self.cut_off(id);
+        }
+        let closes = [
+            (deadlines.drain, Disconnect::SHUTDOWN),
+            (deadlines.connect, Disconnect::STALE),
+            (deadlines.pong, Disconnect::NO_PONG),
+            (deadlines.expire, Disconnect::CONNECTION_EXPIRED),
+            (deadlines.write, Disconnect::WRITE_ERROR),
+        ];
+        let (ping, presence, subscriptions) = (deadlines.ping, deadlines.presence, deadlines.subscriptions);
+        if let Some((_, disconnect)) = closes.into_iter().find(|(at, _)| due(*at)) {
+            return self.close(id, &disconnect);
+        }
+        if due(ping) {
+            self.ping(id);
+        }
+        if due(presence) {
+            self.refresh_presence(id);
+        }
+        if due(subscriptions) {
+            self.expire_subscriptions(id, now);
+        }
+    }
+
+    fn cut_off(&mut self, id: SlotId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.deadlines.cut = 0;
+        }
+        self.cut(id);
+    }
+
+    /// Starts pinging: the first at a random moment in the second half of the interval, so that a storm of
+    /// connects does not become a storm of pings.
+    pub(crate) fn start_pings(&mut self, id: SlotId) {
+        let Some(interval) = self.options.ping_interval else {
+            return;
+        };
+        let interval = millis(interval).max(2);
+        let first = self.random.random_range(interval / 2..interval);
+        let at = self.tick_in(first);
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.deadlines.ping = at;
+        }
+        self.arm(id);
+    }
+
+    fn ping(&mut self, id: SlotId) {
+        let Some(interval) = self.options.ping_interval else {
+            return;
+        };
+        let next = self.tick_in(millis(interval));
+        let pong = self.tick_in(millis(self.options.pong_timeout));
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.deadlines.ping = next;
+        session.deadlines.pong = pong;
+        let frame = match (session.native_ping, session.encoding) {
+            (true, _) => self.encoder.frame(Opcode::Ping, |_| {}),
+            (false, Encoding::Json) => self.encode(Encoding::Json, &Reply::default()),
+            (false, Encoding::Protobuf) => self.encode(Encoding::Protobuf, &Reply::default()),
+        };
+        self.enqueue(id, frame);
+    }
+
+    /// Takes a pong; `false` if none was awaited.
+    pub(crate) fn pong(&mut self, id: SlotId) -> bool {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return true;
+        };
+        let awaited = session.deadlines.pong != 0;
+        session.deadlines.pong = 0;
+        awaited
+    }
+
+    /// Sets when the connection expires; `None` is never.
+    pub(crate) fn set_expiry(&mut self, id: SlotId, expire_at: Option<u64>) {
+        let grace = millis(self.options.expired_close_delay);
+        let at = expire_at.map_or(0, |expire_at| self.tick_of_expiry(expire_at, grace));
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.deadlines.expire = at;
+        }
+        self.arm(id);
+    }
+
+    /// Sets when a subscription expires; `None` is never.
+    pub(crate) fn set_subscription_expiry(&mut self, id: SlotId, channel: SlotId, expire_at: Option<u64>) {
+        let grace = millis(self.options.expired_close_delay);
+        let at = expire_at.map_or(0, |expire_at| self.tick_of_expiry(expire_at, grace));
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if let Some(index) = session.subscription_index(channel) {
+            session.subscriptions[index].expire = at;
+        }
+        self.arm_subscriptions(id);
+    }
+
+    fn arm_subscriptions(&mut self, id: SlotId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let expiries = session.subscriptions.iter().map(|subscription| subscription.expire);
+        session.deadlines.subscriptions = expiries.filter(|at| *at != 0).min().unwrap_or(0);
+        self.arm(id);
+    }
+
+    /// Ends what has expired: 2501 for the client's own subscriptions, 3006 where the server made it.
+    fn expire_subscriptions(&mut self, id: SlotId, now: Tick) {
+        let Some(session) = self.sessions.get(id) else { return };
+        let expired: Vec<_> = session
+            .subscriptions
+            .iter()
+            .filter(|subscription| subscription.expire != 0 && subscription.expire <= now)
+            .map(|subscription| (subscription.channel, subscription.origin.is_server_side()))
+            .collect();
+        if expired.iter().any(|(_, server_side)| *server_side) {
+            return self.close(id, &Disconnect::SUBSCRIPTION_EXPIRED);
+        }
+        for (channel, _) in expired {
+            self.unsubscribe_with_push(id, channel, &Unsubscribe::EXPIRED);
+        }
+        self.arm_subscriptions(id);
+    }
+
+    /// Starts refreshing the presence of a session, three times in the life of an entry.
+    pub(crate) fn start_presence(&mut self, id: SlotId) {
+        let at = self.tick_in(millis(self.options.presence_ttl) / 3);
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if session.deadlines.presence == 0 {
+            session.deadlines.presence = at;
+            self.arm(id);
+        }
+    }
+
+    fn refresh_presence(&mut self, id: SlotId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.deadlines.presence = 0;
+        let Some(own) = session.info.clone() else { return };
+        let present = session
+            .subscriptions
+            .iter()
+            .filter(|subscription| subscription.presence);
+        let refreshes: Vec<_> = present
+            .map(|subscription| {
+                (
+                    subscription.channel,
+                    subscription.info.clone().unwrap_or_else(|| own.clone()),
+                )
+            })
+            .collect();
+        if refreshes.is_empty() {
+            return;
+        }
+        for (channel, info) in refreshes {
+            let Some(channel) = self.channels.get(channel) else {
+                continue;
+            };
+            let effect = Effect::RefreshPresence(channel.name.clone(), info);
+            self.queue_presence(id, effect);
+        }
+        self.start_presence(id);
+    }
+
+    /// Closes every session within `window`, each at a random moment of it.
+    pub(crate) fn drain(&mut self, window_millis: u64) {
+        for id in self.session_ids() {
+            let at = tick_at(self.now.millis + self.random.random_range(0..=window_millis));
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.deadlines.drain = if session.state == State::Closing { 0 } else { at };
+            }
+            self.arm(id);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! One publication to many outboxes.
+//!
+//! An event is encoded once for each encoding that a listener of this shard uses, WebSocket header included, and
+//! every recipient's outbox gets a reference to those bytes. The continuity of a stream (I2) is checked once for
+//! the channel, not once for each listener: all listeners of a shard see the same sequence, and each begins in it
+//! at an offset of its own.
+
+use std::sync::Arc;
+
+use fanfare_broker::{Event, History, Publication, StreamPosition};
+use fanfare_protocol::{ClientInfo, Disconnect, Encoding, Join, Leave, PublicationMessage, Push, Reply};
+
+use super::channel::{Continuity, HeldBack, continuity};
+use super::session::State;
+use super::{Effect, Shard, opcode};
+use crate::frame::{Frame, FrameEncoder};
+use crate::slots::SlotId;
+
+/// The frames of one event, each made when the first listener needs it.
+struct Variants<'a> {
+    push: Push,
+    encoder: &'a mut FrameEncoder,
+    json: Option<Frame>,
+    protobuf: Option<Frame>,
+}
+
+impl Variants<'_> {
+    fn frame(&mut self, encoding: Encoding) -> Frame {
+        let made = match encoding {
+            Encoding::Json => &mut self.json,
+            Encoding::Protobuf => &mut self.protobuf,
+        };
+        if let Some(frame) = made {
+            return Frame::clone(frame);
+        }
+        let reply = Reply {
+            push: Some(std::mem::take(&mut self.push)),
+            ..Reply::default()
+        };
+        let frame = self
+            .encoder
+            .frame(opcode(encoding), |out| encoding.encode_reply(&reply, out));
+        self.push = reply.push.unwrap_or_default();
+        *made = Some(Frame::clone(&frame));
+        frame
+    }
+}
+
+/// What to do with a listener that an event was not queued for.
+enum Fault {
+    Slow,
+    /// A payload that is not JSON would have to go into JSON.
+    Inappropriate,
+}
+
+impl Shard {
+    /// Takes an event from the ring.
+    pub(crate) fn take_event(&mut self, event: Event) {
+        let Some(id) = self.channel_id(event.channel()) else {
+            return;
+        };
+        let Some(channel) = self.channels.get_mut(id) else {
+            return;
+        };
+        for joining in &mut channel.joining {
+            joining.held_back.push(event.clone());
+        }
+        match &event {
+            Event::Publication(publication) => {
+                self.stats.publications.add(1);
+                self.take_publication(id, &event, publication);
+            }
+            Event::Join(..) | Event::Leave(..) => self.fan_out(id, &event),
+        }
+    }
+
+    fn take_publication(&mut self, id: SlotId, event: &Event, publication: &Publication) {
+        let Some(channel) = self.channels.get_mut(id) else {
+            return;
+        };
+        let Some(next) = &publication.position else {
+            return self.fan_out(id, event);
+        };
+        if let Some(repair) = &mut channel.repair {
+            return repair.push(event.clone());
+        }
+        let Some(last) = &channel.position else {
+            channel.position = Some(next.clone());
+            return self.fan_out(id, event);
+        };
+        match continuity(last, next) {
+            Continuity::Duplicate => {}
+            Continuity::Next => {
+                channel.position = Some(next.clone());
+                self.fan_out(id, event);
+            }
+            Continuity::Gap => {
+                self.stats.gaps.add(1);
+                self.start_repair(id, Some(event));
+            }
+            Continuity::OtherEpoch => self.change_epoch(id, event, next),
+        }
+    }
+
+    /// The stream began again: who follows the old one is told, who joined the new one goes on.
+    fn change_epoch(&mut self, id: SlotId, event: &Event, next: &StreamPosition) {
+        self.stats.gaps.add(1);
+        self.insufficient(id);
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.position = Some(next.clone());
+            self.fan_out(id, event);
+        }
+    }
+
+    /// Queues an event for every listener of its channel.
+    fn fan_out(&mut self, id: SlotId, event: &Event) {
+        let Some(channel) = self.channels.get(id) else { return };
+        let offset = offset_of(event);
+        let json = is_json(event);
+        let announcement = !matches!(event, Event::Publication(_));
+        let mut variants = Variants {
+            push: push_of(event),
+            encoder: &mut self.encoder,
+            json: None,
+            protobuf: None,
+        };
+        let (mut deliveries, mut bytes) = (0, 0);
+        let mut faults: Vec<(SlotId, Fault)> = Vec::new();
+        for listener in &channel.listeners {
+            if (offset != 0 && offset <= listener.after) || (announcement && !listener.join_leave) {
+                continue;
+            }
+            let Some((slot, session)) = self.sessions.at_mut(listener.slot) else {
+                continue;
+            };
+            if !json && listener.encoding == Encoding::Json {
+                faults.push((slot, Fault::Inappropriate));
+                continue;
+            }
+            let frame = variants.frame(listener.encoding);
+            bytes += frame.len() as u64;
+            deliveries += 1;
+            session.outbox.push(frame);
+            if !session.dirty {
+                session.dirty = true;
+                self.dirty.push_back(slot);
+            }
+            if session.outbox.bytes() > self.options.outbox_bytes_max {
+                faults.push((slot, Fault::Slow));
+            }
+        }
+        self.stats.deliveries.add(deliveries);
+        self.stats.outbox_bytes.add(bytes);
+        self.end_faulty(faults);
+    }
+
+    fn end_faulty(&mut self, faults: Vec<(SlotId, Fault)>) {
+        for (id, fault) in faults {
+            match fault {
+                Fault::Slow => self.close_slow(id),
+                Fault::Inappropriate => self.close(id, &Disconnect::INAPPROPRIATE_PROTOCOL),
+            }
+        }
+    }
+
+    /// Queues an event for one session alone.
+    pub(crate) fn deliver_to(&mut self, id: SlotId, event: &Event) {
+        let Some(session) = self.sessions.get(id) else { return };
+        if session.encoding == Encoding::Json && !is_json(event) {
+            return self.close(id, &Disconnect::INAPPROPRIATE_PROTOCOL);
+        }
+        self.stats.deliveries.add(1);
+        self.push(id, push_of(event));
+    }
+
+    /// A ring had no room for an event of this channel: it is read again.
+    pub(crate) fn mark_broken(&mut self, channel: &fanfare_protocol::Channel) {
+        if let Some(id) = self.channel_id(channel) {
+            self.stats.gaps.add(1);
+            self.start_repair(id, None);
+        }
+    }
+
+    /// Reads a channel again from the last position on; what arrives meanwhile is held back. One at a time for
+    /// a channel. Without a position there is nothing to read: such a channel promises no continuity.
+    fn start_repair(&mut self, id: SlotId, event: Option<&Event>) {
+        let Some(channel) = self.channels.get_mut(id) else {
+            return;
+        };
+        let Some(position) = channel.position.clone() else {
+            return;
+        };
+        if channel.repair.is_some() {
+            return;
+        }
+        let mut held_back = HeldBack::default();
+        if let Some(event) = event {
+            held_back.push(event.clone());
+        }
+        channel.repair = Some(held_back);
+        self.stats.repairs.add(1);
+        self.effects.push(Effect::Repair(id, channel.name.clone(), position));
+    }
+
+    /// Ends a repair with what history gave; `None` if it could not be read.
+    pub(crate) fn finish_repair(&mut self, id: SlotId, history: Option<History>) {
+        let Some(channel) = self.channels.get_mut(id) else {
+            return;
+        };
+        let Some(held_back) = channel.repair.take() else { return };
+        let Some(missing) = missing(channel.position.as_ref(), history).filter(|_| !held_back.overflown) else {
+            return self.give_up(id);
+        };
+        for publication in missing {
+            self.take_publication(id, &Event::Publication(Arc::clone(&publication)), &publication);
+        }
+        for event in held_back.events {
+            if let Event::Publication(publication) = &event {
+                self.take_publication(id, &event, publication);
+            }
+        }
+    }
+
+    /// The gap cannot be filled: the positioned subscribers are told, the rest goes on at the next publication.
+    fn give_up(&mut self, id: SlotId) {
+        self.insufficient(id);
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.position = None;
+        }
+    }
+
+    /// Channels whose position was not compared with the broker's for `interval_millis`, at most `max`.
+    pub(crate) fn positions_to_check(&mut self, interval_millis: u64, max: usize) -> Vec<SlotId> {
+        let now = self.now.millis;
+        let ids: Vec<SlotId> = self.channels.ids().collect();
+        let due = |id: &SlotId| {
+            self.channels.get(*id).is_some_and(|channel| {
+                channel.position.is_some() && channel.checked_millis.saturating_add(interval_millis) <= now
+            })
+        };
+        ids.into_iter().filter(due).take(max).collect()
+    }
+
+    /// Compares a channel with the broker's top (protocol §8.5). Being behind once may be a publication on its
+    /// way; being behind the same top at the next look is a gap.
+    pub(crate) fn check_position(&mut self, id: SlotId, top: StreamPosition, again_in_millis: u64) {
+        let interval = super::deadlines::millis(self.options.position_check_interval);
+        let now = self.now.millis;
+        let Some(channel) = self.channels.get_mut(id) else {
+            return;
+        };
+        let Some(own) = &channel.position else { return };
+        let behind = |top: &StreamPosition| own.epoch != top.epoch || own.offset < top.offset;
+        if channel.suspected.take().is_some_and(|suspected| behind(&suspected)) {
+            channel.checked_millis = now;
+            self.stats.gaps.add(1);
+            return self.start_repair(id, None);
+        }
+        channel.checked_millis = now;
+        if behind(&top) {
+            channel.suspected = Some(top);
+            channel.checked_millis = (now + again_in_millis).saturating_sub(interval);
+        }
+    }
+}
+
+/// The publications that lead on from `position` to the top; `None` if history does not cover that.
+fn missing(position: Option<&StreamPosition>, history: Option<History>) -> Option<Vec<Arc<Publication>>> {
+    let (position, history) = (position?, history?);
+    if history.top.epoch != position.epoch {
+        return None;
+    }
+    let offset = |publication: &Arc<Publication>| publication.position.as_ref().map_or(0, |position| position.offset);
+    let contiguous = match (history.publications.first(), history.publications.last()) {
+        (Some(first), Some(last)) => offset(first) == position.offset + 1 && offset(last) == history.top.offset,
+        _ => history.top.offset == position.offset,
+    };
+    contiguous.then_some(history.publications)
+}
+
+fn offset_of(event: &Event) -> u64 {
+    match event {
+        Event::Publication(publication) => publication.position.as_ref().map_or(0, |position| position.offset),
+        Event::Join(..) | Event::Leave(..) => 0,
+    }
+}
+
+fn is_json(event: &Event) -> bool {
+    match event {
+        Event::Publication(publication) => publication.json,
+        Event::Join(..) | Event::Leave(..) => true,
+    }
+}
+
+fn push_of(event: &Event) -> Push {
+    let channel = event.channel().as_str().to_owned();
+    let own = |info: &Arc<ClientInfo>| Some(ClientInfo::clone(info));
+    match event {
+        Event::Publication(publication) => Push {
+            channel,
+            publication: Some(message_of(publication)),
+            ..Push::default()
+        },
+        Event::Join(_, info) => Push {
+            channel,
+            join: Some(Join { info: own(info) }),
+            ..Push::default()
+        },
+        Event::Leave(_, info) => Push {
+            channel,
+            leave: Some(Leave { info: own(info) }),
+            ..Push::default()
+        },
+    }
+}
+
+/// A publication on the wire. The epoch goes with offset 1 only (protocol §8.2).
+pub(crate) fn message_of(publication: &Publication) -> PublicationMessage {
+    let first = publication.position.as_ref().filter(|position| position.offset == 1);
+    PublicationMessage {
+        data: publication.data.clone(),
+        info: publication.info.as_deref().cloned(),
+        offset: publication.position.as_ref().map_or(0, |position| position.offset),
+        tags: publication.tags.clone(),
+        epoch: first.map_or_else(String::new, |position| position.epoch.to_string()),
+        version: publication.version,
+        ..PublicationMessage::default()
+    }
+}
+
+impl Shard {
+    /// Whether a session can still be told something.
+    pub(crate) fn is_open(&self, id: SlotId) -> bool {
+        self.sessions
+            .get(id)
+            .is_some_and(|session| session.state != State::Closing)
+    }
+}

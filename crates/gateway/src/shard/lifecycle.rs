@@ -1,0 +1,226 @@
+//! How a session begins and ends.
+
+use std::sync::Arc;
+
+use fanfare_protocol::{ClientInfo, ConnectResult, Disconnect, Encoding};
+
+use super::deadlines::millis;
+use super::session::{Deadlines, State};
+use super::{Effect, Session, Shard};
+use crate::frame::Frame;
+use crate::limits;
+use crate::slots::SlotId;
+
+impl Shard {
+    /// A new session, which has to send `connect` in time.
+    pub(crate) fn open(&mut self, encoding: Encoding, native_ping: bool) -> SlotId {
+        let mut session = Session::new(encoding, native_ping);
+        session.deadlines.connect = self.tick_in(millis(self.options.connect_timeout));
+        let id = self.sessions.insert(session);
+        self.stats.sessions_opened.add(1);
+        self.stats.sessions.set(self.sessions.len() as u64);
+        self.arm(id);
+        id
+    }
+
+    /// Enters an identified session under its user. Returns how many sessions the user has on this node.
+    pub(crate) fn identify(&mut self, id: SlotId, info: Arc<ClientInfo>) -> usize {
+        let user: Arc<str> = Arc::from(info.user.as_str());
+        let Some(session) = self.sessions.get_mut(id) else {
+            return 0;
+        };
+        session.info = Some(info);
+        session.state = State::Connecting;
+        let sessions = self.users.entry(Arc::clone(&user)).or_default();
+        session.user_index = u32::try_from(sessions.len()).expect("a shard's sessions are bounded far below 2^32");
+        sessions.push(id);
+        self.directory.add_user(self.index, &user)
+    }
+
+    /// Opens an identified session for commands and gives what the connect reply tells of it.
+    pub(crate) fn welcome(&mut self, id: SlotId, expire_at: Option<u64>) -> Option<ConnectResult> {
+        let session = self
+            .sessions
+            .get_mut(id)
+            .filter(|session| session.state == State::Connecting)?;
+        session.state = State::Open;
+        session.deadlines.connect = 0;
+        let client = session.info.as_ref()?.client.clone();
+        let interval = self.options.ping_interval.filter(|_| !session.native_ping);
+        let ping = interval.map_or(0, |interval| interval.as_secs_f64().ceil() as u32);
+        self.set_expiry(id, expire_at);
+        self.start_pings(id);
+        Some(ConnectResult {
+            client,
+            version: self.options.version.clone(),
+            expires: expire_at.is_some(),
+            ttl: self.ttl(expire_at),
+            ping,
+            pong: ping > 0,
+            ..ConnectResult::default()
+        })
+    }
+
+    /// A session whose `connect` was answered with an error takes no further command.
+    pub(crate) fn refuse(&mut self, id: SlotId) {
+        self.leave_all(id);
+        if let Some(session) = self.sessions.get_mut(id)
+            && session.state != State::Closing
+        {
+            session.state = State::Refused;
+        }
+    }
+
+    /// Takes a session out of its user's list in constant time.
+    fn forget_user(&mut self, id: SlotId) {
+        let Some(session) = self.sessions.get(id) else { return };
+        let Some(info) = &session.info else { return };
+        let at = session.user_index as usize;
+        let Some((user, sessions)) = self.users.get_key_value(info.user.as_str()) else {
+            return;
+        };
+        let user = Arc::clone(user);
+        let last = sessions.len() == 1;
+        if last {
+            self.users.remove(&user);
+        } else if let Some(sessions) = self.users.get_mut(&user) {
+            sessions.swap_remove(at);
+            if let Some(moved) = sessions.get(at).and_then(|moved| self.sessions.get_mut(*moved)) {
+                moved.user_index = at as u32;
+            }
+        }
+        self.directory.remove_user(self.index, &user);
+    }
+
+    /// The sessions of a user.
+    pub(crate) fn sessions_of(&self, user: &str) -> &[SlotId] {
+        self.users.get(user).map_or(&[], Vec::as_slice)
+    }
+
+    /// Queues a frame; a session over its bound is closed as slow (3008).
+    pub(crate) fn enqueue(&mut self, id: SlotId, frame: Frame) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        if session.state == State::Closing {
+            return;
+        }
+        self.stats.outbox_bytes.add(frame.len() as u64);
+        session.outbox.push(frame);
+        let over = session.outbox.bytes() > self.options.outbox_bytes_max;
+        self.mark_dirty(id);
+        if over {
+            self.close_slow(id);
+        }
+    }
+
+    /// Closes a session whose outbox is over its bound.
+    pub(super) fn close_slow(&mut self, id: SlotId) {
+        self.stats.outbox_overflows.add(1);
+        self.close(id, &Disconnect::SLOW);
+    }
+
+    /// Bytes of the outbox that the socket took.
+    pub(crate) fn written(&mut self, id: SlotId, bytes: usize) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.outbox.advance(bytes);
+        session.deadlines.write = 0;
+        self.stats.outbox_bytes.subtract(bytes as u64);
+        self.stats.bytes_out.add(bytes as u64);
+    }
+
+    /// The socket takes nothing at the moment: it has `write_timeout` to take something.
+    pub(crate) fn blocked(&mut self, id: SlotId) {
+        let at = self.tick_in(millis(self.options.write_timeout));
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.blocked = true;
+        if session.deadlines.write == 0 {
+            session.deadlines.write = at;
+            self.arm(id);
+        }
+    }
+
+    /// Ends a session with a close frame. Its subscriptions end at once; what was queued before is still sent,
+    /// but for a slow one, where only the frame in progress is finished.
+    pub(crate) fn close(&mut self, id: SlotId, disconnect: &Disconnect) {
+        let frame = self.encoder.close(disconnect.code, &disconnect.reason);
+        self.close_with(id, disconnect.code, Some(frame));
+    }
+
+    /// Ends a session whose peer has sent its close frame; the answer is in the outbox already.
+    pub(crate) fn close_answered(&mut self, id: SlotId) {
+        self.close_with(id, Disconnect::CONNECTION_CLOSED.code, None);
+    }
+
+    fn close_with(&mut self, id: SlotId, code: u16, frame: Option<Frame>) {
+        if self
+            .sessions
+            .get(id)
+            .is_none_or(|session| session.state == State::Closing)
+        {
+            return;
+        }
+        self.detach(id);
+        self.stats.count_close(code);
+        let cut = self.tick_in(millis(limits::CLOSE_TIMEOUT));
+        let slow = code == Disconnect::SLOW.code;
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.state = State::Closing;
+        session.deadlines = Deadlines {
+            cut,
+            ..Deadlines::default()
+        };
+        let before = session.outbox.bytes();
+        if slow {
+            session.outbox.cut();
+        }
+        if let Some(frame) = frame {
+            session.outbox.push(frame);
+        }
+        self.stats.outbox_bytes.add(session.outbox.bytes() as u64);
+        self.stats.outbox_bytes.subtract(before as u64);
+        self.arm(id);
+        self.mark_dirty(id);
+    }
+
+    /// The close frame has left: the peer has a moment to end its side.
+    pub(crate) fn finished(&mut self, id: SlotId) {
+        let cut = self.tick_in(millis(limits::CLOSE_LINGER));
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.finished = true;
+        session.deadlines.cut = cut;
+        self.arm(id);
+    }
+
+    /// Takes a session out of everything but its place.
+    fn detach(&mut self, id: SlotId) {
+        self.leave_all(id);
+        self.forget_user(id);
+    }
+
+    /// Removes a session whose read task has ended.
+    pub(crate) fn remove(&mut self, id: SlotId) {
+        let Some(session) = self.sessions.get(id) else { return };
+        if session.state != State::Closing {
+            self.stats.count_close(Disconnect::CONNECTION_CLOSED.code);
+            self.detach(id);
+        }
+        if let Some(session) = self.sessions.remove(id) {
+            self.stats.outbox_bytes.subtract(session.outbox.bytes() as u64);
+        }
+        self.stats.sessions.set(self.sessions.len() as u64);
+    }
+
+    /// Asks for the socket to be ended now.
+    pub(super) fn cut(&mut self, id: SlotId) {
+        self.effects.push(Effect::Cut(id));
+    }
+}

@@ -1,0 +1,179 @@
+//! The server-side life of one connection, as the shard keeps it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fanfare_protocol::{ClientInfo, Encoding, Unsubscribe};
+
+use crate::outbox::Outbox;
+use crate::slots::SlotId;
+use crate::wheel::Tick;
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Waits for `connect`.
+    Opening,
+    /// `connect` is being carried out.
+    Connecting,
+    /// Takes commands and publications.
+    Open,
+    /// `connect` was answered with an error: every further command is a violation.
+    Refused,
+    /// The close frame is on its way; input is discarded.
+    Closing,
+}
+
+/// Deadlines of a session; 0 is none.
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    /// The next ping is due.
+    pub(crate) ping: Tick,
+    /// The pong has to be here.
+    pub(crate) pong: Tick,
+    /// `connect` has to be here.
+    pub(crate) connect: Tick,
+    /// The connection expires (grace included).
+    pub(crate) expire: Tick,
+    /// The nearest of the subscriptions' expiries.
+    pub(crate) subscriptions: Tick,
+    /// Presence has to be refreshed.
+    pub(crate) presence: Tick,
+    /// The socket has to take something.
+    pub(crate) write: Tick,
+    /// A drain closes this session.
+    pub(crate) drain: Tick,
+    /// The closed connection is cut.
+    pub(crate) cut: Tick,
+}
+
+impl Deadlines {
+    /// The nearest deadline, 0 without any.
+    pub(crate) fn nearest(&self) -> Tick {
+        let all = [
+            self.ping,
+            self.pong,
+            self.connect,
+            self.expire,
+            self.subscriptions,
+            self.presence,
+            self.write,
+            self.drain,
+            self.cut,
+        ];
+        all.into_iter().filter(|at| *at != 0).min().unwrap_or(0)
+    }
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) state: State,
+    pub(crate) encoding: Encoding,
+    /// Pings are WebSocket frames instead of empty replies.
+    pub(crate) native_ping: bool,
+    /// Stands in the shard's list of sessions to write.
+    pub(crate) dirty: bool,
+    /// The socket took less than offered; a task waits until it takes more.
+    pub(crate) blocked: bool,
+    /// The write half is closed.
+    pub(crate) finished: bool,
+    pub(crate) outbox: Outbox,
+    /// Who is connected; `None` before `connect`.
+    pub(crate) info: Option<Arc<ClientInfo>>,
+    /// Where it stands in its user's list.
+    pub(crate) user_index: u32,
+    pub(crate) subscriptions: Vec<Subscription>,
+    pub(crate) deadlines: Deadlines,
+    /// The tick its timer is armed for.
+    pub(crate) armed: Tick,
+    /// The last leave of this session that was handed to the broker's queue.
+    pub(crate) last_leave: u64,
+}
+
+impl Session {
+    pub(crate) fn new(encoding: Encoding, native_ping: bool) -> Self {
+        Self {
+            state: State::Opening,
+            encoding,
+            native_ping,
+            dirty: false,
+            blocked: false,
+            finished: false,
+            outbox: Outbox::default(),
+            info: None,
+            user_index: 0,
+            subscriptions: Vec::new(),
+            deadlines: Deadlines::default(),
+            armed: 0,
+            last_leave: 0,
+        }
+    }
+
+    /// Where the subscription to a channel stands.
+    pub(crate) fn subscription_index(&self, channel: SlotId) -> Option<usize> {
+        self.subscriptions
+            .iter()
+            .position(|subscription| subscription.channel == channel)
+    }
+}
+
+/// How far a subscription has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// What arrives is held back until its history is there. The task that makes it cleans up.
+    Joining,
+    /// Live, but its join is not published yet. The task that makes it cleans up.
+    Announcing,
+    /// Live; the shard cleans up.
+    Live,
+}
+
+/// Who made a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// The `subscribe` command.
+    Client,
+    /// `connect.subs` of the client, as a server-side subscription.
+    Requested,
+    /// The connection token or the personal channel.
+    Token,
+    /// The server API.
+    Api,
+}
+
+impl Origin {
+    /// Whether it is a server-side subscription.
+    pub(crate) fn is_server_side(self) -> bool {
+        self != Self::Client
+    }
+}
+
+/// Session × channel.
+#[derive(Debug)]
+pub(crate) struct Subscription {
+    pub(crate) channel: SlotId,
+    /// Its place in the channel's listeners, while it is live.
+    pub(crate) listener: u32,
+    pub(crate) stage: Stage,
+    pub(crate) origin: Origin,
+    pub(crate) presence: bool,
+    /// Whether joins and leaves are published for it.
+    pub(crate) announces: bool,
+    /// Whether joins and leaves of others are pushed to it.
+    pub(crate) join_leave: bool,
+    /// When it expires (grace included), 0 never.
+    pub(crate) expire: Tick,
+    /// The connection's info with the channel's info, where there is some.
+    pub(crate) info: Option<Arc<ClientInfo>>,
+    /// To be ended as soon as it is live.
+    pub(crate) doomed: Option<Box<Unsubscribe>>,
+}
+
+/// The connection's info with a channel's info added.
+pub(crate) fn with_channel_info(info: &ClientInfo, channel_info: Bytes) -> Arc<ClientInfo> {
+    Arc::new(ClientInfo {
+        chan_info: channel_info,
+        ..info.clone()
+    })
+}

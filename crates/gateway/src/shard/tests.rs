@@ -1,0 +1,1 @@
+//! Tests of the shard, with time passed in.

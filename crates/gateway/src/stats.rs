@@ -1,0 +1,110 @@
+//! What a shard counts: relaxed atomics with a single writer, read by `/metrics` and `info`.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus::{Histogram, HistogramOpts};
+
+/// Close codes that are counted by name; every other one is counted as "other".
+pub(crate) const CLOSE_CODES: [u16; 25] = [
+    1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 3000, 3001, 3004, 3005, 3006, 3008, 3009, 3010, 3012, 3500, 3501,
+    3502, 3503, 3504, 3505, 3506, 3508,
+];
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub(crate) struct Cell(AtomicU64);
+
+impl Cell {
+    pub(crate) fn add(&self, count: u64) {
+        self.set(self.get() + count);
+    }
+
+    pub(crate) fn subtract(&self, count: u64) {
+        self.set(self.get().saturating_sub(count));
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counts of one shard. Only its thread writes them.
+#[derive(Debug)]
+pub(crate) struct Stats {
+    pub(crate) sessions: Cell,
+    pub(crate) sessions_opened: Cell,
+    pub(crate) subscriptions: Cell,
+    pub(crate) channels: Cell,
+    pub(crate) publications: Cell,
+    pub(crate) deliveries: Cell,
+    pub(crate) bytes_in: Cell,
+    pub(crate) bytes_out: Cell,
+    pub(crate) commands: Cell,
+    pub(crate) errors: Cell,
+    pub(crate) denials: Cell,
+    pub(crate) gaps: Cell,
+    pub(crate) repairs: Cell,
+    pub(crate) recovered: Cell,
+    pub(crate) not_recovered: Cell,
+    pub(crate) insufficient: Cell,
+    pub(crate) outbox_bytes: Cell,
+    pub(crate) outbox_overflows: Cell,
+    pub(crate) panics: Cell,
+    pub(crate) leaves_waiting: Cell,
+    pub(crate) heartbeat_millis: Cell,
+    pub(crate) closes: [Cell; CLOSE_CODES.len() + 1],
+    pub(crate) latency: Histogram,
+    pub(crate) loop_lag: Histogram,
+}
+
+impl Stats {
+    pub(crate) fn new() -> Self {
+        Self {
+            sessions: Cell::default(),
+            sessions_opened: Cell::default(),
+            subscriptions: Cell::default(),
+            channels: Cell::default(),
+            publications: Cell::default(),
+            deliveries: Cell::default(),
+            bytes_in: Cell::default(),
+            bytes_out: Cell::default(),
+            commands: Cell::default(),
+            errors: Cell::default(),
+            denials: Cell::default(),
+            gaps: Cell::default(),
+            repairs: Cell::default(),
+            recovered: Cell::default(),
+            not_recovered: Cell::default(),
+            insufficient: Cell::default(),
+            outbox_bytes: Cell::default(),
+            outbox_overflows: Cell::default(),
+            panics: Cell::default(),
+            leaves_waiting: Cell::default(),
+            heartbeat_millis: Cell::default(),
+            closes: Default::default(),
+            latency: histogram("fanfare_gateway_publish_to_write_seconds"),
+            loop_lag: histogram("fanfare_gateway_shard_loop_lag_seconds"),
+        }
+    }
+
+    pub(crate) fn count_close(&self, code: u16) {
+        let at = CLOSE_CODES
+            .iter()
+            .position(|known| *known == code)
+            .unwrap_or(CLOSE_CODES.len());
+        self.closes[at].add(1);
+    }
+}
+
+/// Buckets from 50 µs to 1.6 s, each four times the one before it but the last.
+fn histogram(name: &str) -> Histogram {
+    let buckets = vec![
+        0.000_05, 0.000_2, 0.000_8, 0.003_2, 0.012_8, 0.051_2, 0.204_8, 0.819_2, 1.638_4,
+    ];
+    let options = HistogramOpts::new(name, "per shard").buckets(buckets);
+    Histogram::with_opts(options).expect("the name and the buckets are constants that prometheus accepts")
+}

@@ -1,0 +1,1 @@
+dinternal server error

@@ -1,0 +1,3 @@
+
+
+chat:room1{"text":"hi"}"entry(

@@ -1,0 +1,213 @@
+//! The command line: what may be typed, and which file answers it.
+//!
+//! Results go to standard output, everything else to standard error; the exit codes are in [`Exit`]. Secrets
+//! are taken from files, the environment or standard input, never from a flag, where other users of the
+//! machine could read them.
+
+mod advice;
+mod channels;
+mod completions;
+pub(crate) mod config_command;
+mod disconnect;
+mod history;
+mod info;
+pub(crate) mod init;
+mod json;
+mod node_flags;
+pub(crate) mod output;
+mod presence;
+mod pub_command;
+mod sub;
+mod table;
+pub(crate) mod token;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use config_command::ConfigFlags;
+pub use output::{Exit, Failure, Io};
+
+use crate::config::Variables;
+use crate::serve::{self, DevOptions, ServeOptions};
+
+/// Examples before the list of flags: most readers need no more.
+const HELP: &str = "\
+{about-with-newline}
+{before-help}{usage-heading} {usage}
+
+{all-args}{after-help}";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  it worked
+    1  the node refused, or something went wrong on the way
+    2  the command line, a file it names, or the configuration is wrong
+    3  no node could be reached
+    4  publications were missed (sub)
+    5  the time was up before enough publications arrived (sub)
+  130  ended by Ctrl-C before enough publications arrived (sub)
+
+Environment:
+  FANFARE_SERVER        the node that the commands talk to [default: 127.0.0.1:8000]
+  FANFARE_API_KEY       the key of the server API; FANFARE_API_KEY_FILE names a file that holds it
+  FANFARE_TOKEN         the connection token of sub; FANFARE_TOKEN_FILE names a file that holds it
+  NO_COLOR              no colours, also on a terminal";
+
+/// Real-time notifications: backends publish over HTTP, browsers receive over WebSockets, live and in order.
+#[derive(Debug, Parser)]
+#[command(
+    name = "fanfare",
+    version,
+    help_template = HELP,
+    before_help = "\
+Try it out:
+  fanfare dev                               a node for this machine, and a page to look at
+  fanfare sub news                          what comes in, live
+  fanfare pub news '{\"text\":\"hi\"}'          from another terminal
+
+Put it to work:
+  fanfare init                              writes fanfare.toml with new secrets
+  fanfare serve --config fanfare.toml
+",
+    after_help = EXIT_CODES
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a node for this machine alone, without credentials
+    Dev(Dev),
+    /// Run a node
+    Serve(Serve),
+    /// Write an annotated configuration with new secrets
+    Init(init::Init),
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(config_command::ConfigCommand),
+    /// Make or inspect tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
+    /// Publish to a channel
+    Pub(pub_command::Pub),
+    /// Subscribe to channels and print what comes
+    Sub(sub::Sub),
+    /// Print what a channel has kept
+    History(history::History),
+    /// Print who is in a channel
+    Presence(presence::Presence),
+    /// Print the channels that have subscribers
+    Channels(channels::Channels),
+    /// Close all connections of a user
+    Disconnect(disconnect::Disconnect),
+    /// Print the nodes and how they are
+    Info(info::Info),
+    /// Print a completion script for a shell
+    Completions(completions::Completions),
+}
+
+/// What `fanfare dev` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    help_template = HELP,
+    before_help = "\
+Examples:
+  fanfare dev
+  fanfare dev --listen 127.0.0.1:9000
+"
+)]
+struct Dev {
+    /// Loopback address to listen on
+    #[arg(long, value_name = "IP:PORT", default_value_t = crate::config::ADDRESS_DEFAULT)]
+    listen: std::net::SocketAddr,
+}
+
+/// What `fanfare serve` takes.
+#[derive(Debug, clap::Args)]
+#[command(
+    help_template = HELP,
+    before_help = "\
+Examples:
+  fanfare serve
+  fanfare serve --config /etc/fanfare.toml --log-format json
+  FANFARE_API__KEYS_FILE=/run/secrets/keys fanfare serve
+"
+)]
+struct Serve {
+    #[command(flatten)]
+    flags: ConfigFlags,
+}
+
+/// Runs the command line of this process to its end.
+pub fn main() -> ExitCode {
+    let mut io = Io::process();
+    let exit = match parse(std::env::args_os(), &mut io) {
+        Ok(cli) => run(cli, &mut io),
+        Err(exit) => exit,
+    };
+    exit.into()
+}
+
+/// Reads a command line. Help, version and what is wrong with it are written to `io`.
+///
+/// # Errors
+/// [`Exit::Ok`] after help and version, else [`Exit::Usage`].
+pub fn parse<A: Into<OsString> + Clone>(arguments: impl IntoIterator<Item = A>, io: &mut Io) -> Result<Cli, Exit> {
+    let error = match Cli::try_parse_from(arguments) {
+        Ok(cli) => return Ok(cli),
+        Err(error) => error,
+    };
+    let style = if error.use_stderr() { io.err_style } else { io.out_style };
+    let text = match style.has_colors() {
+        true => error.render().ansi().to_string(),
+        false => error.render().to_string(),
+    };
+    if error.use_stderr() {
+        io.notice(text.trim_end());
+        return Err(Exit::Usage);
+    }
+    // A closed pipe has seen enough of the help.
+    let _ = io.line(text.trim_end());
+    Err(Exit::Ok)
+}
+
+/// Does what a command line asks for.
+pub fn run(cli: Cli, io: &mut Io) -> Exit {
+    match dispatch(cli.command, io) {
+        Ok(exit) => exit,
+        Err(failure) => failure.report(io),
+    }
+}
+
+fn dispatch(command: Command, io: &mut Io) -> Result<Exit, Failure> {
+    match command {
+        Command::Dev(dev) => serve::dev(DevOptions { listen: dev.listen }).map_err(Failure::from)?,
+        Command::Serve(options) => serve::serve(ServeOptions { flags: options.flags }).map_err(Failure::from)?,
+        Command::Init(init) => init.run(io)?,
+        Command::Config(config) => config.run(io, Variables::of_process())?,
+        Command::Token(token) => token.run(io, Variables::of_process())?,
+        Command::Pub(publish) => wait_for(publish.run(io))?,
+        Command::Sub(subscribe) => return wait_for(subscribe.run(io)),
+        Command::History(history) => wait_for(history.run(io))?,
+        Command::Presence(presence) => wait_for(presence.run(io))?,
+        Command::Channels(channels) => wait_for(channels.run(io))?,
+        Command::Disconnect(disconnect) => wait_for(disconnect.run(io))?,
+        Command::Info(info) => wait_for(info.run(io))?,
+        Command::Completions(completions) => completions.run(Cli::command(), io)?,
+    }
+    Ok(Exit::Ok)
+}
+
+/// Runs a command that talks to a node. One thread is plenty for it.
+fn wait_for<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start: {error}")))?;
+    runtime.block_on(Box::pin(command))
+}
+
+#[cfg(test)]
+mod tests;

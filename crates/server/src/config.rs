@@ -1,0 +1,302 @@
+//! What a node is run with: read from a file, the environment and flags, checked as a whole, then plain data.
+//!
+//! A flag counts before an environment variable, a variable before the file, the file before the default. Every
+//! problem is found before anything is said, and each says where it is and what to do. Downstream nobody checks
+//! again. Reloading is not known here.
+//!
+//! [`Config::load`] reads, [`Config::dev`] is what `fanfare dev` runs with. The keys are in `schema.rs`.
+
+mod checks;
+mod draft;
+mod file;
+mod given;
+mod origins;
+mod problem;
+mod schema;
+mod settings;
+mod source;
+mod spelling;
+mod template;
+mod units;
+mod value;
+mod variables;
+
+#[cfg(test)]
+mod accepted;
+#[cfg(test)]
+mod refused;
+
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fanfare_auth::Secret;
+use fanfare_broker::namespaces::{Access, Audience, Namespaces};
+
+pub use problem::{Problem, Problems};
+pub use settings::Settings;
+pub use source::Source;
+pub use variables::Variables;
+
+pub(crate) use units::duration as parse_duration;
+
+use given::Given;
+use settings::{Origin, Target};
+
+/// Where a node listens when nobody says otherwise.
+pub const ADDRESS_DEFAULT: SocketAddr = SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 8000));
+
+/// The file that is read when none is named and it is there.
+pub const FILE_DEFAULT: &str = "fanfare.toml";
+
+/// Everything that a node is run with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it takes connections.
+    pub listen: Listen,
+    /// The HTTP API for backends.
+    pub api: ApiOptions,
+    /// What tokens are judged by.
+    pub auth: fanfare_auth::Options,
+    /// Sessions and their limits; the node's name and its shards too.
+    pub gateway: fanfare_gateway::Options,
+    /// What is kept in memory.
+    pub broker: fanfare_broker::memory::Options,
+    /// Options of channels.
+    pub namespaces: Namespaces,
+    /// What is logged.
+    pub log: Log,
+    /// Time over which sessions are closed on SIGTERM; zero closes all at once.
+    pub drain_window: Duration,
+    /// Threads for HTTP requests, at least 1.
+    pub http_workers: usize,
+    /// Whether this is `fanfare dev`: the API needs no key, and Host and Origin are checked in its place.
+    pub dev: bool,
+}
+
+/// Where a node takes connections.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listen {
+    /// Address and port; port 0 takes any.
+    pub address: SocketAddr,
+    /// Origins of web pages that may connect besides the node's own, in lower case; `*` lets any.
+    pub allowed_origins: Vec<String>,
+    /// Time to send the headers of a request.
+    pub header_timeout: Duration,
+}
+
+/// The HTTP API for backends.
+#[derive(Debug, Clone)]
+pub struct ApiOptions {
+    /// Its keys; at least one in `serve`, none in `dev`.
+    pub keys: Vec<Secret>,
+    /// Largest body of a request.
+    pub body_bytes_max: usize,
+}
+
+/// What is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Log {
+    /// How.
+    pub format: LogFormat,
+    /// From which level on.
+    pub level: LogLevel,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// To be read.
+    Text,
+    /// To be collected: an object a line.
+    Json,
+}
+
+/// The least that is logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// What an operator has to act on.
+    Error,
+    /// What may become that.
+    Warn,
+    /// Starts, stops, changes.
+    Info,
+    /// Misbehaviour of peers, and decisions.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// As it is written in filters.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// What a configuration is read from.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// The file, if there is one.
+    pub file: Option<Source>,
+    /// The environment.
+    pub variables: Variables,
+    /// The flags that were given.
+    pub flags: Vec<Flag>,
+}
+
+/// A flag that stands for a key.
+#[derive(Debug, Clone)]
+pub struct Flag {
+    /// The flag: `--listen`.
+    pub name: &'static str,
+    /// The key: `listen.address`.
+    pub key: &'static str,
+    /// What was given.
+    pub value: String,
+}
+
+/// A configuration that a node can be started with.
+pub struct Loaded {
+    /// The configuration.
+    pub config: Config,
+    /// What is allowed, but perhaps not meant; for the operator's eyes.
+    pub warnings: Vec<Problem>,
+    /// Every key with its value and where that comes from.
+    pub settings: Settings,
+}
+
+impl Config {
+    /// Reads a configuration for `serve`.
+    ///
+    /// # Errors
+    /// Everything that is wrong, what `serve` needs and is not set included.
+    pub fn load(sources: Sources) -> Result<Loaded, Problems> {
+        read(sources, checks::missing)
+    }
+
+    /// Reads a configuration to look at, or for the sake of one key: what `serve` needs may be missing.
+    ///
+    /// # Errors
+    /// Everything that is wrong with what is there.
+    pub fn load_partial(sources: Sources) -> Result<Loaded, Problems> {
+        read(sources, |_| Vec::new())
+    }
+
+    /// What `fanfare dev` runs with: nothing has to be configured, and everybody may do everything. Its secret is
+    /// made anew each time, so that its tokens are worth nothing elsewhere.
+    pub fn dev() -> Self {
+        let mut draft = Settings::defaults().draft();
+        draft.auth.hmac_secret = Some(random_secret());
+        draft.gateway.allow_anonymous = true;
+        draft.channels.presence = true;
+        draft.channels.join_leave = true;
+        let anyone = Audience::Anyone;
+        draft.channels.access = Access {
+            subscribe: anyone,
+            publish: anyone,
+            read_history: anyone,
+            read_presence: anyone,
+        };
+        Self {
+            dev: true,
+            ..draft.finish()
+        }
+    }
+}
+
+impl Sources {
+    /// The file that was named by a flag, else by `FANFARE_CONFIG`, else `fanfare.toml` where it is there, else none;
+    /// and the environment of this process.
+    ///
+    /// # Errors
+    /// A file that was named and cannot be read.
+    pub fn find(named: Option<&Path>, variables: Variables, flags: Vec<Flag>) -> Result<Self, Problems> {
+        let file = file_to_read(named, &variables)
+            .map(|path| Source::read(&path))
+            .transpose()?;
+        Ok(Self { file, variables, flags })
+    }
+}
+
+/// The annotated file with every key at its default.
+pub fn annotated() -> String {
+    template::render(&[])
+}
+
+/// The annotated file as `fanfare init` writes it: with new secrets, and users may subscribe.
+pub fn annotated_with_secrets() -> String {
+    let filled = |title, toml: String| template::Filled { title, toml };
+    template::render(&[
+        filled("api.keys", format!("[\"{}\"]", random_secret().expose())),
+        filled("auth.hmac_secret", format!("\"{}\"", random_secret().expose())),
+        filled("channels.subscribe", "\"users\"".to_owned()),
+    ])
+}
+
+fn file_to_read(named: Option<&Path>, variables: &Variables) -> Option<PathBuf> {
+    let by_variable = || variables.get("FANFARE_CONFIG").map(PathBuf::from);
+    let by_default = || Some(PathBuf::from(FILE_DEFAULT)).filter(|path| path.exists());
+    named.map(Path::to_owned).or_else(by_variable).or_else(by_default)
+}
+
+fn read(sources: Sources, missing: fn(&Settings) -> Vec<Problem>) -> Result<Loaded, Problems> {
+    let mut settings = Settings::defaults();
+    let file = sources
+        .file
+        .map_or_else(|| Ok(Vec::new()), |source| file::overlay(source, &mut settings));
+    let is_readable = file.is_ok();
+    let mut problems = file.unwrap_or_else(|problems| problems);
+    problems.extend(variables::overlay(&sources.variables, &mut settings));
+    problems.extend(
+        sources
+            .flags
+            .iter()
+            .filter_map(|flag| put_flag(flag, &mut settings).err()),
+    );
+    // Without the file's values nothing can be said of how they go together.
+    if is_readable {
+        problems.extend(checks::relations(&settings));
+        problems.extend(missing(&settings));
+    }
+    if !problems.is_empty() {
+        return Err(Problems::sorted(problems));
+    }
+    Ok(Loaded {
+        config: settings.draft().finish(),
+        warnings: checks::warnings(&settings),
+        settings,
+    })
+}
+
+fn put_flag(flag: &Flag, settings: &mut Settings) -> Result<(), Problem> {
+    let (section, key) = flag.key.split_once('.').expect("a flag stands for section.key");
+    let section = schema::section(section).expect("a flag stands for a key of the schema");
+    let key = section.key(key).expect("a flag stands for a key of the schema");
+    let target = Target {
+        section,
+        namespace: None,
+        key,
+    };
+    let put = settings.put(
+        target,
+        &Given::from_text(&flag.value, key.kind),
+        Origin::Flag(flag.name),
+    );
+    put.map_err(|refusal| {
+        let message = format!("{} {}", target.title(), refusal.complaint);
+        Problem::new(problem::Place::Flag(flag.name), message).hint(refusal.hint)
+    })
+}
+
+/// 256 random bits in hexadecimal.
+fn random_secret() -> Secret {
+    let bytes: [u8; 32] = rand::random();
+    Secret::new(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,507 @@
+//! What is taken, from where, and what becomes of it.
+
+use std::time::Duration;
+
+use fanfare_broker::Retention;
+use fanfare_broker::namespaces::{Audience, ChannelOptions};
+use fanfare_protocol::Channel;
+
+use super::draft::Draft;
+use super::schema::{self, Key, Section};
+use super::settings::Settings;
+use super::value::Kind;
+use super::variables::{self, name_of};
+use super::{Config, Flag, Loaded, Source, Sources, Variables, annotated, units};
+
+const KEY: &str = "0123456789abcdef";
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn file(text: &str) -> Option<Source> {
+    Some(Source::from_text("fanfare.toml", text.to_owned()))
+}
+
+fn load(sources: Sources) -> Loaded {
+    Config::load_partial(sources)
+        .map_err(|problems| problems.to_string())
+        .unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn load_file(text: &str) -> Loaded {
+    load(Sources {
+        file: file(text),
+        ..Sources::default()
+    })
+}
+
+fn every_key() -> impl Iterator<Item = (&'static Section, &'static Key)> {
+    schema::SECTIONS
+        .iter()
+        .flat_map(|section| section.keys.iter().map(move |key| (section, key)))
+}
+
+/// A value that differs from the default, on any machine.
+fn other_value(key: &Key) -> String {
+    match key.kind {
+        Kind::Duration(min, _) => units::duration_text(min + Duration::from_millis(777)),
+        Kind::Size(min, _) => units::size_text(min + 7),
+        Kind::Count(_, max) => (max - 1).to_string(),
+        Kind::Bool => "true".to_owned(),
+        Kind::Text(_) => "other".to_owned(),
+        Kind::Choice(words) => words[words.len() - 1].to_owned(),
+        Kind::Audience(_) => "users".to_owned(),
+        Kind::Address => "0.0.0.0:9".to_owned(),
+        Kind::Origins => "https://a.example, https://b.example".to_owned(),
+        Kind::PersonalChannel => "#".to_owned(),
+        Kind::Secret => SECRET.to_owned(),
+        Kind::Secrets(_) => format!("{KEY},{SECRET}"),
+    }
+}
+
+fn lines_of(draft: Draft) -> Vec<String> {
+    format!("{:#?}", draft.finish()).lines().map(str::to_owned).collect()
+}
+
+/// The field that a key ends up in, where it is not called like the key.
+fn field<'a>(section: &str, key: &'a str) -> &'a str {
+    match (section, key) {
+        ("channels", "history_size") => "retention.size",
+        ("channels", "history_ttl") => "retention.ttl",
+        ("channels", "history_meta_ttl") => "retention.meta_ttl",
+        (_, key) => key,
+    }
+}
+
+#[test]
+fn every_key_can_be_set_by_its_variable() {
+    let defaults = lines_of(Settings::defaults().draft());
+    for (section, key) in every_key() {
+        let (mut settings, variable, value) = (Settings::defaults(), name_of(section, key), other_value(key));
+        let given: Variables = [(variable.clone(), value.clone())].into_iter().collect();
+        let problems = variables::overlay(&given, &mut settings);
+        assert_eq!(problems, [], "{variable}={value}");
+        let setting = settings.get(&format!("{}.{}", section.name, key.name));
+        assert_eq!(settings.origin_text(setting), format!("environment {variable}"));
+        let changed = lines_of(settings.draft());
+        assert_ne!(changed, defaults, "{variable} goes nowhere");
+    }
+}
+
+#[test]
+fn every_key_ends_up_in_its_own_field() {
+    let defaults = lines_of(Settings::defaults().draft());
+    for (section, key) in every_key() {
+        let mut settings = Settings::defaults();
+        variables::overlay(
+            &[(name_of(section, key), other_value(key))].into_iter().collect(),
+            &mut settings,
+        );
+        let changed = lines_of(settings.draft());
+        let at = changed
+            .iter()
+            .zip(&defaults)
+            .position(|(one, other)| one != other)
+            .expect("it changes something");
+        let name = field(section.name, key.name).rsplit('.').next().unwrap();
+        // A value of several lines begins on the line of its field.
+        let line = changed[..=at].iter().rev().find(|line| line.contains(": ")).unwrap();
+        assert!(line.contains(name), "{}.{} changed {line}", section.name, key.name);
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_parts() {
+    let config = Settings::defaults().draft().finish();
+    assert_eq!(
+        format!("{:?}", config.gateway),
+        format!("{:?}", fanfare_gateway::Options::default())
+    );
+    assert_eq!(
+        format!("{:?}", config.broker),
+        format!("{:?}", fanfare_broker::memory::Options::default())
+    );
+    assert_eq!(
+        format!("{:?}", config.auth),
+        format!("{:?}", fanfare_auth::Options::default())
+    );
+    assert_eq!(config.listen.address, super::ADDRESS_DEFAULT);
+    assert!(config.http_workers >= 1 && !config.dev);
+}
+
+fn options(config: &Config, channel: &str) -> Option<ChannelOptions> {
+    config.namespaces.options(&Channel::parse(channel).unwrap()).cloned()
+}
+
+fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
+}
+
+#[test]
+fn channels_are_closed_with_history_unless_something_is_said() {
+    let options = options(&load_file("").config, "news").unwrap();
+    let retention = Retention {
+        size: 100,
+        ttl: minutes(5),
+        meta_ttl: minutes(24 * 60),
+    };
+    assert_eq!(
+        options,
+        ChannelOptions {
+            retention: Some(retention),
+            ..ChannelOptions::default()
+        }
+    );
+}
+
+#[test]
+fn a_namespace_takes_nothing_from_the_channels_without_one() {
+    let text = "[channels]\nhistory_size = 0\npublish = \"users\"\npresence = true\n\
+                [channels.namespaces.chat]\nread_history = \"subscribers\"\nhistory_ttl = \"1h\"\n\
+                [channels.namespaces.bare]\n";
+    let config = load_file(text).config;
+    assert_eq!(options(&config, "news").unwrap().retention, None);
+    assert_eq!(options(&config, "news").unwrap().access.publish, Audience::Users);
+    let chat = options(&config, "chat:1").unwrap();
+    assert_eq!(
+        chat.retention.unwrap(),
+        Retention {
+            size: 100,
+            ttl: minutes(60),
+            meta_ttl: minutes(24 * 60)
+        }
+    );
+    assert_eq!(
+        (chat.access.read_history, chat.access.publish),
+        (Audience::Subscribers, Audience::Nobody)
+    );
+    assert!(!chat.presence);
+    assert!(options(&config, "bare:1").is_some());
+    assert_eq!(options(&config, "other:1"), None);
+}
+
+fn flag(value: &str) -> Vec<Flag> {
+    vec![Flag {
+        name: "--listen",
+        key: "listen.address",
+        value: value.to_owned(),
+    }]
+}
+
+fn address_and_origin(sources: Sources) -> (String, String) {
+    let loaded = load(sources);
+    let setting = loaded.settings.get("listen.address");
+    (
+        loaded.config.listen.address.to_string(),
+        loaded.settings.origin_text(setting),
+    )
+}
+
+#[test]
+fn a_flag_counts_before_a_variable_before_the_file_before_the_default() {
+    let text = file("[log]\nlevel = \"warn\"\n[listen]\naddress = \"127.0.0.1:1\"\n");
+    let variable: Variables = [("FANFARE_LISTEN__ADDRESS", "127.0.0.1:2")].into_iter().collect();
+    let expect = |sources: Sources, address: &str, origin: &str| {
+        assert_eq!(address_and_origin(sources), (address.to_owned(), origin.to_owned()));
+    };
+    expect(Sources::default(), "127.0.0.1:8000", "default");
+    expect(
+        Sources {
+            file: text.clone(),
+            ..Sources::default()
+        },
+        "127.0.0.1:1",
+        "fanfare.toml:4",
+    );
+    let both = Sources {
+        file: text,
+        variables: variable,
+        ..Sources::default()
+    };
+    expect(both.clone(), "127.0.0.1:2", "environment FANFARE_LISTEN__ADDRESS");
+    expect(
+        Sources {
+            flags: flag("127.0.0.1:3"),
+            ..both.clone()
+        },
+        "127.0.0.1:3",
+        "flag --listen",
+    );
+    expect(
+        Sources {
+            file: None,
+            variables: Variables::default(),
+            flags: flag("127.0.0.1:3"),
+        },
+        "127.0.0.1:3",
+        "flag --listen",
+    );
+    expect(
+        Sources { file: None, ..both },
+        "127.0.0.1:2",
+        "environment FANFARE_LISTEN__ADDRESS",
+    );
+}
+
+#[test]
+fn a_value_of_the_file_is_judged_even_where_a_flag_counts() {
+    let sources = Sources {
+        file: file("[listen]\naddress = 5\n"),
+        flags: flag("127.0.0.1:3"),
+        ..Sources::default()
+    };
+    assert!(Config::load_partial(sources).is_err());
+}
+
+#[test]
+fn words_stand_in_place_of_values() {
+    let text = "[session]\nping_interval = \"off\"\npersonal_channel = \"chat:#\"\n[limits]\nsessions_per_user_max = 5\n\
+                [auth]\naudience = \"off\"\nissuer = \"me\"\n[node]\nshards = \"auto\"\n[channels.namespaces.chat]\n";
+    let config = load_file(text).config;
+    assert_eq!(config.gateway.ping_interval, None);
+    assert_eq!(config.gateway.personal_channel.as_deref(), Some("chat"));
+    assert_eq!(config.gateway.sessions_per_user_max, Some(5));
+    assert_eq!(
+        (config.auth.audience, config.auth.issuer.as_deref()),
+        (None, Some("me"))
+    );
+    assert!(config.gateway.shards >= 1);
+    assert_eq!(
+        load_file("[session]\npersonal_channel = \"#\"\n")
+            .config
+            .gateway
+            .personal_channel
+            .as_deref(),
+        Some("")
+    );
+}
+
+#[test]
+fn tables_can_be_written_in_any_way() {
+    for text in [
+        "log.level = \"warn\"\n",
+        "log = { level = \"warn\" }\n",
+        "\u{feff}[log]\r\n  level   = 'warn' # loud\r\n",
+    ] {
+        assert_eq!(load_file(text).config.log.level.as_str(), "warn", "{text:?}");
+    }
+    assert_eq!(
+        load_file("[limits]\nsessions_max = 1_000\n")
+            .config
+            .gateway
+            .sessions_max,
+        1_000
+    );
+}
+
+#[test]
+fn variables_of_others_and_empty_ones_are_left_alone() {
+    let names = [
+        ("FANFARE_SERVER", "x"),
+        ("FANFARE_API_KEY", "x"),
+        ("FANFARE_API_KEY_FILE", "x"),
+        ("FANFARE_TOKEN", "x"),
+        ("FANFARE_TOKEN_FILE", "x"),
+        ("FANFARE_CONFIG", "x"),
+        ("FANFARE_SERVICE_HOST", "10.0.0.1"),
+        ("FANFARE_SERVICE_PORT_HTTP", "80"),
+        ("FANFARE_PORT_8000_TCP_ADDR", "10.0.0.1"),
+        ("FANFARE_LISTEN__ADDRESS", ""),
+        ("FANFARE_LISTEN__ADRESS", ""),
+        ("HOME", "/root"),
+    ];
+    let loaded = load(Sources {
+        variables: names.into_iter().collect(),
+        ..Sources::default()
+    });
+    assert_eq!(loaded.config.listen.address, super::ADDRESS_DEFAULT);
+}
+
+#[test]
+fn secrets_can_be_read_from_files() {
+    let folder = std::env::temp_dir().join(format!("fanfare-secrets-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let write = |name: &str, text: String| {
+        std::fs::write(folder.join(name), text).unwrap();
+        folder.join(name).display().to_string()
+    };
+    let names = [
+        ("FANFARE_AUTH__HMAC_SECRET_FILE", write("hmac", format!("{SECRET}\n"))),
+        (
+            "FANFARE_API__KEYS_FILE",
+            write("keys", format!("{KEY}\r\n\n{SECRET}\n")),
+        ),
+    ];
+    let loaded = Config::load(Sources {
+        variables: names.into_iter().collect(),
+        ..Sources::default()
+    });
+    std::fs::remove_dir_all(&folder).unwrap();
+    let config = loaded
+        .map_err(|problems| problems.to_string())
+        .unwrap_or_else(|problems| panic!("{problems}"))
+        .config;
+    assert_eq!(config.auth.hmac_secret.unwrap().expose(), SECRET);
+    assert_eq!(
+        config.api.keys.iter().map(|key| key.expose()).collect::<Vec<_>>(),
+        [KEY, SECRET]
+    );
+}
+
+#[test]
+fn serve_starts_without_a_token_secret_if_anonymous_clients_are_let_in() {
+    let text = format!("[api]\nkeys = [\"{KEY}\"]\n[auth]\nallow_anonymous = true\n");
+    let loaded = Config::load(Sources {
+        file: file(&text),
+        ..Sources::default()
+    })
+    .map(|loaded| loaded.config);
+    let config = loaded.map_err(|problems| problems.to_string()).unwrap();
+    assert!(config.gateway.allow_anonymous && config.auth.hmac_secret.is_none());
+}
+
+fn warnings(text: &str) -> Vec<String> {
+    load_file(text).warnings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_is_perhaps_not_meant_is_warned_of() {
+    assert_eq!(warnings(""), [""; 0]);
+    assert_eq!(
+        warnings("[auth]\nallow_anonymous = true\n[channels]\nsubscribe = \"anyone\"\n"),
+        [""; 0]
+    );
+    for (text, warning) in [
+        (
+            "[channels]\nsubscribe = \"anyone\"\n",
+            "fanfare.toml:2:13: channels.subscribe is \"anyone\", but only users with a token can connect\n  |\n\
+             2 | subscribe = \"anyone\"\n  |             ^^^^^^^^\n  \
+             = hint: write \"users\", or set auth.allow_anonymous = true",
+        ),
+        (
+            "[channels.namespaces.a]\nhistory_size = 0\nread_history = \"users\"\n",
+            "fanfare.toml:3:16: channels.namespaces.a.read_history has no effect: channels.namespaces.a.history_size is 0\n  |\n\
+             3 | read_history = \"users\"\n  |                ^^^^^^^",
+        ),
+        (
+            "[channels]\nread_presence = \"users\"\n",
+            "fanfare.toml:2:17: channels.read_presence has no effect: channels.presence is false\n  |\n\
+             2 | read_presence = \"users\"\n  |                 ^^^^^^^",
+        ),
+        (
+            "[auth]\nallow_short_secret = true\nhmac_secret = \"short\"\n",
+            "fanfare.toml:3:15: auth.hmac_secret has 5 bytes, 32 are needed: whoever guesses it can be any user\n  |\n\
+             3 | hmac_secret = \"*****\"\n  |               ^^^^^^^\n  \
+             = hint: take it for trying things out only; `openssl rand -hex 32` makes a good one",
+        ),
+        (
+            "[listen]\nallowed_origins = [\"*\"]\n",
+            "fanfare.toml:2:19: listen.allowed_origins lets any web page connect\n  |\n\
+             2 | allowed_origins = [\"*\"]\n  |                   ^^^^^\n  = hint: name the origins of your own pages",
+        ),
+    ] {
+        assert_eq!(warnings(text), [warning]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_of_secrets_that_everybody_may_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let path = std::env::temp_dir().join(format!("fanfare-exposed-{}.toml", std::process::id()));
+    let warnings = |text: &str, mode: u32| {
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let loaded = load(Sources {
+            file: Some(Source::read(&path).unwrap()),
+            ..Sources::default()
+        });
+        loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let (name, secret) = (path.display(), format!("[auth]\nhmac_secret = \"{SECRET}\"\n"));
+    assert_eq!(
+        warnings(&secret, 0o644),
+        [format!(
+            "{name} holds secrets and can be read by everybody on this machine\n  = hint: chmod 600 {name}"
+        )]
+    );
+    assert_eq!(warnings(&secret, 0o640), [""; 0]);
+    assert_eq!(warnings("[log]\nlevel = \"warn\"\n", 0o644), [""; 0]);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn dev_is_open_and_its_secret_is_new_each_time() {
+    let (one, two) = (Config::dev(), Config::dev());
+    assert!(one.dev && one.gateway.allow_anonymous && one.api.keys.is_empty());
+    let secret = |config: &Config| {
+        config
+            .auth
+            .hmac_secret
+            .as_ref()
+            .map(|secret| secret.expose().to_owned())
+    };
+    assert_ne!(secret(&one), secret(&two));
+    assert_eq!(secret(&one).unwrap().len(), 64);
+    let options = options(&one, "news").unwrap();
+    assert!(options.presence && options.join_leave && options.retention.is_some());
+    let access = options.access;
+    assert_eq!(
+        [
+            access.subscribe,
+            access.publish,
+            access.read_history,
+            access.read_presence
+        ],
+        [Audience::Anyone; 4]
+    );
+}
+
+#[test]
+fn a_secret_is_never_printed() {
+    let text = format!("[api]\nkeys = [\"{KEY}\"]\n[auth]\nhmac_secret = \"{SECRET}\"\n");
+    let loaded = load_file(&text);
+    let lines = [loaded.settings.to_toml_lines(true), loaded.settings.to_json_lines()]
+        .concat()
+        .join("\n");
+    let debug = format!("{:?}", loaded.config);
+    assert!(!lines.contains(KEY) && !debug.contains(KEY), "{lines}\n{debug}");
+    assert!(lines.contains("hmac_secret = \"(set, hidden)\""), "{lines}");
+}
+
+#[test]
+fn the_annotated_file_is_current() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../config/fanfare.toml");
+    if std::env::var_os("FANFARE_UPDATE_CONFIG").is_some() {
+        std::fs::write(path, annotated()).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap();
+    assert!(
+        written == annotated(),
+        "config/fanfare.toml is not current: run this test with FANFARE_UPDATE_CONFIG=1"
+    );
+}
+
+#[test]
+fn the_annotated_file_has_every_key_with_its_default() {
+    assert_eq!(load_file(&annotated()).warnings, []);
+    for (section, key) in every_key() {
+        assert!(
+            annotated().contains(&name_of(section, key)),
+            "{}.{}",
+            section.name,
+            key.name
+        );
+    }
+    let is_key =
+        |line: &str| line.starts_with('#') && line[1..].starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+    let uncomment = |line: &'static str| if is_key(line) { &line[1..] } else { line };
+    let text: String = Box::leak(annotated().into_boxed_str())
+        .lines()
+        .map(|line| format!("{}\n", uncomment(line)))
+        .collect();
+    let text = text.replace("hmac_secret = \"\"", "");
+    let config = load_file(&text).config;
+    let defaults = Settings::defaults().draft().finish();
+    assert_eq!(format!("{:?}", config.gateway), format!("{:?}", defaults.gateway));
+    assert_eq!(options(&config, "NAME:x").unwrap().access.subscribe, Audience::Users);
+    assert_eq!(options(&config, "x"), options(&defaults, "x"));
+}

@@ -1,0 +1,115 @@
+//! From single values to the configuration: values are put into a draft, the draft is completed.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanfare_auth::Secret;
+use fanfare_broker::Retention;
+use fanfare_broker::namespaces::{Access, ChannelOptions, Namespaces};
+
+use super::{ApiOptions, Config, Listen, Log, LogFormat, LogLevel};
+
+/// A configuration in the making.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) address: Option<SocketAddr>,
+    pub(crate) allowed_origins: Vec<String>,
+    pub(crate) header_timeout: Duration,
+    pub(crate) api_keys: Vec<Secret>,
+    pub(crate) body_bytes_max: usize,
+    pub(crate) auth: fanfare_auth::Options,
+    pub(crate) gateway: fanfare_gateway::Options,
+    pub(crate) broker: fanfare_broker::memory::Options,
+    pub(crate) shards: Option<usize>,
+    pub(crate) http_workers: Option<usize>,
+    pub(crate) log_format: String,
+    pub(crate) log_level: String,
+    pub(crate) drain_window: Duration,
+    pub(crate) channels: ChannelDraft,
+    pub(crate) namespaces: BTreeMap<String, ChannelDraft>,
+}
+
+/// Options of channels in the making.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ChannelDraft {
+    pub(crate) history_size: usize,
+    pub(crate) history_ttl: Duration,
+    pub(crate) history_meta_ttl: Duration,
+    pub(crate) presence: bool,
+    pub(crate) join_leave: bool,
+    pub(crate) access: Access,
+}
+
+impl Draft {
+    /// The options of a namespace, or of channels without one.
+    pub(crate) fn channel(&mut self, namespace: Option<&str>) -> &mut ChannelDraft {
+        match namespace {
+            Some(name) => self.namespaces.entry(name.to_owned()).or_default(),
+            None => &mut self.channels,
+        }
+    }
+
+    /// The configuration; what is left to the machine is decided here.
+    pub(crate) fn finish(self) -> Config {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let mut gateway = self.gateway;
+        gateway.shards = self.shards.unwrap_or(gateway.shards);
+        Config {
+            listen: Listen {
+                address: self.address.unwrap_or(super::ADDRESS_DEFAULT),
+                allowed_origins: self.allowed_origins,
+                header_timeout: self.header_timeout,
+            },
+            api: ApiOptions {
+                keys: self.api_keys,
+                body_bytes_max: self.body_bytes_max,
+            },
+            auth: self.auth,
+            gateway,
+            broker: self.broker,
+            namespaces: namespaces(self.channels, self.namespaces),
+            log: log(&self.log_format, &self.log_level),
+            drain_window: self.drain_window,
+            http_workers: self.http_workers.unwrap_or_else(|| (cores / 2).max(1)),
+            dev: false,
+        }
+    }
+}
+
+fn namespaces(default: ChannelDraft, named: BTreeMap<String, ChannelDraft>) -> Namespaces {
+    Namespaces::new(
+        options(default),
+        named.into_iter().map(|(name, draft)| (name, options(draft))).collect(),
+    )
+}
+
+fn options(draft: ChannelDraft) -> ChannelOptions {
+    let retention = Retention {
+        size: draft.history_size,
+        ttl: draft.history_ttl,
+        meta_ttl: draft.history_meta_ttl,
+    };
+    ChannelOptions {
+        retention: (draft.history_size > 0).then_some(retention),
+        presence: draft.presence,
+        join_leave: draft.join_leave,
+        access: draft.access,
+    }
+}
+
+fn log(format: &str, level: &str) -> Log {
+    let format = if format == "json" {
+        LogFormat::Json
+    } else {
+        LogFormat::Text
+    };
+    let level = match level {
+        "error" => LogLevel::Error,
+        "warn" => LogLevel::Warn,
+        "debug" => LogLevel::Debug,
+        "trace" => LogLevel::Trace,
+        _ => LogLevel::Info,
+    };
+    Log { format, level }
+}

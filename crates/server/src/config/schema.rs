@@ -1,0 +1,634 @@
+//! Every key of the configuration: what it takes, its default, its comment, and where its value goes.
+//!
+//! The one list from which files and variables are read, refusals are worded and the annotated file is written.
+
+use std::time::Duration;
+
+use fanfare_broker::namespaces::Audience;
+
+use super::draft::{ChannelDraft, Draft};
+use super::value::{Kind, Value};
+
+/// A table of the file.
+pub(crate) struct Section {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it is about.
+    pub(crate) doc: &'static str,
+    /// Its keys, in the order they are shown in.
+    pub(crate) keys: &'static [Key],
+}
+
+/// A key of a section.
+pub(crate) struct Key {
+    /// Its name.
+    pub(crate) name: &'static str,
+    /// What it takes.
+    pub(crate) kind: Kind,
+    /// What may stand in place of a value: `off`, `auto`.
+    pub(crate) word: Option<&'static str>,
+    /// The default as TOML; empty: not set.
+    pub(crate) default: &'static str,
+    /// What it does, in whole sentences.
+    pub(crate) doc: &'static str,
+    /// Where its value goes.
+    pub(crate) put: Put,
+}
+
+/// Where a value goes.
+#[derive(Clone, Copy)]
+pub(crate) enum Put {
+    /// Into the node's settings.
+    Node(fn(&mut Draft, &Value)),
+    /// Into the options of channels, of one namespace or of none.
+    Channel(fn(&mut ChannelDraft, &Value)),
+}
+
+/// Name of the section whose keys every namespace takes too.
+pub(crate) const CHANNELS: &str = "channels";
+
+/// Name of the table of namespaces in it.
+pub(crate) const NAMESPACES: &str = "namespaces";
+
+/// The shortest API key that is taken: 64 bits and more, however it is written.
+pub(crate) const API_KEY_BYTES_MIN: usize = 16;
+
+/// The longest name of a namespace.
+pub(crate) const NAMESPACE_BYTES_MAX: usize = 64;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+const GIB: usize = 1 << 30;
+
+const EVERYBODY: &[Audience] = &[
+    Audience::Nobody,
+    Audience::Users,
+    Audience::Subscribers,
+    Audience::Anyone,
+];
+const SUBSCRIBING: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::Anyone];
+
+/// All sections, in the order they are shown in.
+pub(crate) static SECTIONS: &[Section] = &[
+    LISTEN,
+    API,
+    AUTH,
+    CHANNEL_OPTIONS,
+    SESSION,
+    LIMITS,
+    BROKER,
+    NODE,
+    LOG,
+    DRAIN,
+];
+
+/// The section of this name.
+pub(crate) fn section(name: &str) -> Option<&'static Section> {
+    SECTIONS.iter().find(|section| section.name == name)
+}
+
+impl Section {
+    /// Its key of this name.
+    pub(crate) fn key(&'static self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+/// The keys that `[channels]` and every namespace take.
+pub(crate) fn channel_options() -> &'static Section {
+    section(CHANNELS).expect("it is in the list")
+}
+
+/// Whether a name can be a namespace: letters, digits, `-`, `_` and `.`.
+pub(crate) fn is_namespace_name(name: &str) -> bool {
+    let in_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.len() <= NAMESPACE_BYTES_MAX && name.chars().all(in_name)
+}
+
+const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn seconds(min: u64, max: u64) -> Kind {
+    Kind::Duration(Duration::from_secs(min), Duration::from_secs(max))
+}
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+const fn node(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+    put: fn(&mut Draft, &Value),
+) -> Key {
+    Key {
+        name,
+        kind,
+        word: None,
+        default,
+        doc,
+        put: Put::Node(put),
+    }
+}
+
+const fn channel(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+    put: fn(&mut ChannelDraft, &Value),
+) -> Key {
+    Key {
+        name,
+        kind,
+        word: None,
+        default,
+        doc,
+        put: Put::Channel(put),
+    }
+}
+
+impl Key {
+    const fn or(self, word: &'static str) -> Self {
+        Self {
+            word: Some(word),
+            ..self
+        }
+    }
+}
+
+const LISTEN: Section = Section {
+    name: "listen",
+    doc: "Where the node takes connections, of browsers, backends and the command line alike.",
+    keys: &[
+        node(
+            "address",
+            Kind::Address,
+            r#""127.0.0.1:8000""#,
+            "Address to listen on. The default is reached from this machine only, for a proxy that does TLS in \
+             front; \"0.0.0.0:8000\" listens on every address. Port 0 takes any free port.",
+            |draft, value| draft.address = value.address(),
+        ),
+        node(
+            "allowed_origins",
+            Kind::Origins,
+            "[]",
+            "Origins of web pages that may connect, besides those that the node's own host served. Programs that \
+             are no browsers send no origin and are always let in. [\"*\"] lets any page connect.",
+            |draft, value| draft.allowed_origins = value.list(),
+        ),
+        node(
+            "header_timeout",
+            seconds(1, 5 * MINUTE),
+            r#""10s""#,
+            "Time to send the headers of a request; then the connection is closed.",
+            |draft, value| draft.header_timeout = value.duration(),
+        ),
+    ],
+};
+
+const API: Section = Section {
+    name: "api",
+    doc: "The HTTP API that backends publish with.",
+    keys: &[
+        node(
+            "keys",
+            Kind::Secrets(API_KEY_BYTES_MIN),
+            "[]",
+            "Keys of the API. `serve` does not start without one. With several, each is good: put a new one beside \
+             the old, move the backends, take the old one out.",
+            |draft, value| draft.api_keys = value.secrets(),
+        ),
+        node(
+            "body_bytes_max",
+            Kind::Size(KIB, GIB),
+            r#""1MiB""#,
+            "Largest body of a request; a larger one gets 413. At least limits.payload_bytes_max.",
+            |draft, value| draft.body_bytes_max = value.number(),
+        ),
+    ],
+};
+
+const AUTH: Section = Section {
+    name: "auth",
+    doc: "Who clients are: tokens (JWT) that your backend signs, with a library of any language.",
+    keys: &[
+        node(
+            "hmac_secret",
+            Kind::Secret,
+            "",
+            "Secret that tokens are signed with (HS256), 32 bytes at least. `serve` does not start without it, \
+             unless auth.allow_anonymous is true.",
+            |draft, value| draft.auth.hmac_secret = value.secret(),
+        ),
+        node(
+            "allow_short_secret",
+            Kind::Bool,
+            "false",
+            "Take a secret that is shorter, or easily guessed. For trying things out: whoever guesses it can be \
+             any user.",
+            |draft, value| draft.auth.allow_short_secret = value.is_on(),
+        ),
+        node(
+            "allow_anonymous",
+            Kind::Bool,
+            "false",
+            "Let clients in without a token, as the anonymous user. They may do what is open to \"anyone\".",
+            |draft, value| draft.gateway.allow_anonymous = value.is_on(),
+        ),
+        node(
+            "audience",
+            Kind::Text(1024),
+            r#""off""#,
+            "Audience (claim `aud`) that tokens must name. \"off\" does not look at it.",
+            |draft, value| draft.auth.audience = value.text(),
+        )
+        .or("off"),
+        node(
+            "issuer",
+            Kind::Text(1024),
+            r#""off""#,
+            "Issuer (claim `iss`) that tokens must name. \"off\" does not look at it.",
+            |draft, value| draft.auth.issuer = value.text(),
+        )
+        .or("off"),
+    ],
+};
+
+const CHANNEL_OPTIONS: Section = Section {
+    name: CHANNELS,
+    doc: "Channels whose name has no namespace. What is open to \"nobody\" can still be reached with a \
+          subscription token, or by the users that a name lists after its '#'.",
+    keys: &[
+        channel(
+            "history_size",
+            Kind::Count(0, 1_000_000),
+            "100",
+            "Publications kept for each channel, so that clients can read them and catch up after a cut. 0 keeps \
+             none, and there is no catching up.",
+            |draft, value| draft.history_size = value.number(),
+        ),
+        channel(
+            "history_ttl",
+            seconds(1, 365 * DAY),
+            r#""5m""#,
+            "How long each of them is kept.",
+            |draft, value| draft.history_ttl = value.duration(),
+        ),
+        channel(
+            "history_meta_ttl",
+            seconds(1, 3650 * DAY),
+            r#""1d""#,
+            "How long a channel's position outlives its last publication. A client that comes back later than \
+             that is told that it may have missed something. At least history_ttl.",
+            |draft, value| draft.history_meta_ttl = value.duration(),
+        ),
+        channel(
+            "presence",
+            Kind::Bool,
+            "false",
+            "Keep who is subscribed to each channel.",
+            |draft, value| {
+                draft.presence = value.is_on();
+            },
+        ),
+        channel(
+            "join_leave",
+            Kind::Bool,
+            "false",
+            "Tell the subscribers of a channel who joins and leaves. With N subscribers that is N times N messages.",
+            |draft, value| draft.join_leave = value.is_on(),
+        ),
+        channel(
+            "subscribe",
+            Kind::Audience(SUBSCRIBING),
+            r#""nobody""#,
+            "Who may subscribe without a subscription token: \"users\" are those whose connection token names them.",
+            |draft, value| draft.access.subscribe = value.audience(),
+        ),
+        channel(
+            "publish",
+            Kind::Audience(EVERYBODY),
+            r#""nobody""#,
+            "Which clients may publish. Backends always may.",
+            |draft, value| draft.access.publish = value.audience(),
+        ),
+        channel(
+            "read_history",
+            Kind::Audience(EVERYBODY),
+            r#""nobody""#,
+            "Which clients may read the history. Catching up after a cut needs no leave.",
+            |draft, value| draft.access.read_history = value.audience(),
+        ),
+        channel(
+            "read_presence",
+            Kind::Audience(EVERYBODY),
+            r#""nobody""#,
+            "Which clients may ask who is present.",
+            |draft, value| draft.access.read_presence = value.audience(),
+        ),
+    ],
+};
+
+const SESSION: Section = Section {
+    name: "session",
+    doc: "What one client's connection lives by.",
+    keys: &[
+        node(
+            "connect_timeout",
+            seconds(1, HOUR),
+            r#""10s""#,
+            "Time to send the command `connect`; then the connection is closed with 3502.",
+            |draft, value| draft.gateway.connect_timeout = value.duration(),
+        ),
+        node(
+            "ping_interval",
+            seconds(1, HOUR),
+            r#""25s""#,
+            "Time between two pings. \"off\" sends none: dead connections then stay until a write to them fails.",
+            |draft, value| draft.gateway.ping_interval = value.duration_or_off(),
+        )
+        .or("off"),
+        node(
+            "pong_timeout",
+            Kind::Duration(millis(100), Duration::from_secs(HOUR)),
+            r#""8s""#,
+            "Time to answer a ping; then the connection is closed with 3012. Shorter than session.ping_interval.",
+            |draft, value| draft.gateway.pong_timeout = value.duration(),
+        ),
+        node(
+            "command_timeout",
+            Kind::Duration(millis(50), Duration::from_secs(HOUR)),
+            r#""5s""#,
+            "Time that one command may wait for the broker; then it fails with 100. Shorter than \
+             session.pong_timeout.",
+            |draft, value| draft.gateway.command_timeout = value.duration(),
+        ),
+        node(
+            "write_timeout",
+            Kind::Duration(millis(50), Duration::from_secs(HOUR)),
+            r#""1s""#,
+            "How long a client may take nothing while something waits for it; then it is closed with 3009.",
+            |draft, value| draft.gateway.write_timeout = value.duration(),
+        ),
+        node(
+            "expired_close_delay",
+            seconds(0, HOUR),
+            r#""25s""#,
+            "Time to bring a new token after the old one has expired; then the connection, or the subscription, \
+             is ended. \"0s\" gives none.",
+            |draft, value| draft.gateway.expired_close_delay = value.duration(),
+        ),
+        node(
+            "position_check_interval",
+            seconds(1, DAY),
+            r#""40s""#,
+            "How often a channel with history is compared with the broker, to find a loss that no later \
+             publication has shown.",
+            |draft, value| draft.gateway.position_check_interval = value.duration(),
+        ),
+        node(
+            "presence_ttl",
+            seconds(3, DAY),
+            r#""60s""#,
+            "How long somebody is shown as present when the node that held the connection is gone.",
+            |draft, value| draft.gateway.presence_ttl = value.duration(),
+        ),
+        node(
+            "personal_channel",
+            Kind::PersonalChannel,
+            r#""off""#,
+            "Channel that every user is subscribed to when connecting: \"#\" for #USER, \"NAMESPACE:#\" for \
+             NAMESPACE:#USER.",
+            |draft, value| draft.gateway.personal_channel = value.text(),
+        )
+        .or("off"),
+    ],
+};
+
+const LIMITS: Section = Section {
+    name: "limits",
+    doc: "How much there may be of everything, and what is done beyond it.",
+    keys: &[
+        node(
+            "sessions_max",
+            Kind::Count(1, 100_000_000),
+            "1000000",
+            "Sessions on this node; a further client gets 503 and tries again.",
+            |draft, value| draft.gateway.sessions_max = value.number(),
+        ),
+        node(
+            "sessions_per_user_max",
+            Kind::Count(1, 1_000_000),
+            r#""off""#,
+            "Sessions of one user on this node; a further one is closed with 3504.",
+            |draft, value| draft.gateway.sessions_per_user_max = value.number_or_word(),
+        )
+        .or("off"),
+        node(
+            "channels_per_session_max",
+            Kind::Count(1, 1_000_000),
+            "128",
+            "Subscriptions of one session; a further one fails with 106.",
+            |draft, value| draft.gateway.channels_per_session_max = value.number(),
+        ),
+        node(
+            "channel_bytes_max",
+            Kind::Count(1, 255),
+            "255",
+            "Bytes of a channel's name; a longer one fails with 107.",
+            |draft, value| draft.gateway.channel_bytes_max = value.number(),
+        ),
+        node(
+            "message_bytes_max",
+            Kind::Size(KIB, 64 * MIB),
+            r#""64KiB""#,
+            "Largest message of a client, which may hold several commands; a larger one closes with 1009.",
+            |draft, value| draft.gateway.message_bytes_max = value.number(),
+        ),
+        node(
+            "payload_bytes_max",
+            Kind::Size(1, 64 * MIB),
+            r#""64KiB""#,
+            "Largest payload of a publication, by whomever it is published.",
+            |draft, value| draft.gateway.payload_bytes_max = value.number(),
+        ),
+        node(
+            "outbox_bytes_max",
+            Kind::Size(4 * KIB, GIB),
+            r#""1MiB""#,
+            "Bytes waiting for one client that reads slowly; beyond it the client is closed with 3008, comes back \
+             and catches up. At least twice limits.payload_bytes_max.",
+            |draft, value| draft.gateway.outbox_bytes_max = value.number(),
+        ),
+        node(
+            "unsent_bytes_max",
+            Kind::Size(4 * KIB, 64 * MIB),
+            r#""64KiB""#,
+            "Bytes that the operating system may hold unsent for one client.",
+            |draft, value| draft.gateway.unsent_bytes_max = value.number(),
+        ),
+        node(
+            "ring_bytes_max",
+            Kind::Size(64 * KIB, 16 * GIB),
+            r#""16MiB""#,
+            "Bytes of publications waiting for one shard. When it is full, publishing waits up to 1s and then \
+             fails with 100. At least twice limits.payload_bytes_max.",
+            |draft, value| draft.gateway.ring_bytes_max = value.number(),
+        ),
+        node(
+            "history_page_max",
+            Kind::Count(1, 100_000),
+            "300",
+            "Publications in one reply to a client that reads history.",
+            |draft, value| draft.gateway.history_page_max = value.number(),
+        ),
+        node(
+            "recovery_publications_max",
+            Kind::Count(1, 100_000),
+            "300",
+            "Publications that a client can catch up on; one that missed more is told so.",
+            |draft, value| draft.gateway.recovery_publications_max = value.number(),
+        ),
+    ],
+};
+
+const BROKER: Section = Section {
+    name: "broker",
+    doc: "What is kept in memory. At a limit publishing fails with a message that names it: nothing is thrown \
+          away silently.",
+    keys: &[
+        node(
+            "history_bytes_max",
+            Kind::Size(MIB, 1024 * GIB),
+            r#""256MiB""#,
+            "Bytes of history, of all channels together. At least twice limits.payload_bytes_max.",
+            |draft, value| draft.broker.history_bytes_max = value.number(),
+        ),
+        node(
+            "channels_max",
+            Kind::Count(1, 1_000_000_000),
+            "1000000",
+            "Channels with history or presence at a time.",
+            |draft, value| draft.broker.channels_max = value.number(),
+        ),
+        node(
+            "idempotency_keys_max",
+            Kind::Count(1, 1_000_000_000),
+            "1000000",
+            "Idempotency keys remembered at a time; each is for five minutes.",
+            |draft, value| draft.broker.idempotency_keys_max = value.number(),
+        ),
+    ],
+};
+
+const NODE: Section = Section {
+    name: "node",
+    doc: "The running process.",
+    keys: &[
+        node(
+            "name",
+            Kind::Text(128),
+            r#""fanfare""#,
+            "Name of this node, shown by `fanfare info`.",
+            |draft, value| draft.gateway.node_name = value.text().unwrap_or_default(),
+        ),
+        node(
+            "shards",
+            Kind::Count(1, fanfare_gateway::limits::SHARDS_MAX),
+            r#""auto""#,
+            "Threads that hold sessions. \"auto\" takes one for each core.",
+            |draft, value| draft.shards = value.number_or_word(),
+        )
+        .or("auto"),
+        node(
+            "http_workers",
+            Kind::Count(1, 1024),
+            r#""auto""#,
+            "Threads for HTTP requests. \"auto\" takes one for every two cores.",
+            |draft, value| draft.http_workers = value.number_or_word(),
+        )
+        .or("auto"),
+    ],
+};
+
+const LOG: Section = Section {
+    name: "log",
+    doc: "What is logged to standard error. Payloads and secrets never are.",
+    keys: &[
+        node(
+            "format",
+            Kind::Choice(&["text", "json"]),
+            r#""text""#,
+            "Lines to read, or JSON to collect.",
+            |draft, value| {
+                draft.log_format = value.text().unwrap_or_default();
+            },
+        ),
+        node(
+            "level",
+            Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+            r#""info""#,
+            "The least that is logged.",
+            |draft, value| draft.log_level = value.text().unwrap_or_default(),
+        ),
+    ],
+};
+
+const DRAIN: Section = Section {
+    name: "drain",
+    doc: "How the node stops on SIGTERM.",
+    keys: &[node(
+        "window",
+        seconds(0, HOUR),
+        r#""10s""#,
+        "Time over which sessions are closed, evenly, so that they do not all come back at once elsewhere. \"0s\" \
+         closes all of them now.",
+        |draft, value| draft.drain_window = value.duration(),
+    )],
+};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_there_once() {
+        let sections: BTreeSet<&str> = SECTIONS.iter().map(|section| section.name).collect();
+        assert_eq!(sections.len(), SECTIONS.len());
+        for section in SECTIONS {
+            let keys: BTreeSet<&str> = section.keys.iter().map(|key| key.name).collect();
+            assert_eq!(keys.len(), section.keys.len(), "{}", section.name);
+        }
+    }
+
+    #[test]
+    fn every_key_is_explained() {
+        for key in SECTIONS.iter().flat_map(|section| section.keys) {
+            assert!(key.doc.ends_with('.'), "{}: {}", key.name, key.doc);
+        }
+    }
+
+    #[test]
+    fn a_unit_of_a_number_stands_at_the_end_of_its_name() {
+        for key in SECTIONS.iter().flat_map(|section| section.keys) {
+            let bytes = matches!(key.kind, Kind::Size(..));
+            assert!(!bytes || key.name.ends_with("_bytes_max"), "{}", key.name);
+        }
+    }
+
+    #[test]
+    fn names_of_namespaces() {
+        for name in ["news", "a", "Chat-2_b.c", &"n".repeat(64)] {
+            assert!(is_namespace_name(name), "{name}");
+        }
+        for name in ["", "a:b", "$a", "a#", "a b", "é", &"n".repeat(65)] {
+            assert!(!is_namespace_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! How does a node start, run and stop?
+//!
+//! The `fanfare` binary: command line, configuration, the wiring of a node's parts, its HTTP routes, metrics and
+//! signals. What is worth a test of its own stands in the other crates.
+
+pub mod cli;
+pub mod config;
+mod listener;
+mod metrics;
+pub mod node;
+mod origin;
+mod page;
+mod routes;
+pub mod serve;
+
+pub use config::Config;
+pub use node::Node;

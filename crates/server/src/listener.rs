@@ -1,0 +1,146 @@
+//! The listening socket: accepts connections and serves HTTP on them.
+//!
+//! An own accept loop, since the socket of an upgraded connection has to come back as it is. An error of accept
+//! (no descriptors left, mostly) makes it wait and try again, longer each time; it never spins and never ends.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use prometheus::{IntCounter, IntGauge};
+use socket2::{Domain, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+/// Connections waiting to be accepted. The usual 128 overflow in a burst of connects, and each one that does waits
+/// a whole second.
+const BACKLOG: i32 = 4_096;
+
+/// HTTP connections at once; further ones wait in the backlog. An upgraded one counts no more. Each may hold
+/// [`HEAD_BYTES_MAX`]: 4,096 × 16 KiB = 64 MiB.
+const CONNECTIONS_MAX: usize = 4_096;
+
+/// The largest head of a request; then 431.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// First wait after an error of accept; it doubles up to [`BACK_OFF_MAX`].
+const BACK_OFF_MIN: Duration = Duration::from_millis(10);
+const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
+/// What the listener counts.
+#[derive(Debug, Clone)]
+pub(crate) struct Counts {
+    pub(crate) accept_errors: IntCounter,
+    pub(crate) connections: IntGauge,
+}
+
+/// Binds an address.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// Accepts and serves until it is told to end.
+pub(crate) struct Listener {
+    pub(crate) listener: TcpListener,
+    pub(crate) router: Router,
+    pub(crate) header_timeout: Duration,
+    pub(crate) counts: Counts,
+    /// Changes to `true` when no further connection is to be accepted.
+    pub(crate) ending: watch::Receiver<bool>,
+}
+
+impl Listener {
+    /// Runs the accept loop. Afterwards requests under way are finished; dropping the future ends them.
+    pub(crate) async fn run(mut self) {
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        let mut back_off = BACK_OFF_MIN;
+        while let Some((stream, place)) = self.accept(&places, &mut back_off).await {
+            connections.spawn(self.serve(stream, place));
+            while connections.try_join_next().is_some() {}
+        }
+        drop(self.listener);
+        while connections.join_next().await.is_some() {}
+    }
+
+    /// The next connection; `None` when the listener is to end.
+    async fn accept(
+        &mut self,
+        places: &Arc<Semaphore>,
+        back_off: &mut Duration,
+    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
+        loop {
+            // The end first: a stream of connects must not keep a node from draining.
+            let accepted = tokio::select! {
+                biased;
+                () = told(&mut self.ending) => return None,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    *back_off = BACK_OFF_MIN;
+                    return Some((stream, place));
+                }
+                Err(error) => self.wait_after(&error, back_off).await,
+            }
+        }
+    }
+
+    async fn wait_after(&self, error: &io::Error, back_off: &mut Duration) {
+        self.counts.accept_errors.inc();
+        tracing::warn!(%error, wait = ?back_off, "cannot accept connections: check the limit of file descriptors");
+        tokio::time::sleep(*back_off).await;
+        *back_off = (*back_off * 2).min(BACK_OFF_MAX);
+    }
+
+    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) -> impl Future<Output = ()> + Send + 'static {
+        let (router, mut ending, counts) = (self.router.clone(), self.ending.clone(), self.counts.clone());
+        let mut server = http1::Builder::new();
+        server.timer(TokioTimer::new()).header_read_timeout(self.header_timeout).max_buf_size(HEAD_BYTES_MAX);
+        async move {
+            counts.connections.inc();
+            let service = service_fn(move |request| answer(router.clone(), request));
+            let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
+            let served = tokio::select! {
+                served = connection.as_mut() => served,
+                () = told(&mut ending) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = served {
+                tracing::debug!(%error, "an HTTP connection ended with an error");
+            }
+            counts.connections.dec();
+            drop(place);
+        }
+    }
+}
+
+/// Waits until the listener is to end; the other side being gone means the same.
+async fn told(ending: &mut watch::Receiver<bool>) {
+    if ending.wait_for(|ending| *ending).await.is_err() {
+        tracing::debug!("the node was dropped");
+    }
+}
+
+async fn answer(router: Router, request: hyper::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
+    router.oneshot(request.map(Body::new)).await
+}

@@ -1,0 +1,35 @@
+//! The metrics of a node: what its parts count, and how `/metrics` shows it.
+
+use prometheus::core::Collector;
+use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
+
+use crate::listener::Counts;
+
+/// All metrics of a node.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Metrics {
+    registry: Registry,
+}
+
+impl Metrics {
+    /// Takes in what a part of the node counts.
+    pub(crate) fn register(&self, collector: Box<dyn Collector>) -> Result<(), prometheus::Error> {
+        self.registry.register(collector)
+    }
+
+    /// The listener's counts.
+    pub(crate) fn listener(&self) -> Result<Counts, prometheus::Error> {
+        let accept_errors = IntCounter::new("fanfare_http_accept_errors_total", "Connections that were not accepted.")?;
+        let connections = IntGauge::new("fanfare_http_connections", "HTTP connections, upgraded ones left out.")?;
+        self.register(Box::new(accept_errors.clone()))?;
+        self.register(Box::new(connections.clone()))?;
+        Ok(Counts { accept_errors, connections })
+    }
+
+    /// The text that a scraper reads.
+    pub(crate) fn text(&self) -> Result<String, prometheus::Error> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(String::from_utf8_lossy(&text).into_owned())
+    }
+}

@@ -1,0 +1,166 @@
+//! A node: its parts, wired together.
+//!
+//! The directory comes first, since it is what the broker delivers to; then the broker, the gateway on top of both,
+//! and the HTTP routes in front.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use fanfare_api::{Api, Authentication, Limits};
+use fanfare_auth::Verifier;
+use fanfare_broker::{Broker, MemoryBroker};
+use fanfare_gateway::{Directory, Gateway, Handle};
+use fanfare_protocol::PayloadLimits;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::listener::{self, Listener};
+use crate::metrics::Metrics;
+use crate::routes::{self, Routes};
+
+/// How long requests under way may take when a node ends.
+const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why a node was not started.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The configured address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The token secret is no good.
+    #[error(transparent)]
+    Auth(#[from] fanfare_auth::OptionsError),
+    /// The shard threads could not be started.
+    #[error(transparent)]
+    Gateway(#[from] fanfare_gateway::Error),
+    /// A metric could not be registered.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running node. Dropping it ends it at once, without a word to its clients.
+#[derive(Debug)]
+pub struct Node {
+    address: SocketAddr,
+    gateway: Gateway,
+    ready: Arc<AtomicBool>,
+    ending: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Node {
+    /// Starts a node. Call it within a multi-threaded tokio runtime, which serves HTTP; the shards have threads of
+    /// their own.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing is left running then.
+    pub async fn start(config: Config) -> Result<Self, Error> {
+        let bind_error = |source| Error::Bind { address: config.listen.address, source };
+        let listener = listener::bind(config.listen.address).and_then(TcpListener::from_std).map_err(bind_error)?;
+        let address = listener.local_addr().map_err(bind_error)?;
+        let metrics = Metrics::default();
+        let mut tasks = JoinSet::new();
+        let (gateway, broker) = start_gateway(&config, &metrics, &mut tasks)?;
+        let ready = Arc::new(AtomicBool::new(true));
+        let (ending, told) = watch::channel(false);
+        let router = router(&config, &gateway.handle(), broker, &metrics, &ready)?;
+        let listener = Listener {
+            listener,
+            router,
+            header_timeout: config.listen.header_timeout,
+            counts: metrics.listener()?,
+            ending: told,
+        };
+        tasks.spawn(listener.run());
+        tracing::info!(%address, name = config.gateway.node_name, shards = config.gateway.shards, "listening");
+        Ok(Self { address, gateway, ready, ending, tasks })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The way to its sessions.
+    pub fn gateway(&self) -> Handle {
+        self.gateway.handle()
+    }
+
+    /// Takes no new connections and closes the sessions over `window`.
+    pub async fn drain(&self, window: Duration) {
+        self.ready.store(false, Ordering::Release);
+        tracing::info!(sessions = self.gateway.handle().sessions(), ?window, "draining");
+        self.gateway.handle().drain(window).await;
+    }
+
+    /// Ends the node: no connection is accepted any more, requests under way are finished.
+    pub async fn stop(mut self) {
+        self.ready.store(false, Ordering::Release);
+        self.ending.send_replace(true);
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(REQUESTS_TIMEOUT, ended).await.is_err() {
+            tracing::debug!("some requests did not end in time");
+        }
+        self.tasks.shutdown().await;
+    }
+}
+
+fn start_gateway(
+    config: &Config,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+) -> Result<(Gateway, Arc<dyn Broker>), Error> {
+    let directory = Directory::new(&config.gateway);
+    let sink = Arc::clone(&directory);
+    let broker = Arc::new(MemoryBroker::new(config.broker.clone(), sink, directory.clone()));
+    metrics.register(broker.collector())?;
+    tasks.spawn(broker.run_sweeper());
+    let gateway = Gateway::start(
+        config.gateway.clone(),
+        directory,
+        Arc::clone(&broker) as Arc<dyn Broker>,
+        Arc::new(Verifier::new(config.auth.clone())?),
+        Arc::new(config.namespaces.clone()),
+    )?;
+    metrics.register(Box::new(gateway.handle().metrics()))?;
+    Ok((gateway, broker))
+}
+
+fn router(
+    config: &Config,
+    gateway: &Handle,
+    broker: Arc<dyn Broker>,
+    metrics: &Metrics,
+    ready: &Arc<AtomicBool>,
+) -> Result<axum::Router, Error> {
+    let counts = fanfare_api::Metrics::default();
+    metrics.register(counts.collector())?;
+    let api = Api {
+        broker,
+        namespaces: Arc::new(config.namespaces.clone()),
+        auth: if config.dev { Authentication::Open } else { Authentication::Keys(config.api.keys.clone()) },
+        limits: Limits {
+            body_bytes_max: config.api.body_bytes_max,
+            payload: PayloadLimits { bytes_max: config.gateway.payload_bytes_max, ..PayloadLimits::default() },
+            ..Limits::default()
+        },
+    };
+    let ready = Arc::clone(ready);
+    let routes = Routes {
+        gateway: gateway.clone(),
+        metrics: metrics.clone(),
+        allowed_origins: config.listen.allowed_origins.clone().into(),
+        ready: Arc::new(move || ready.load(Ordering::Acquire)),
+    };
+    Ok(routes::router(routes, fanfare_api::router_with_metrics(api, counts), config.dev))
+}

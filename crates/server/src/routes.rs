@@ -1,0 +1,81 @@
+//! Which path leads where.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use fanfare_gateway::Handle;
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use crate::metrics::Metrics;
+use crate::origin;
+use crate::page;
+
+/// What the routes need.
+#[derive(Clone)]
+pub(crate) struct Routes {
+    pub(crate) gateway: Handle,
+    pub(crate) metrics: Metrics,
+    pub(crate) allowed_origins: Arc<[String]>,
+    pub(crate) ready: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// The routes of a node: the WebSocket, the API, and what operators look at; in `dev` the demo page too.
+pub(crate) fn router(routes: Routes, api: Router, dev: bool) -> Router {
+    let node = Router::new()
+        .route("/connection/websocket", any(websocket))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .route("/readyz", get(readyz))
+        .with_state(routes)
+        .merge(api);
+    if dev {
+        node.merge(page::router()).layer(middleware::from_fn(origin::guard_loopback))
+    } else {
+        node.route("/", get(root))
+    }
+}
+
+async fn websocket(State(routes): State<Routes>, mut request: Request) -> Response {
+    if !origin::is_allowed(request.headers(), &routes.allowed_origins) {
+        tracing::info!(key = "listen.allowed_origins", "a page of a foreign origin was refused: see this key");
+        return origin::refuse();
+    }
+    routes.gateway.upgrade(&mut request).into_response()
+}
+
+async fn metrics(State(routes): State<Routes>) -> Response {
+    match routes.metrics.text() {
+        Ok(text) => ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "the metrics cannot be encoded");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Whether the node works: if not, it should be started anew.
+async fn healthz(State(routes): State<Routes>) -> (StatusCode, &'static str) {
+    if routes.gateway.is_alive() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer\n")
+    }
+}
+
+/// Whether the node should get new connections.
+async fn readyz(State(routes): State<Routes>) -> (StatusCode, &'static str) {
+    if (routes.ready)() && routes.gateway.is_alive() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the node is draining or a shard does not answer\n")
+    }
+}
+
+async fn root() -> &'static str {
+    "This is a Fanfare node. Clients connect to /connection/websocket, backends to /api.\n"
+}

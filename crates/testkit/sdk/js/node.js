@@ -1,0 +1,82 @@
+// A real node for a suite: the `fanfare` binary on a free port, its server API, and tokens for its clients.
+
+import { spawn } from "node:child_process";
+import { createHmac } from "node:crypto";
+import { once } from "node:events";
+import { createServer } from "node:net";
+import { fileURLToPath } from "node:url";
+
+const fromHere = (path) => fileURLToPath(new URL(path, import.meta.url));
+const binary = process.env.SUITE_BINARY ?? fromHere("../../../../target/debug/fanfare");
+const config = fromHere("../node.toml");
+const apiKey = "suite-key-7Zq3kV9tXw2m";
+const hmacSecret = "suite-secret-h4T8cQ1rYb6nJ0sWm5eKx3zPd7";
+const readyMs = 20_000;
+
+export class Node {
+  static async start() {
+    const node = new Node();
+    node.address = `127.0.0.1:${await freePort()}`;
+    // Nothing of the surroundings: a variable of the person who runs the suite must not change the node.
+    const env = { FANFARE_LISTEN__ADDRESS: node.address };
+    node.process = spawn(binary, ["serve", "--config", config], { env, stdio: ["ignore", "ignore", "pipe"] });
+    node.log = "";
+    node.process.stderr.on("data", (text) => (node.log += text));
+    await node.#ready();
+    return node;
+  }
+
+  async stop() {
+    if (this.process.exitCode !== null) throw new Error(`the node had ended by itself:\n${this.log}`);
+    this.process.kill("SIGTERM");
+    const stubborn = setTimeout(() => this.process.kill("SIGKILL"), 10_000);
+    await once(this.process, "exit");
+    clearTimeout(stubborn);
+  }
+
+  async api(method, request) {
+    const response = await fetch(`http://${this.address}/api/${method}`, {
+      method: "POST",
+      headers: { "Content-Type": "application/json", "X-API-Key": apiKey },
+      body: JSON.stringify(request),
+    });
+    const { result, error } = await response.json();
+    if (error) throw Object.assign(new Error(error.message), error);
+    return result;
+  }
+
+  publish(channel, data) {
+    return this.api("publish", { channel, data });
+  }
+
+  async #ready() {
+    const until = Date.now() + readyMs;
+    while (Date.now() < until && this.process.exitCode === null) {
+      const ok = await fetch(`http://${this.address}/readyz`).then((response) => response.ok, () => false);
+      if (ok) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    this.process.kill("SIGKILL");
+    throw new Error(`${binary} did not get ready:\n${this.log}`);
+  }
+}
+
+// A connection token, or a subscription token where the claims name a channel.
+export function token(claims) {
+  const encode = (part) => Buffer.from(JSON.stringify(part)).toString("base64url");
+  const signed = `${encode({ alg: "HS256", typ: "JWT" })}.${encode(claims)}`;
+  return `${signed}.${createHmac("sha256", hmacSecret).update(signed).digest("base64url")}`;
+}
+
+export function inSeconds(seconds) {
+  return Math.floor(Date.now() / 1000) + seconds;
+}
+
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}

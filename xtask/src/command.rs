@@ -1,0 +1,106 @@
+//! Runs a program. What it prints goes to a log of its step, which is shown when it fails.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::project;
+
+/// Lines of a log that are shown after a failure: enough for an assertion and what led to it.
+const SHOWN_LINES_MAX: usize = 120;
+
+/// A program that is to be run for a step.
+pub(crate) struct Run {
+    command: Command,
+    log: PathBuf,
+}
+
+impl Run {
+    /// A program run at the top of the project, its output going to the log of this name.
+    pub(crate) fn new(log: &str, program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(program);
+        command.current_dir(project::root()).stdin(Stdio::null());
+        Self {
+            command,
+            log: project::target().join("xtask").join(format!("{log}.log")),
+        }
+    }
+
+    /// Adds arguments.
+    pub(crate) fn args(mut self, arguments: &[&str]) -> Self {
+        self.command.args(arguments);
+        self
+    }
+
+    /// Runs in this folder instead.
+    pub(crate) fn within(mut self, folder: &Path) -> Self {
+        self.command.current_dir(folder);
+        self
+    }
+
+    /// Sets an environment variable.
+    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Runs it to its end. Gives what it printed, or why it failed.
+    pub(crate) fn output(mut self) -> Result<String, String> {
+        let succeeded = self.write_log().map_err(|error| format!("{}: {error}", self.program()))?;
+        let printed = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
+        if succeeded {
+            return Ok(printed);
+        }
+        Err(format!(
+            "{}\n{} failed; all it printed is in {}",
+            last_lines(&printed),
+            self.program(),
+            self.log.display()
+        ))
+    }
+
+    fn write_log(&mut self) -> std::io::Result<bool> {
+        fs::create_dir_all(self.log.parent().expect("a log is in a folder"))?;
+        let log = File::create(&self.log)?;
+        Ok(self.command.stdout(log.try_clone()?).stderr(log).status()?.success())
+    }
+
+    fn program(&self) -> String {
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN_LINES_MAX)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gives_what_a_program_printed() {
+        let printed = Run::new("test-prints", "sh")
+            .args(&["-c", "echo out; echo err >&2"])
+            .output();
+        assert_eq!(printed.as_deref(), Ok("out\nerr\n"));
+    }
+
+    #[test]
+    fn shows_what_a_program_that_failed_printed_last() {
+        let printed = Run::new("test-fails", "sh").args(&["-c", "seq 1000; exit 3"]).output();
+        let error = printed.expect_err("it exits with 3");
+        assert!(error.contains("\n1000\n") && !error.contains("\n500\n"), "{error}");
+    }
+
+    #[test]
+    fn names_a_program_that_is_not_there() {
+        let error = Run::new("test-missing", "no-such-program")
+            .output()
+            .expect_err("it is not there");
+        assert!(error.starts_with("no-such-program: "), "{error}");
+    }
+}

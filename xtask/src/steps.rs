@@ -1,0 +1,8 @@
+//! What the steps do, each in a room of its own.
+
+pub(crate) mod browser;
+pub(crate) mod docs;
+pub(crate) mod go;
+pub(crate) mod js;
+pub(crate) mod python;
+pub(crate) mod rust;
