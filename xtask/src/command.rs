@@ -21,10 +21,7 @@ impl Run {
     pub(crate) fn new(log: &str, program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.current_dir(project::root()).stdin(Stdio::null());
-        Self {
-            command,
-            log: project::target().join("xtask").join(format!("{log}.log")),
-        }
+        Self { command, log: project::target().join("xtask").join(format!("{log}.log")) }
     }
 
     /// Adds arguments.
@@ -52,12 +49,7 @@ impl Run {
         if succeeded {
             return Ok(printed);
         }
-        Err(format!(
-            "{}\n{} failed; all it printed is in {}",
-            last_lines(&printed),
-            self.program(),
-            self.log.display()
-        ))
+        Err(format!("{}\n{} failed; all it printed is in {}", last_lines(&printed), self.program(), self.log.display()))
     }
 
     fn write_log(&mut self) -> std::io::Result<bool> {
@@ -83,9 +75,7 @@ mod tests {
 
     #[test]
     fn gives_what_a_program_printed() {
-        let printed = Run::new("test-prints", "sh")
-            .args(&["-c", "echo out; echo err >&2"])
-            .output();
+        let printed = Run::new("test-prints", "sh").args(&["-c", "echo out; echo err >&2"]).output();
         assert_eq!(printed.as_deref(), Ok("out\nerr\n"));
     }
 
@@ -98,9 +88,7 @@ mod tests {
 
     #[test]
     fn names_a_program_that_is_not_there() {
-        let error = Run::new("test-missing", "no-such-program")
-            .output()
-            .expect_err("it is not there");
+        let error = Run::new("test-missing", "no-such-program").output().expect_err("it is not there");
         assert!(error.starts_with("no-such-program: "), "{error}");
     }
 }

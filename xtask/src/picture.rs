@@ -27,10 +27,6 @@ fn picture() -> Result<String, String> {
     }
     js::missing().map_or(Ok(()), Err)?;
     js::install(&browser::folder(), "picture")?;
-    let run = Run::new("picture", "node")
-        .args(&["picture.js"])
-        .within(&browser::folder());
-    run.env("SUITE_BINARY", project::binary())
-        .env("SUITE_CHROMIUM", browser::chromium()?)
-        .output()
+    let run = Run::new("picture", "node").args(&["picture.js"]).within(&browser::folder());
+    run.env("SUITE_BINARY", project::binary()).env("SUITE_CHROMIUM", browser::chromium()?).output()
 }

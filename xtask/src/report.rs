@@ -21,13 +21,7 @@ impl Report {
     /// Begins with nothing run.
     pub(crate) fn start() -> Self {
         let now = Instant::now();
-        Self {
-            started: now,
-            step_started: now,
-            tally: Tally::default(),
-            skipped: Vec::new(),
-            failed: false,
-        }
+        Self { started: now, step_started: now, tally: Tally::default(), skipped: Vec::new(), failed: false }
     }
 
     /// A step begins. Somebody who watches is told; a log is not filled with it.
@@ -65,15 +59,8 @@ impl Report {
         self.tally.skipped += self.skipped.len();
         self.tally.failed += usize::from(self.failed);
         say(&format!("in all {}\n", time(self.started.elapsed()).trim_start()));
-        say(&format!(
-            "{} passed, {} failed, {} skipped\n",
-            self.tally.passed, self.tally.failed, self.tally.skipped
-        ));
-        if self.failed {
-            ExitCode::FAILURE
-        } else {
-            ExitCode::SUCCESS
-        }
+        say(&format!("{} passed, {} failed, {} skipped\n", self.tally.passed, self.tally.failed, self.tally.skipped));
+        if self.failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     }
 }
 

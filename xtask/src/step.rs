@@ -53,21 +53,13 @@ static STEPS: &[Step] = &[
     Step::new("build", SUITES, rust::build),
     Step::new("js", &["js"], js::suite),
     Step::new("python", &["python"], python::suite),
-    Step {
-        optional_in_ci: true,
-        ..Step::new("go", &["go"], go::suite)
-    },
+    Step { optional_in_ci: true, ..Step::new("go", &["go"], go::suite) },
     Step::new("browser", &["browser"], browser::suite),
 ];
 
 impl Step {
     const fn new(name: &'static str, words: &'static [&'static str], run: fn() -> Outcome) -> Self {
-        Self {
-            name,
-            words,
-            optional_in_ci: false,
-            run,
-        }
+        Self { name, words, optional_in_ci: false, run }
     }
 
     /// In CI a step that is skipped has failed, unless it may be.
@@ -119,17 +111,8 @@ mod tests {
 
     #[test]
     fn a_suite_that_ran_nothing_has_failed() {
-        assert!(matches!(
-            Outcome::of_tests(Ok(String::new()), Tally::of_go),
-            Outcome::Failed(_)
-        ));
+        assert!(matches!(Outcome::of_tests(Ok(String::new()), Tally::of_go), Outcome::Failed(_)));
         let one = Outcome::of_tests(Ok("# pass 1".to_owned()), Tally::of_node);
-        assert_eq!(
-            one,
-            Outcome::Passed(Tally {
-                passed: 1,
-                ..Tally::default()
-            })
-        );
+        assert_eq!(one, Outcome::Passed(Tally { passed: 1, ..Tally::default() }));
     }
 }

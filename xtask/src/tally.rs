@@ -38,71 +38,36 @@ impl Tally {
     /// Of `node --test`: its closing lines `# pass 3` or `ℹ pass 3`.
     pub(crate) fn of_node(printed: &str) -> Self {
         let count = |word: &str| {
-            let number = |line: &str| {
-                line.trim_start_matches(['#', 'ℹ', ' '])
-                    .strip_prefix(word)?
-                    .trim()
-                    .parse()
-                    .ok()
-            };
+            let number = |line: &str| line.trim_start_matches(['#', 'ℹ', ' ']).strip_prefix(word)?.trim().parse().ok();
             printed.lines().rev().find_map(number).unwrap_or(0)
         };
-        Self {
-            passed: count("pass "),
-            failed: count("fail "),
-            skipped: count("skipped "),
-        }
+        Self { passed: count("pass "), failed: count("fail "), skipped: count("skipped ") }
     }
 
     /// Of Python's `unittest`: its closing line `Ran 3 tests in 0.1s`, and `skipped=1` in the one after.
     pub(crate) fn of_unittest(printed: &str) -> Self {
-        let ran = printed
-            .lines()
-            .rev()
-            .find_map(|line| line.strip_prefix("Ran "))
-            .map_or(0, first_number);
-        let skipped = printed
-            .lines()
-            .rev()
-            .find_map(|line| line.split_once("skipped="))
-            .map_or(0, |(_, n)| first_number(n));
-        Self {
-            passed: ran.saturating_sub(skipped),
-            failed: 0,
-            skipped,
-        }
+        let ran = printed.lines().rev().find_map(|line| line.strip_prefix("Ran ")).map_or(0, first_number);
+        let skipped =
+            printed.lines().rev().find_map(|line| line.split_once("skipped=")).map_or(0, |(_, n)| first_number(n));
+        Self { passed: ran.saturating_sub(skipped), failed: 0, skipped }
     }
 
     /// Of `go test -v`: the tests within tests, which are the scenarios.
     pub(crate) fn of_go(printed: &str) -> Self {
         let count = |mark: &str| {
-            printed
-                .lines()
-                .filter(|line| line.starts_with("    ") && line.trim_start().starts_with(mark))
-                .count()
+            printed.lines().filter(|line| line.starts_with("    ") && line.trim_start().starts_with(mark)).count()
         };
-        Self {
-            passed: count("--- PASS"),
-            failed: count("--- FAIL"),
-            skipped: count("--- SKIP"),
-        }
+        Self { passed: count("--- PASS"), failed: count("--- FAIL"), skipped: count("--- SKIP") }
     }
 }
 
 fn number_before(line: &str, word: &str) -> usize {
     let before = line.split(word).next().unwrap_or_default();
-    before
-        .rsplit(' ')
-        .next()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
+    before.rsplit(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 fn first_number(text: &str) -> usize {
-    text.split(|c: char| !c.is_ascii_digit())
-        .next()
-        .and_then(|number| number.parse().ok())
-        .unwrap_or(0)
+    text.split(|c: char| !c.is_ascii_digit()).next().and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -110,11 +75,7 @@ mod tests {
     use super::*;
 
     fn tally(passed: usize, failed: usize, skipped: usize) -> Tally {
-        Tally {
-            passed,
-            failed,
-            skipped,
-        }
+        Tally { passed, failed, skipped }
     }
 
     #[test]
@@ -126,22 +87,13 @@ mod tests {
 
     #[test]
     fn of_node_reads_the_closing_lines_in_either_form() {
-        assert_eq!(
-            Tally::of_node("✔ passes\nℹ tests 4\nℹ pass 3\nℹ fail 0\nℹ skipped 1\n"),
-            tally(3, 0, 1)
-        );
-        assert_eq!(
-            Tally::of_node("ok 1 - passes\n# pass 2\n# fail 1\n# skipped 0\n"),
-            tally(2, 1, 0)
-        );
+        assert_eq!(Tally::of_node("✔ passes\nℹ tests 4\nℹ pass 3\nℹ fail 0\nℹ skipped 1\n"), tally(3, 0, 1));
+        assert_eq!(Tally::of_node("ok 1 - passes\n# pass 2\n# fail 1\n# skipped 0\n"), tally(2, 1, 0));
     }
 
     #[test]
     fn of_unittest_counts_what_ran_less_what_was_skipped() {
-        assert_eq!(
-            Tally::of_unittest("...\nRan 42 tests in 8.1s\n\nOK (skipped=2)\n"),
-            tally(40, 0, 2)
-        );
+        assert_eq!(Tally::of_unittest("...\nRan 42 tests in 8.1s\n\nOK (skipped=2)\n"), tally(40, 0, 2));
     }
 
     #[test]

@@ -8,9 +8,7 @@ use crate::command::Run;
 /// Where a program is, if it is there.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path)
-        .map(|folder| folder.join(program))
-        .find(|file| file.is_file())
+    std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file())
 }
 
 /// The first of these programs that is there.
@@ -21,11 +19,7 @@ pub(crate) fn find_any(programs: &[&str]) -> Option<PathBuf> {
 /// Whether a program runs and is content.
 pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);
-    command
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.status().is_ok_and(|status| status.success())
 }
 
@@ -60,9 +54,7 @@ fn as_root() -> Option<&'static [&'static str]> {
 
 fn apt(as_root: &[&str], arguments: &[&str]) -> Result<(), String> {
     let (first, rest) = as_root.split_first().expect("it has a first word");
-    let run = Run::new("debian", first)
-        .args(rest)
-        .args(&["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
+    let run = Run::new("debian", first).args(rest).args(&["DEBIAN_FRONTEND=noninteractive", "apt-get"]);
     run.args(arguments).output().map(drop)
 }
 

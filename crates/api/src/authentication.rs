@@ -41,20 +41,12 @@ fn shown(headers: &HeaderMap) -> Result<&str, Failure> {
         };
     }
     let missing = || Failure::unauthorized("send one of api.keys as X-API-Key: KEY or as Authorization: apikey KEY");
-    let (scheme, key) = text(headers.get(AUTHORIZATION).ok_or_else(missing)?)?
-        .split_once(' ')
-        .ok_or_else(missing)?;
-    if scheme.eq_ignore_ascii_case(SCHEME) {
-        Ok(key.trim())
-    } else {
-        Err(missing())
-    }
+    let (scheme, key) = text(headers.get(AUTHORIZATION).ok_or_else(missing)?)?.split_once(' ').ok_or_else(missing)?;
+    if scheme.eq_ignore_ascii_case(SCHEME) { Ok(key.trim()) } else { Err(missing()) }
 }
 
 fn text(value: &HeaderValue) -> Result<&str, Failure> {
-    value
-        .to_str()
-        .map_err(|_| Failure::unauthorized("the key has characters that are not ASCII"))
+    value.to_str().map_err(|_| Failure::unauthorized("the key has characters that are not ASCII"))
 }
 
 /// Compares with every key, found or not, so that the time does not tell which one came close.
@@ -67,18 +59,13 @@ mod tests {
     use super::*;
 
     fn keys() -> Authentication {
-        Authentication::Keys(
-            ["first key", "second-key"]
-                .map(|key| Secret::new(key.to_owned()))
-                .into(),
-        )
+        Authentication::Keys(["first key", "second-key"].map(|key| Secret::new(key.to_owned())).into())
     }
 
     #[track_caller]
     fn check(auth: &Authentication, headers: &[(&'static str, &'static str)], admitted: bool) {
-        let pairs = headers
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
+        let pairs =
+            headers.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let mut map = HeaderMap::new();
         pairs.for_each(|(name, value)| _ = map.append(name, value));
         assert_eq!(auth.check(&map).is_ok(), admitted, "{headers:?}");
@@ -106,17 +93,9 @@ mod tests {
 
     #[test]
     fn a_wrong_key_is_not_rescued_by_another_header() {
-        check(
-            &keys(),
-            &[("x-api-key", "wrong"), ("authorization", "apikey second-key")],
-            false,
-        );
+        check(&keys(), &[("x-api-key", "wrong"), ("authorization", "apikey second-key")], false);
         check(&keys(), &[("x-api-key", "wrong"), ("x-api-key", "second-key")], false);
-        check(
-            &keys(),
-            &[("x-api-key", "second-key"), ("authorization", "apikey wrong")],
-            true,
-        );
+        check(&keys(), &[("x-api-key", "second-key"), ("authorization", "apikey wrong")], true);
     }
 
     #[test]

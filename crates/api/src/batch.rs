@@ -24,20 +24,11 @@ pub(crate) async fn run(api: &Api, metrics: &Metrics, text: &str) -> Result<Vec<
     let commands = batch.commands.unwrap_or_default();
     let max = api.limits.batch_commands_max;
     if commands.len() > max {
-        let detail = format!(
-            "{} commands are more than the {max} of api.batch_commands_max",
-            commands.len()
-        );
+        let detail = format!("{} commands are more than the {max} of api.batch_commands_max", commands.len());
         return Err(Error::bad_request(detail).into());
     }
-    let at_once = if batch.parallel.unwrap_or_default() {
-        IN_FLIGHT_MAX
-    } else {
-        1
-    };
-    let outcomes = stream::iter(commands)
-        .map(|command| answer(api, metrics, command))
-        .buffered(at_once);
+    let at_once = if batch.parallel.unwrap_or_default() { IN_FLIGHT_MAX } else { 1 };
+    let outcomes = stream::iter(commands).map(|command| answer(api, metrics, command)).buffered(at_once);
     Ok(replies(&outcomes.collect::<Vec<_>>().await))
 }
 

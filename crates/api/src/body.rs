@@ -26,9 +26,7 @@ pub(crate) fn check_type(headers: &HeaderMap) -> Result<(), Failure> {
     if essence.is_empty() || essence == FORM || is_json(essence) {
         return Ok(());
     }
-    Err(Failure::media_type(
-        "the body has to be JSON; send it with Content-Type: application/json",
-    ))
+    Err(Failure::media_type("the body has to be JSON; send it with Content-Type: application/json"))
 }
 
 fn is_json(essence: &str) -> bool {
@@ -40,9 +38,7 @@ pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Failure> {
     match headers.get(CONTENT_ENCODING) {
         None => Ok(()),
         Some(value) if value.as_bytes().eq_ignore_ascii_case(b"identity") => Ok(()),
-        Some(_) => Err(Failure::media_type(
-            "compressed bodies are not taken; send it without Content-Encoding",
-        )),
+        Some(_) => Err(Failure::media_type("compressed bodies are not taken; send it without Content-Encoding")),
     }
 }
 
@@ -65,9 +61,7 @@ fn declared_bytes(headers: &HeaderMap) -> Option<u64> {
 }
 
 fn too_large(max: usize) -> Failure {
-    Failure::too_large(format!(
-        "the body is larger than the {max} bytes of api.body_bytes_max; send less at once"
-    ))
+    Failure::too_large(format!("the body is larger than the {max} bytes of api.body_bytes_max; send less at once"))
 }
 
 #[cfg(test)]
@@ -77,37 +71,22 @@ mod tests {
     use super::*;
 
     fn accepted(content_type: &'static str) -> bool {
-        check_type(&HeaderMap::from_iter([(
-            CONTENT_TYPE,
-            HeaderValue::from_static(content_type),
-        )]))
-        .is_ok()
+        check_type(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))])).is_ok()
     }
 
     #[test]
     fn json_in_any_spelling_and_what_curl_says_is_taken() {
         assert!(check_type(&HeaderMap::new()).is_ok());
-        for good in [
-            "application/json",
-            "Application/JSON; charset=utf-8",
-            "application/vnd.x+json",
-            "text/json",
-            FORM,
-            "",
-        ] {
+        for good in
+            ["application/json", "Application/JSON; charset=utf-8", "application/vnd.x+json", "text/json", FORM, ""]
+        {
             assert!(accepted(good), "{good}");
         }
     }
 
     #[test]
     fn other_types_are_not() {
-        for bad in [
-            "text/plain",
-            "multipart/form-data; boundary=x",
-            "application/xml",
-            "application/jsonp",
-            "json",
-        ] {
+        for bad in ["text/plain", "multipart/form-data; boundary=x", "application/xml", "application/jsonp", "json"] {
             assert!(!accepted(bad), "{bad}");
         }
     }

@@ -61,10 +61,7 @@ impl Method {
     }
 
     pub(crate) fn named(name: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|method| method.name() == name)
-            .ok_or_else(|| unknown(name))
+        Self::ALL.into_iter().find(|method| method.name() == name).ok_or_else(|| unknown(name))
     }
 }
 
@@ -72,10 +69,7 @@ fn unknown(name: &str) -> Error {
     let names: Vec<&str> = Method::ALL.into_iter().map(Method::name).collect();
     let hint = did_you_mean(name, names.iter().copied());
     let name: String = name.chars().take(64).collect();
-    let detail = format!(
-        "there is no method \"{name}\"{hint} (known methods: {})",
-        names.join(", ")
-    );
+    let detail = format!("there is no method \"{name}\"{hint} (known methods: {})", names.join(", "));
     Error::new(ErrorCode::MethodNotFound, detail)
 }
 

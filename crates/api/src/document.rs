@@ -20,10 +20,7 @@ mod tests {
 
     /// The schema that a reference leads to.
     fn resolve<'a>(document: &'a Value, reference: &Value) -> &'a Value {
-        let path = reference["$ref"]
-            .as_str()
-            .and_then(|path| path.strip_prefix('#'))
-            .unwrap();
+        let path = reference["$ref"].as_str().and_then(|path| path.strip_prefix('#')).unwrap();
         document.pointer(path).unwrap_or_else(|| panic!("{path} leads nowhere"))
     }
 
@@ -35,12 +32,7 @@ mod tests {
 
     #[track_caller]
     fn check_fields(schema: &Value, fields: &[String]) {
-        let documented: BTreeSet<&str> = schema["properties"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
+        let documented: BTreeSet<&str> = schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
         assert_eq!(documented, fields.iter().map(String::as_str).collect());
         assert_eq!(schema["additionalProperties"], false);
     }
@@ -77,16 +69,8 @@ mod tests {
     #[test]
     fn it_has_every_route_and_no_other() {
         let document = document();
-        let paths: BTreeSet<&str> = document["paths"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(String::as_str)
-            .collect();
-        let methods: Vec<String> = Method::ALL
-            .iter()
-            .map(|method| format!("/api/{}", method.name()))
-            .collect();
+        let paths: BTreeSet<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+        let methods: Vec<String> = Method::ALL.iter().map(|method| format!("/api/{}", method.name())).collect();
         let mut expected: BTreeSet<&str> = methods.iter().map(String::as_str).collect();
         expected.extend(["/api/publish/{channel}", "/api/openapi.json"]);
         assert_eq!(paths, expected);
@@ -96,14 +80,9 @@ mod tests {
     #[test]
     fn a_batch_may_hold_every_method_but_itself() {
         let document = document();
-        let properties = document["components"]["schemas"]["BatchCommand"]["properties"]
-            .as_object()
-            .unwrap();
-        let expected: BTreeSet<&str> = Method::ALL
-            .iter()
-            .map(|method| method.name())
-            .filter(|name| *name != "batch")
-            .collect();
+        let properties = document["components"]["schemas"]["BatchCommand"]["properties"].as_object().unwrap();
+        let expected: BTreeSet<&str> =
+            Method::ALL.iter().map(|method| method.name()).filter(|name| *name != "batch").collect();
         assert_eq!(properties.keys().map(String::as_str).collect::<BTreeSet<_>>(), expected);
     }
 

@@ -25,15 +25,8 @@ struct Endpoint {
 
 /// One handler for all of `/api`: what is unknown there is answered in JSON, too.
 pub(crate) fn router(api: Api, metrics: Metrics) -> Router {
-    let endpoint = Arc::new(Endpoint {
-        api,
-        metrics,
-        refusals: Refusals::default(),
-    });
-    let routes = Router::new()
-        .route("/api", any(serve))
-        .route("/api/", any(serve))
-        .route("/api/{*path}", any(serve));
+    let endpoint = Arc::new(Endpoint { api, metrics, refusals: Refusals::default() });
+    let routes = Router::new().route("/api", any(serve)).route("/api/", any(serve)).route("/api/{*path}", any(serve));
     routes.with_state(endpoint)
 }
 

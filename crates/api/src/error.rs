@@ -29,10 +29,7 @@ impl Error {
     /// The code's own text, and what is wrong in this case.
     pub(crate) fn new(code: ErrorCode, detail: impl Display) -> Self {
         let message = format!("{}: {detail}", code.text());
-        Self {
-            code,
-            message: message.chars().take(MESSAGE_CHARS_MAX).collect(),
-        }
+        Self { code, message: message.chars().take(MESSAGE_CHARS_MAX).collect() }
     }
 
     pub(crate) fn bad_request(detail: impl Display) -> Self {
@@ -86,9 +83,8 @@ pub(crate) enum ErrorMode {
 
 impl ErrorMode {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let transport = headers
-            .get(ERROR_MODE)
-            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"transport"));
+        let transport =
+            headers.get(ERROR_MODE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"transport"));
         if transport { Self::Transport } else { Self::Body }
     }
 }
@@ -107,21 +103,13 @@ struct Inner {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self(Box::new(Inner {
-            error,
-            status: None,
-            header: None,
-        }))
+        Self(Box::new(Inner { error, status: None, header: None }))
     }
 }
 
 impl Failure {
     fn http(status: StatusCode, error: Error) -> Self {
-        Self(Box::new(Inner {
-            error,
-            status: Some(status),
-            header: None,
-        }))
+        Self(Box::new(Inner { error, status: Some(status), header: None }))
     }
 
     fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
@@ -194,9 +182,7 @@ impl Failure {
 /// 200 with a JSON body.
 pub(crate) fn json_response(body: impl Into<Body>) -> Response {
     let mut response = Response::new(body.into());
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -221,24 +207,15 @@ mod tests {
 
     #[test]
     fn what_the_broker_refuses_keeps_its_reason() {
-        let budget = Error::from(fanfare_broker::Error::Budget {
-            limit: "broker.history_bytes_max",
-        });
+        let budget = Error::from(fanfare_broker::Error::Budget { limit: "broker.history_bytes_max" });
         assert_eq!(budget.code, ErrorCode::Internal);
-        assert!(
-            budget.message.contains("broker.history_bytes_max"),
-            "{}",
-            budget.message
-        );
+        assert!(budget.message.contains("broker.history_bytes_max"), "{}", budget.message);
         let refused = Error::from(fanfare_broker::Error::BadRequest("no such thing"));
         assert_eq!(refused.message, "bad request: no such thing");
     }
 
     #[test]
     fn a_message_is_bounded() {
-        assert_eq!(
-            Error::bad_request("é".repeat(5_000)).message.chars().count(),
-            MESSAGE_CHARS_MAX
-        );
+        assert_eq!(Error::bad_request("é".repeat(5_000)).message.chars().count(), MESSAGE_CHARS_MAX);
     }
 }

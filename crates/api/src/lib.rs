@@ -5,8 +5,8 @@
 //! sizes, fields, the channel grammar, whether a payload is JSON) and hands what is left to the broker. It knows
 //! no sessions and no sockets: what concerns a user goes through [`fanfare_broker::Nodes::control`].
 //!
-//! One request takes this way: [`route`] finds what is called (404, 405), [`authentication`] who calls (401),
-//! [`body`] reads what is sent (415, 413, 408), [`request`] reads it as JSON (400), [`operations`] does it.
+//! One request takes this way: `route` finds what is called (404, 405), `authentication` who calls (401),
+//! `body` reads what is sent (415, 413, 408), `request` reads it as JSON (400), `operations` does it.
 
 #![warn(missing_docs)]
 

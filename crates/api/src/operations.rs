@@ -39,10 +39,7 @@ impl Api {
     /// Something that the channel's namespace does not offer.
     fn not_available(&self, channel: &Channel, what: &str, key: &str) -> Error {
         let section = self.namespaces.section(channel);
-        Error::new(
-            ErrorCode::NotAvailable,
-            format!("\"{channel}\" has no {what}; see {key} in {section}"),
-        )
+        Error::new(ErrorCode::NotAvailable, format!("\"{channel}\" has no {what}; see {key} in {section}"))
     }
 
     /// Whether a payload is JSON; an error where it is over a limit.
@@ -72,9 +69,8 @@ fn raw_bytes(raw: &RawValue) -> Bytes {
 }
 
 fn decoded(encoded: &str, name: &str) -> Result<Bytes, Error> {
-    let decoded = STANDARD
-        .decode(encoded)
-        .map_err(|error| Error::bad_request(format!("{name} is not base64: {error}")))?;
+    let decoded =
+        STANDARD.decode(encoded).map_err(|error| Error::bad_request(format!("{name} is not base64: {error}")))?;
     Ok(decoded.into())
 }
 
@@ -86,10 +82,9 @@ fn given(text: Option<String>) -> Option<String> {
 /// A name that is given, of bounded length.
 fn name(text: Option<String>, field: &str) -> Result<Option<String>, Error> {
     match given(text) {
-        Some(name) if name.len() > NAME_BYTES_MAX => Err(Error::bad_request(format!(
-            "{field} has {} bytes, at most {NAME_BYTES_MAX} are allowed",
-            name.len()
-        ))),
+        Some(name) if name.len() > NAME_BYTES_MAX => {
+            Err(Error::bad_request(format!("{field} has {} bytes, at most {NAME_BYTES_MAX} are allowed", name.len())))
+        }
         other => Ok(other),
     }
 }

@@ -62,16 +62,8 @@ fn example(body: &[u8]) -> String {
 }
 
 fn host(parts: &Parts) -> &str {
-    let plain = |host: &&str| {
-        host.bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte))
-    };
-    parts
-        .headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .filter(plain)
-        .unwrap_or("HOST")
+    let plain = |host: &&str| host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
+    parts.headers.get(HOST).and_then(|host| host.to_str().ok()).filter(plain).unwrap_or("HOST")
 }
 
 #[cfg(test)]

@@ -31,31 +31,17 @@ impl Refusals {
         if !enabled!(Level::DEBUG) {
             return;
         }
-        let admitted = self
-            .sampler
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .admit(Instant::now());
+        let admitted = self.sampler.lock().unwrap_or_else(PoisonError::into_inner).admit(Instant::now());
         let Some(suppressed) = admitted else { return };
         let (code, status) = (failure.code(), failure.status().map(|status| status.as_u16()));
-        debug!(
-            method,
-            code = code.code(),
-            reason = code.text(),
-            status,
-            suppressed,
-            "api request refused"
-        );
+        debug!(method, code = code.code(), reason = code.text(), status, suppressed, "api request refused");
     }
 }
 
 impl Sampler {
     /// Whether there is a line left in this window; if so, how many were suppressed before it.
     fn admit(&mut self, now: Instant) -> Option<u64> {
-        if self
-            .window_began
-            .is_none_or(|began| now.duration_since(began) >= WINDOW)
-        {
+        if self.window_began.is_none_or(|began| now.duration_since(began) >= WINDOW) {
             (self.window_began, self.lines) = (Some(now), 0);
         }
         if self.lines == LINES_MAX {

@@ -22,12 +22,8 @@ impl<'a> Route<'a> {
         }
         match rest {
             "openapi.json" => Ok(Self::Document),
-            "" => Err(Failure::not_found(
-                "a method belongs to the path, as in /api/publish; see /api/openapi.json",
-            )),
-            name => Method::named(name)
-                .map(Self::Method)
-                .map_err(Failure::from_unknown_method),
+            "" => Err(Failure::not_found("a method belongs to the path, as in /api/publish; see /api/openapi.json")),
+            name => Method::named(name).map(Self::Method).map_err(Failure::from_unknown_method),
         }
     }
 
@@ -57,10 +53,7 @@ mod tests {
     #[test]
     fn every_method_has_its_path() {
         for method in Method::ALL {
-            assert_eq!(
-                Route::find(&format!("/api/{}", method.name())).unwrap(),
-                Route::Method(method)
-            );
+            assert_eq!(Route::find(&format!("/api/{}", method.name())).unwrap(), Route::Method(method));
         }
         assert_eq!(Route::find("/api/openapi.json").unwrap(), Route::Document);
     }
@@ -74,15 +67,7 @@ mod tests {
 
     #[test]
     fn other_paths_are_unknown() {
-        for path in [
-            "/api",
-            "/api/",
-            "/api/publsh",
-            "/api/PUBLISH",
-            "/api/rpc",
-            "/api/info/",
-            "/api/history/news",
-        ] {
+        for path in ["/api", "/api/", "/api/publsh", "/api/PUBLISH", "/api/rpc", "/api/info/", "/api/history/news"] {
             assert!(Route::find(path).is_err(), "{path}");
         }
     }

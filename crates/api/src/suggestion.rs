@@ -6,9 +6,7 @@ const COMPARED_BYTES_MAX: usize = 64;
 
 /// `; did you mean "…"?` where one of the known names is near, else nothing.
 pub(crate) fn did_you_mean<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    nearest(name, known)
-        .map(|near| format!("; did you mean \"{near}\"?"))
-        .unwrap_or_default()
+    nearest(name, known).map(|near| format!("; did you mean \"{near}\"?")).unwrap_or_default()
 }
 
 fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -16,9 +14,7 @@ fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&
         return None;
     }
     let lower = name.to_ascii_lowercase();
-    let by_distance = known
-        .into_iter()
-        .map(|known| (strsim::damerau_levenshtein(&lower, known), known));
+    let by_distance = known.into_iter().map(|known| (strsim::damerau_levenshtein(&lower, known), known));
     let (distance, near) = by_distance.min()?;
     (distance <= (name.len() / 3).max(1)).then_some(near)
 }
@@ -31,12 +27,9 @@ mod tests {
 
     #[test]
     fn typing_errors_are_found() {
-        for (name, near) in [
-            ("chanel", "channel"),
-            ("Channel", "channel"),
-            ("dta", "data"),
-            ("skiphistory", "skip_history"),
-        ] {
+        for (name, near) in
+            [("chanel", "channel"), ("Channel", "channel"), ("dta", "data"), ("skiphistory", "skip_history")]
+        {
             assert_eq!(nearest(name, KNOWN), Some(near));
         }
         assert_eq!(did_you_mean("verison", KNOWN), "; did you mean \"version\"?");

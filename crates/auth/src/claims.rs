@@ -108,9 +108,7 @@ struct Sub {
 impl Claims {
     /// The claims in the middle part of a token.
     pub(crate) fn decode(encoded: &str) -> Result<Self, TokenError> {
-        let text = URL_SAFE_NO_PAD
-            .decode(encoded)
-            .map_err(|_| invalid("its claims are not base64url"))?;
+        let text = URL_SAFE_NO_PAD.decode(encoded).map_err(|_| invalid("its claims are not base64url"))?;
         let refused = || invalid("its claims are not one JSON object without duplicates");
         // Without this a struct would also be read from an array, by position.
         if text.trim_ascii_start().first() != Some(&b'{') {
@@ -146,9 +144,7 @@ impl Claims {
 
     pub(crate) fn into_connection(self) -> Result<ConnectionClaims, TokenError> {
         if text("channel", &self.channel)?.is_some() {
-            return Err(invalid(
-                "a connection token has no claim channel; this is a subscription token",
-            ));
+            return Err(invalid("a connection token has no claim channel; this is a subscription token"));
         }
         Ok(ConnectionClaims {
             user: text("sub", &self.sub)?.unwrap_or_default(),
@@ -191,9 +187,7 @@ impl Claims {
             subs.into_iter().collect()
         };
         let named = wanted.into_iter().filter(|(name, _)| !name.is_empty());
-        named
-            .map(|(name, sub)| Ok((channel(&name)?, sub.unwrap_or_default().grant()?)))
-            .collect()
+        named.map(|(name, sub)| Ok((channel(&name)?, sub.unwrap_or_default().grant()?))).collect()
     }
 }
 
@@ -234,18 +228,14 @@ fn date(name: &str, claim: &Claim) -> Result<Option<u64>, TokenError> {
     if (0.0..=DATE_SECONDS_MAX as f64).contains(&seconds) {
         return Ok(Some(seconds as u64));
     }
-    Err(invalid(format!(
-        "the claim {name} is not a Unix time in seconds (is it in milliseconds?)"
-    )))
+    Err(invalid(format!("the claim {name} is not a Unix time in seconds (is it in milliseconds?)")))
 }
 
 /// JSON for clients, plain or as base64; the latter wins. It must be JSON either way, since it goes into JSON
 /// replies as it is.
 fn json(name: &str, plain: &Claim, name64: &str, base64: &Claim) -> Result<Bytes, TokenError> {
     if let Some(encoded) = text(name64, base64)? {
-        let decoded = STANDARD
-            .decode(encoded)
-            .map_err(|_| invalid(format!("the claim {name64} is not base64")))?;
+        let decoded = STANDARD.decode(encoded).map_err(|_| invalid(format!("the claim {name64} is not base64")))?;
         return checked_json(name64, decoded.into());
     }
     let Some(raw) = plain else { return Ok(Bytes::new()) };

@@ -22,18 +22,13 @@ pub struct Inspection {
 /// [`TokenError::Invalid`] for what is no token.
 pub fn inspect(token: &str) -> Result<Inspection, TokenError> {
     if token.len() > TOKEN_BYTES_MAX {
-        return Err(TokenError::Invalid(
-            format!("it is longer than {TOKEN_BYTES_MAX} bytes").into(),
-        ));
+        return Err(TokenError::Invalid(format!("it is longer than {TOKEN_BYTES_MAX} bytes").into()));
     }
     let parts: Vec<&str> = token.trim().split('.').collect();
     let [header, claims, _signature] = parts[..] else {
         return Err(TokenError::Invalid("a token has three parts, separated by dots".into()));
     };
-    Ok(Inspection {
-        header: part(header)?,
-        claims: part(claims)?,
-    })
+    Ok(Inspection { header: part(header)?, claims: part(claims)? })
 }
 
 fn part(encoded: &str) -> Result<Value, TokenError> {
@@ -50,10 +45,7 @@ mod tests {
     #[test]
     fn header_and_claims_are_shown() {
         let issuer = Issuer::new(&Secret::new("any".to_owned()));
-        let token = issuer.connection(&NewToken {
-            user: "42".to_owned(),
-            ..NewToken::default()
-        });
+        let token = issuer.connection(&NewToken { user: "42".to_owned(), ..NewToken::default() });
         let shown = inspect(&format!(" {token}\n")).unwrap();
         assert_eq!(shown.header["alg"], "HS256");
         assert_eq!(shown.claims["sub"], "42");
@@ -62,15 +54,8 @@ mod tests {
     #[test]
     fn what_is_no_token_is_refused() {
         let deep = URL_SAFE_NO_PAD.encode("[".repeat(30_000));
-        for text in [
-            "",
-            "a.b",
-            "a.b.c.d",
-            "!.!.!",
-            "e30.bm90IGpzb24.x",
-            &format!("e30.{deep}.x"),
-            &"a".repeat(70_000),
-        ] {
+        for text in ["", "a.b", "a.b.c.d", "!.!.!", "e30.bm90IGpzb24.x", &format!("e30.{deep}.x"), &"a".repeat(70_000)]
+        {
             assert!(matches!(inspect(text), Err(TokenError::Invalid(_))), "{:.20}", text);
         }
     }

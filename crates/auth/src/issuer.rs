@@ -66,19 +66,12 @@ impl Issuer {
     /// A connection token.
     pub fn connection(&self, token: &NewToken) -> String {
         let channels = token.channels.iter().map(Channel::as_str).collect();
-        self.sign(&Claims {
-            channels,
-            ..common(token)
-        })
+        self.sign(&Claims { channels, ..common(token) })
     }
 
     /// A subscription token for one channel.
     pub fn subscription(&self, token: &NewToken, channel: &Channel) -> String {
-        self.sign(&Claims {
-            channel: Some(channel.as_str()),
-            client: token.client.as_deref(),
-            ..common(token)
-        })
+        self.sign(&Claims { channel: Some(channel.as_str()), client: token.client.as_deref(), ..common(token) })
     }
 
     fn sign(&self, claims: &Claims<'_>) -> String {
@@ -109,11 +102,7 @@ mod tests {
 
     fn verifier() -> Verifier {
         let hmac_secret = Some(Secret::new(SECRET.to_owned()));
-        Verifier::new(Options {
-            hmac_secret,
-            ..Options::default()
-        })
-        .unwrap()
+        Verifier::new(Options { hmac_secret, ..Options::default() }).unwrap()
     }
 
     fn issuer() -> Issuer {
@@ -138,26 +127,16 @@ mod tests {
 
     #[test]
     fn a_subscription_token_is_for_its_channel_and_client() {
-        let token = NewToken {
-            client: Some("c1".to_owned()),
-            ..NewToken::default()
-        };
+        let token = NewToken { client: Some("c1".to_owned()), ..NewToken::default() };
         let signed = issuer().subscription(&token, &Channel::parse("$news").unwrap());
         let claims = verifier().subscription(&signed, 1_000).unwrap();
-        assert_eq!(
-            (claims.channel.as_str(), claims.client.as_deref()),
-            ("$news", Some("c1"))
-        );
+        assert_eq!((claims.channel.as_str(), claims.client.as_deref()), ("$news", Some("c1")));
         assert!(verifier().connection(&signed, 1_000).is_err());
     }
 
     #[test]
     fn a_token_of_another_secret_is_refused() {
         let other = Issuer::new(&Secret::new(SECRET.to_uppercase()));
-        assert!(
-            verifier()
-                .connection(&other.connection(&NewToken::default()), 1_000)
-                .is_err()
-        );
+        assert!(verifier().connection(&other.connection(&NewToken::default()), 1_000).is_err());
     }
 }

@@ -91,9 +91,7 @@ impl Verifier {
             check_secret(secret, options.allow_short_secret)?;
         }
         Ok(Self {
-            key: options
-                .hmac_secret
-                .map(|secret| DecodingKey::from_secret(secret.expose().as_bytes())),
+            key: options.hmac_secret.map(|secret| DecodingKey::from_secret(secret.expose().as_bytes())),
             audience: options.audience,
             issuer: options.issuer,
         })
@@ -127,9 +125,7 @@ impl Verifier {
     fn signed(&self, token: &str) -> Result<Claims, TokenError> {
         let key = self.key.as_ref().ok_or(TokenError::NotConfigured)?;
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(TokenError::Invalid(
-                format!("it is longer than {TOKEN_BYTES_MAX} bytes").into(),
-            ));
+            return Err(TokenError::Invalid(format!("it is longer than {TOKEN_BYTES_MAX} bytes").into()));
         }
         let (message, signature) = token.rsplit_once('.').ok_or(MALFORMED)?;
         let (_, claims) = message.split_once('.').ok_or(MALFORMED)?;
@@ -171,13 +167,7 @@ fn check_header(header: &Header) -> Result<(), TokenError> {
 
 fn check_signature(message: &str, signature: &str, key: &DecodingKey) -> Result<(), TokenError> {
     let good = jsonwebtoken::crypto::verify(signature, message.as_bytes(), key, ALGORITHM).map_err(|_| MALFORMED)?;
-    if good {
-        Ok(())
-    } else {
-        Err(refused(
-            "the signature does not match; is it signed with auth.hmac_secret?",
-        ))
-    }
+    if good { Ok(()) } else { Err(refused("the signature does not match; is it signed with auth.hmac_secret?")) }
 }
 
 fn check_dates(claims: &Claims, now_seconds: u64) -> Result<(), TokenError> {

@@ -93,11 +93,7 @@ impl Default for Options {
     /// 256 MiB of publications (of 128 bytes: 0.7 million), a million channels (0.4 GB at worst), a million
     /// keys (150 MB): 3,300 keyed publications a second.
     fn default() -> Self {
-        Self {
-            history_bytes_max: 256 * 1024 * 1024,
-            channels_max: 1_000_000,
-            idempotency_keys_max: 1_000_000,
-        }
+        Self { history_bytes_max: 256 * 1024 * 1024, channels_max: 1_000_000, idempotency_keys_max: 1_000_000 }
     }
 }
 
@@ -110,10 +106,7 @@ pub struct MemoryBroker {
 impl MemoryBroker {
     /// A broker with nothing in it. Its expiry runs in [`Self::run_sweeper`], which the caller owns.
     pub fn new(options: Options, sink: Arc<dyn PublicationSink>, node: Arc<dyn NodeSink>) -> Self {
-        Self {
-            state: Arc::new(State::new(&options, sink)),
-            node,
-        }
+        Self { state: Arc::new(State::new(&options, sink)), node }
     }
 
     /// Sweeps every [`limits::SWEEP_INTERVAL`]; ends on its own after the broker is dropped. May be dropped at
@@ -240,10 +233,7 @@ impl State {
     }
 
     async fn publish(&self, channel: &Channel, publish: Publish) -> Result<Published, Error> {
-        let key = publish
-            .idempotency_key
-            .as_ref()
-            .map(|key| self.fingerprints.of(&(channel, key)));
+        let key = publish.idempotency_key.as_ref().map(|key| self.fingerprints.of(&(channel, key)));
         if let Some(first) = key.and_then(|key| self.repeated(&mut self.stripe(channel), key)) {
             return Ok(first);
         }
@@ -265,18 +255,11 @@ impl State {
             return Ok(first);
         }
         let claim = key.map(|_| self.ledger.claim(Limit::IdempotencyKeys, 1)).transpose()?;
-        let draft = Draft {
-            channel,
-            publish,
-            now: now(),
-        };
+        let draft = Draft { channel, publish, now: now() };
         let publication = match self.append(&mut stripe, draft)? {
             Appended::Accepted(publication) => publication,
             Appended::Outdated(top) => {
-                return Ok(Published {
-                    position: Some(top),
-                    outcome: Outcome::Outdated,
-                });
+                return Ok(Published { position: Some(top), outcome: Outcome::Outdated });
             }
         };
         let position = publication.position.clone();
@@ -285,18 +268,12 @@ impl State {
             claim.keep();
         }
         self.sink.deliver(Event::Publication(publication), room);
-        Ok(Published {
-            position,
-            outcome: Outcome::Accepted,
-        })
+        Ok(Published { position, outcome: Outcome::Accepted })
     }
 
     /// Puts the draft into the channel's stream, or beside it if it is live only.
     fn append(&self, stripe: &mut Stripe, draft: Draft<'_>) -> Result<Appended, Error> {
-        let retention = draft
-            .publish
-            .retention
-            .filter(|retention| retention.size > 0 && !draft.publish.skip_history);
+        let retention = draft.publish.retention.filter(|retention| retention.size > 0 && !draft.publish.skip_history);
         match retention {
             Some(retention) => stripe.append(&self.ledger, draft, retention),
             None => Ok(Appended::Accepted(Arc::new(draft.into_live()))),
@@ -307,10 +284,7 @@ impl State {
     fn repeated(&self, stripe: &mut Stripe, key: Fingerprint) -> Option<Published> {
         stripe.keys.expire(&self.ledger, now(), usize::MAX);
         let position = stripe.keys.get(key)?.clone();
-        Some(Published {
-            position,
-            outcome: Outcome::Repeated,
-        })
+        Some(Published { position, outcome: Outcome::Repeated })
     }
 
     /// Hands a join or leave on, in its place among the channel's publications.

@@ -63,28 +63,31 @@ pub struct ChannelOptions {
 pub struct Namespaces {
     default: ChannelOptions,
     named: BTreeMap<String, ChannelOptions>,
+    open: bool,
 }
 
 impl Namespaces {
     /// Options for channels without a namespace, and for each namespace by name.
     pub fn new(default: ChannelOptions, named: BTreeMap<String, ChannelOptions>) -> Self {
-        Self { default, named }
+        Self { default, named, open: false }
+    }
+
+    /// The same options for every channel, whatever its namespace: for development.
+    pub fn open(options: ChannelOptions) -> Self {
+        Self { default: options, named: BTreeMap::new(), open: true }
     }
 
     /// The options of a channel; `None` if its namespace is not configured (error 102).
     pub fn options(&self, channel: &Channel) -> Option<&ChannelOptions> {
         match channel.namespace() {
             None => Some(&self.default),
-            Some(name) => self.named.get(name),
+            Some(name) => self.named.get(name).or_else(|| self.open.then_some(&self.default)),
         }
     }
 
     /// The configuration section that holds a channel's options, for messages to an operator.
     pub fn section(&self, channel: &Channel) -> String {
-        channel.namespace().map_or_else(
-            || "[channels]".to_owned(),
-            |name| format!("[channels.namespaces.{name}]"),
-        )
+        channel.namespace().map_or_else(|| "[channels]".to_owned(), |name| format!("[channels.namespaces.{name}]"))
     }
 }
 
@@ -103,17 +106,10 @@ mod tests {
     }
 
     fn check(channel: &str, expected: Option<bool>, section: &str) {
-        let news = ChannelOptions {
-            presence: true,
-            ..ChannelOptions::default()
-        };
+        let news = ChannelOptions { presence: true, ..ChannelOptions::default() };
         let namespaces = Namespaces::new(ChannelOptions::default(), BTreeMap::from([("news".to_owned(), news)]));
         let channel = Channel::parse(channel).unwrap();
-        assert_eq!(
-            namespaces.options(&channel).map(|options| options.presence),
-            expected,
-            "{channel}"
-        );
+        assert_eq!(namespaces.options(&channel).map(|options| options.presence), expected, "{channel}");
         assert_eq!(namespaces.section(&channel), section);
     }
 
@@ -128,5 +124,14 @@ mod tests {
     fn channels_of_an_unknown_namespace_have_no_options() {
         check("other:today", None, "[channels.namespaces.other]");
         check("News:today", None, "[channels.namespaces.News]");
+    }
+
+    #[test]
+    fn open_namespaces_know_every_channel() {
+        let options = ChannelOptions { presence: true, ..ChannelOptions::default() };
+        let namespaces = Namespaces::open(options.clone());
+        for name in ["news", "any:news"] {
+            assert_eq!(namespaces.options(&Channel::parse(name).unwrap()), Some(&options));
+        }
     }
 }

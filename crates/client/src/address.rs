@@ -28,10 +28,7 @@ impl Address {
             Some(_) => return Err(invalid(text, "use host:port or http://host:port")),
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        Ok(Self {
-            host_and_port: host_and_port(text, authority, port)?,
-            prefix: prefix(text, path)?,
-        })
+        Ok(Self { host_and_port: host_and_port(text, authority, port)?, prefix: prefix(text, path)? })
     }
 
     /// `host:port`, as a TCP connect wants it.
@@ -52,14 +49,9 @@ impl Address {
 
 fn host_and_port(text: &str, authority: &str, port: u16) -> Result<String, Error> {
     if authority.contains('@') {
-        return Err(invalid(
-            "(hidden)",
-            "a user name or password does not belong in an address",
-        ));
+        return Err(invalid("(hidden)", "a user name or password does not belong in an address"));
     }
-    let authority: Authority = authority
-        .parse()
-        .map_err(|_| invalid(text, "use host:port, as in 127.0.0.1:8000"))?;
+    let authority: Authority = authority.parse().map_err(|_| invalid(text, "use host:port, as in 127.0.0.1:8000"))?;
     if authority.host().is_empty() {
         return Err(invalid(text, "the host is missing"));
     }
@@ -80,10 +72,7 @@ fn prefix(text: &str, path: &str) -> Result<String, Error> {
 }
 
 fn invalid(text: &str, problem: &'static str) -> Error {
-    Error::Address {
-        address: text.to_owned(),
-        problem,
-    }
+    Error::Address { address: text.to_owned(), problem }
 }
 
 #[cfg(test)]
@@ -93,52 +82,24 @@ mod tests {
     #[track_caller]
     fn check(text: &str, websocket: &str, api: &str) {
         let address = Address::parse(text).unwrap();
-        assert_eq!(
-            (address.websocket_url().as_str(), address.api_url("info").as_str()),
-            (websocket, api),
-            "{text}"
-        );
+        assert_eq!((address.websocket_url().as_str(), address.api_url("info").as_str()), (websocket, api), "{text}");
     }
 
     #[test]
     fn what_people_type_is_understood() {
-        let (socket, api) = (
-            "ws://127.0.0.1:8000/connection/websocket",
-            "http://127.0.0.1:8000/api/info",
-        );
+        let (socket, api) = ("ws://127.0.0.1:8000/connection/websocket", "http://127.0.0.1:8000/api/info");
         check("127.0.0.1:8000", socket, api);
         check("127.0.0.1", socket, api);
         check("http://127.0.0.1:8000/", socket, api);
         check("ws://127.0.0.1:8000/connection/websocket", socket, api);
-        check(
-            "HTTP://hub.example",
-            "ws://hub.example:80/connection/websocket",
-            "http://hub.example:80/api/info",
-        );
-        check(
-            "http://h/hub/",
-            "ws://h:80/hub/connection/websocket",
-            "http://h:80/hub/api/info",
-        );
-        check(
-            "[::1]:8000",
-            "ws://[::1]:8000/connection/websocket",
-            "http://[::1]:8000/api/info",
-        );
+        check("HTTP://hub.example", "ws://hub.example:80/connection/websocket", "http://hub.example:80/api/info");
+        check("http://h/hub/", "ws://h:80/hub/connection/websocket", "http://h:80/hub/api/info");
+        check("[::1]:8000", "ws://[::1]:8000/connection/websocket", "http://[::1]:8000/api/info");
     }
 
     #[test]
     fn what_cannot_be_meant_is_refused() {
-        for text in [
-            "",
-            ":8000",
-            "host:",
-            "host:port",
-            "host:70000",
-            "ftp://h",
-            "a b",
-            "h/x?key=1",
-        ] {
+        for text in ["", ":8000", "host:", "host:port", "host:70000", "ftp://h", "a b", "h/x?key=1"] {
             assert!(matches!(Address::parse(text), Err(Error::Address { .. })), "{text}");
         }
     }

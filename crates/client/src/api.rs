@@ -43,26 +43,18 @@ pub struct Api {
 impl Api {
     /// The API of the node at `address`: `host:port` or `http://…`. Connects at the first call.
     pub fn new(address: &str, key: Option<ApiKey>) -> Result<Self, Error> {
-        Ok(Self {
-            transport: Transport::new(Address::parse(address)?, key),
-        })
+        Ok(Self { transport: Transport::new(Address::parse(address)?, key) })
     }
 
     /// Publishes to a channel. The position has offset 0 and no epoch where the channel keeps no history.
     pub async fn publish(&self, publish: &Publish) -> Result<StreamPosition, Error> {
-        self.call::<_, answer::Position>("publish", publish)
-            .await
-            .map(Into::into)
+        self.call::<_, answer::Position>("publish", publish).await.map(Into::into)
     }
 
     /// Publishes to many channels. Not atomic: each channel has a result of its own, in the order given.
     pub async fn broadcast(&self, broadcast: &Broadcast) -> Result<Vec<Result<StreamPosition, Error>>, Error> {
         let answer: answer::Broadcast = self.call("broadcast", broadcast).await?;
-        Ok(answer
-            .responses
-            .into_iter()
-            .map(answer::BroadcastResponse::into_result)
-            .collect())
+        Ok(answer.responses.into_iter().map(answer::BroadcastResponse::into_result).collect())
     }
 
     /// Subscribes a user's connections to a channel. When it returns, what is published is received.
@@ -98,9 +90,7 @@ impl Api {
 
     /// Reads a channel's history. A limit of 0 gives the position alone, -1 everything.
     pub async fn history(&self, channel: &str, query: &HistoryQuery) -> Result<History, Error> {
-        self.call::<_, answer::History>("history", &request::History::new(channel, query))
-            .await?
-            .try_into()
+        self.call::<_, answer::History>("history", &request::History::new(channel, query)).await?.try_into()
     }
 
     /// Drops a channel's publications but keeps its position.

@@ -70,15 +70,7 @@ impl Client {
         let key = self.inner.next_key.fetch_add(1, Ordering::Relaxed);
         let (events, receiver) = mpsc::channel(options.events_max.max(1));
         let (answer, taken) = oneshot::channel();
-        self.inner
-            .send(Request::Subscribe {
-                channel: channel.clone(),
-                key,
-                options,
-                events,
-                answer,
-            })
-            .await?;
+        self.inner.send(Request::Subscribe { channel: channel.clone(), key, options, events, answer }).await?;
         taken.await.map_err(|_| self.inner.ended())??;
         Ok(Subscription::new(channel, key, receiver, Arc::clone(&self.inner)))
     }
@@ -86,88 +78,36 @@ impl Client {
     /// Publishes. With the JSON encoding `data` has to be JSON.
     pub async fn publish(&self, channel: &str, data: impl Into<Bytes>) -> Result<(), Error> {
         let (channel, data) = (name(channel)?, self.payload(data.into())?);
-        let publish = PublishRequest {
-            channel,
-            data,
-            ..Default::default()
-        };
-        self.inner
-            .call(Command {
-                publish: Some(publish),
-                ..Default::default()
-            })
-            .await
-            .map(drop)
+        let publish = PublishRequest { channel, data, ..Default::default() };
+        self.inner.call(Command { publish: Some(publish), ..Default::default() }).await.map(drop)
     }
 
     /// Reads a channel's history.
     pub async fn history(&self, channel: &str, query: HistoryQuery) -> Result<History, Error> {
-        let since = query.since.map(|at| StreamPositionMessage {
-            offset: at.offset,
-            epoch: at.epoch.as_ref().into(),
-        });
-        let history = HistoryRequest {
-            channel: name(channel)?,
-            limit: query.limit,
-            since,
-            reverse: query.reverse,
-        };
-        let reply = self
-            .inner
-            .call(Command {
-                history: Some(history),
-                ..Default::default()
-            })
-            .await?;
+        let since = query.since.map(|at| StreamPositionMessage { offset: at.offset, epoch: at.epoch.as_ref().into() });
+        let history = HistoryRequest { channel: name(channel)?, limit: query.limit, since, reverse: query.reverse };
+        let reply = self.inner.call(Command { history: Some(history), ..Default::default() }).await?;
         reply.history.map(History::from).ok_or_else(|| empty("history"))
     }
 
     /// Who is in a channel, by connection.
     pub async fn presence(&self, channel: &str) -> Result<BTreeMap<String, ClientInfo>, Error> {
-        let presence = PresenceRequest {
-            channel: name(channel)?,
-        };
-        let reply = self
-            .inner
-            .call(Command {
-                presence: Some(presence),
-                ..Default::default()
-            })
-            .await?;
-        reply
-            .presence
-            .map(|result| result.presence)
-            .ok_or_else(|| empty("presence"))
+        let presence = PresenceRequest { channel: name(channel)? };
+        let reply = self.inner.call(Command { presence: Some(presence), ..Default::default() }).await?;
+        reply.presence.map(|result| result.presence).ok_or_else(|| empty("presence"))
     }
 
     /// How many are in a channel.
     pub async fn presence_stats(&self, channel: &str) -> Result<PresenceStatsResult, Error> {
-        let stats = PresenceStatsRequest {
-            channel: name(channel)?,
-        };
-        let reply = self
-            .inner
-            .call(Command {
-                presence_stats: Some(stats),
-                ..Default::default()
-            })
-            .await?;
+        let stats = PresenceStatsRequest { channel: name(channel)? };
+        let reply = self.inner.call(Command { presence_stats: Some(stats), ..Default::default() }).await?;
         reply.presence_stats.ok_or_else(|| empty("presence_stats"))
     }
 
     /// Calls a method of the application behind the node.
     pub async fn rpc(&self, method: &str, data: impl Into<Bytes>) -> Result<Bytes, Error> {
-        let rpc = RpcRequest {
-            method: method.to_owned(),
-            data: self.payload(data.into())?,
-        };
-        let reply = self
-            .inner
-            .call(Command {
-                rpc: Some(rpc),
-                ..Default::default()
-            })
-            .await?;
+        let rpc = RpcRequest { method: method.to_owned(), data: self.payload(data.into())? };
+        let reply = self.inner.call(Command { rpc: Some(rpc), ..Default::default() }).await?;
         reply.rpc.map(|result| result.data).ok_or_else(|| empty("rpc"))
     }
 
@@ -190,15 +130,7 @@ impl Client {
         let encoding = settings.encoding;
         let mut task = JoinSet::new();
         task.spawn(Actor::new(settings, receiver, events, ready).run(Arc::clone(&ending)));
-        Self {
-            inner: Arc::new(Inner {
-                requests,
-                next_key: AtomicU64::new(1),
-                encoding,
-                ending,
-                _task: task,
-            }),
-        }
+        Self { inner: Arc::new(Inner { requests, next_key: AtomicU64::new(1), encoding, ending, _task: task }) }
     }
 
     pub(crate) async fn connect(
@@ -223,10 +155,7 @@ impl Client {
 impl Inner {
     /// Unsubscribes without waiting. Should the queue be full, the task finds out at the next event.
     pub(crate) fn forget(&self, channel: &Channel, key: u64) {
-        let _ = self.requests.try_send(Request::Unsubscribe {
-            channel: channel.clone(),
-            key,
-        });
+        let _ = self.requests.try_send(Request::Unsubscribe { channel: channel.clone(), key });
     }
 
     /// Why the task has ended.
@@ -240,11 +169,7 @@ impl Inner {
 
     async fn call(&self, command: Command) -> Result<Reply, Error> {
         let (answer, reply) = oneshot::channel();
-        self.send(Request::Call {
-            command: Box::new(command),
-            answer,
-        })
-        .await?;
+        self.send(Request::Call { command: Box::new(command), answer }).await?;
         reply.await.map_err(|_| self.ended())?
     }
 }
@@ -256,18 +181,12 @@ impl From<fanfare_protocol::HistoryResult> for History {
             let position = (message.offset > 0).then(|| StreamPosition::new(message.offset, Arc::clone(&top.epoch)));
             Publication::new(message, position)
         });
-        Self {
-            publications: publications.collect(),
-            top,
-        }
+        Self { publications: publications.collect(), top }
     }
 }
 
 pub(crate) fn parse(channel: &str) -> Result<Channel, Error> {
-    Channel::parse(channel).map_err(|problem| Error::Channel {
-        name: channel.to_owned(),
-        problem,
-    })
+    Channel::parse(channel).map_err(|problem| Error::Channel { name: channel.to_owned(), problem })
 }
 
 fn name(channel: &str) -> Result<String, Error> {

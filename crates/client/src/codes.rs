@@ -1,5 +1,7 @@
 //! What the codes of the protocol mean for a client: try again, or give up.
 
+/// Code for what the token callback refuses, as the field's clients use it.
+pub(crate) const UNAUTHORIZED: u32 = 1;
 /// Unsubscribe code that announces a gap: subscribe again with recovery.
 pub(crate) const UNSUBSCRIBE_RETRY_FIRST: u32 = 2500;
 /// Unsubscribe code: the subscription's token has expired.
@@ -34,9 +36,7 @@ mod tests {
 
     #[test]
     fn close_codes_fall_into_their_ranges() {
-        for code in [
-            0, 1000, 1001, 1006, 1011, 2999, 3000, 3001, 3014, 3499, 4000, 4499, 5000, 65535,
-        ] {
+        for code in [0, 1000, 1001, 1006, 1011, 2999, 3000, 3001, 3014, 3499, 4000, 4499, 5000, 65535] {
             assert!(close_reconnects(code), "{code}");
         }
         for code in [1009, 3500, 3501, 3509, 3999, 4500, 4999] {
@@ -46,14 +46,7 @@ mod tests {
 
     #[test]
     fn unsubscribe_codes_from_2500_on_come_back() {
-        for (code, back) in [
-            (2000, false),
-            (2499, false),
-            (2500, true),
-            (2501, true),
-            (2502, true),
-            (2999, true),
-        ] {
+        for (code, back) in [(2000, false), (2499, false), (2500, true), (2501, true), (2502, true), (2999, true)] {
             assert_eq!(unsubscribe_resubscribes(code), back, "{code}");
         }
     }

@@ -52,39 +52,25 @@ pub(crate) struct Ending {
 impl Ending {
     /// Without a word of the server.
     pub(crate) fn lost(reason: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code: 0,
-            reason: reason.into(),
-            reconnects: true,
-        }
+        Self { code: 0, reason: reason.into(), reconnects: true }
     }
 
     /// By the server, whose code says whether to come back.
     pub(crate) fn closed(code: u32, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            reason: reason.into(),
-            reconnects: codes::close_reconnects(code),
-        }
+        Self { code, reason: reason.into(), reconnects: codes::close_reconnects(code) }
     }
 
     /// For good.
     pub(crate) fn terminal(code: u32, reason: impl Into<Cow<'static, str>>) -> Self {
-        Self {
-            code,
-            reason: reason.into(),
-            reconnects: false,
-        }
+        Self { code, reason: reason.into(), reconnects: false }
     }
 
     /// What those hear who wait for a reply.
     pub(crate) fn error(&self) -> Error {
         match self.reconnects {
             true => Error::Disconnected,
-            false => Error::Closed {
-                code: self.code,
-                reason: self.reason.to_string(),
-            },
+            false if self.code == codes::UNAUTHORIZED => Error::Token("not authorized".to_owned()),
+            false => Error::Closed { code: self.code, reason: self.reason.to_string() },
         }
     }
 }
@@ -130,15 +116,7 @@ impl Actor {
     ) -> Self {
         let state = State::new(settings.token.clone(), events);
         let (settings, fetches, backoff) = (Arc::new(settings), JoinSet::new(), Backoff::default());
-        Self {
-            settings,
-            requests,
-            state,
-            fetches,
-            backoff,
-            ready,
-            closed: None,
-        }
+        Self { settings, requests, state, fetches, backoff, ready, closed: None }
     }
 
     /// Runs until the connection has ended for good.
@@ -188,8 +166,7 @@ impl Actor {
             let _ = ready.send(Ok(()));
         }
         let mut link = established.link;
-        self.state
-            .connected(established.token, established.result, Instant::now());
+        self.state.connected(established.token, established.result, Instant::now());
         let stop = self.serve(&mut link, established.rest).await;
         self.fetches = JoinSet::new();
         let ending = match &stop {
@@ -227,11 +204,7 @@ impl Actor {
             let Error::Refused { message, .. } = error else {
                 return Stop::Failed(error);
             };
-            return Stop::Failed(Error::Refused {
-                code: codes::TOKEN_EXPIRED,
-                message,
-                temporary: true,
-            });
+            return Stop::Failed(Error::Refused { code: codes::TOKEN_EXPIRED, message, temporary: true });
         }
         if error.code() == Some(codes::CLOSE_STATE_INVALIDATED) {
             self.state.forget_token();
@@ -311,13 +284,7 @@ impl Actor {
             }
             Some(Request::Call { command, answer }) => self.state.call(*command, answer, now),
             Some(Request::Unsubscribe { channel, key }) => self.state.unsubscribe(&channel, key, now),
-            Some(Request::Subscribe {
-                channel,
-                key,
-                options,
-                events,
-                answer,
-            }) => {
+            Some(Request::Subscribe { channel, key, options, events, answer }) => {
                 // A caller that has gone away has dropped its events too, which ends the subscription.
                 let entry = Entry::new(key, options, events);
                 let _ = answer.send(self.state.subscribe(&channel, entry, now));

@@ -111,17 +111,11 @@ impl Error {
 
 impl From<ErrorReply> for Error {
     fn from(reply: ErrorReply) -> Self {
-        Self::Refused {
-            code: reply.code,
-            message: reply.message,
-            temporary: reply.temporary,
-        }
+        Self::Refused { code: reply.code, message: reply.message, temporary: reply.temporary }
     }
 }
 
 /// What keeps `data` from being JSON, if something does.
 pub(crate) fn json_problem(data: &[u8]) -> Option<String> {
-    serde_json::from_slice::<&serde_json::value::RawValue>(data)
-        .err()
-        .map(|error| error.to_string())
+    serde_json::from_slice::<&serde_json::value::RawValue>(data).err().map(|error| error.to_string())
 }

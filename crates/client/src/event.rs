@@ -30,7 +30,7 @@ pub enum SubscriptionEvent {
     Gap(Gap),
     /// The subscription has ended; nothing follows.
     Unsubscribed {
-        /// 0: by this client; 100 to 1999: the node refused; 2000 to 2499: the node ended it;
+        /// 0: by this client; 1: the token callback gave none; 100 to 1999: the node refused; 2000 to 2499: the node ended it;
         /// from 3000 on: the connection was closed for good.
         code: u32,
         /// In words.
@@ -51,8 +51,7 @@ pub struct Gap {
 }
 
 /// A publication as a subscriber gets it.
-#[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Publication {
     /// The payload, JSON text with the JSON encoding.
     pub data: Bytes,
@@ -66,12 +65,7 @@ pub struct Publication {
 
 impl Publication {
     pub(crate) fn new(message: PublicationMessage, position: Option<StreamPosition>) -> Self {
-        Self {
-            data: message.data,
-            position,
-            info: message.info,
-            tags: message.tags,
-        }
+        Self { data: message.data, position, info: message.info, tags: message.tags }
     }
 }
 

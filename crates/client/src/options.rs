@@ -28,40 +28,25 @@ impl SubscribeOptions {
     /// Continues after a position that the application has kept.
     #[must_use]
     pub fn since(self, position: StreamPosition) -> Self {
-        Self {
-            since: Some(position),
-            ..self
-        }
+        Self { since: Some(position), ..self }
     }
 
     /// Subscribes with tokens.
     #[must_use]
     pub fn token(self, source: TokenSource) -> Self {
-        Self {
-            token: Some(source),
-            ..self
-        }
+        Self { token: Some(source), ..self }
     }
 
     /// Asks for joins and leaves.
     #[must_use]
     pub fn join_leave(self) -> Self {
-        Self {
-            join_leave: true,
-            ..self
-        }
+        Self { join_leave: true, ..self }
     }
 }
 
 impl Default for SubscribeOptions {
     fn default() -> Self {
-        Self {
-            since: None,
-            token: None,
-            recoverable: true,
-            join_leave: false,
-            events_max: EVENTS_MAX,
-        }
+        Self { since: None, token: None, recoverable: true, join_leave: false, events_max: EVENTS_MAX }
     }
 }
 
@@ -76,21 +61,13 @@ pub struct Builder {
 
 impl Builder {
     pub(crate) fn new(address: &str) -> Self {
-        Self {
-            address: address.to_owned(),
-            token: None,
-            encoding: Encoding::Json,
-            name: "rust".to_owned(),
-        }
+        Self { address: address.to_owned(), token: None, encoding: Encoding::Json, name: "rust".to_owned() }
     }
 
     /// Where the connection token comes from. Without one the connection is anonymous.
     #[must_use]
     pub fn token(self, source: TokenSource) -> Self {
-        Self {
-            token: Some(source),
-            ..self
-        }
+        Self { token: Some(source), ..self }
     }
 
     /// JSON, which is the default, or Protobuf, which takes payloads that are not JSON too.
@@ -102,10 +79,7 @@ impl Builder {
     /// The name that the client gives to the node; `rust` by default.
     #[must_use]
     pub fn name(self, name: &str) -> Self {
-        Self {
-            name: name.to_owned(),
-            ..self
-        }
+        Self { name: name.to_owned(), ..self }
     }
 
     /// Connects. Fails if the first attempt does; after that the client reconnects on its own.
@@ -131,12 +105,7 @@ impl Builder {
 
     fn settings(self) -> Result<Settings, Error> {
         let address = Address::parse(&self.address)?;
-        Ok(Settings {
-            address,
-            token: self.token,
-            encoding: self.encoding,
-            name: self.name,
-        })
+        Ok(Settings { address, token: self.token, encoding: self.encoding, name: self.name })
     }
 }
 

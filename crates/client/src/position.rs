@@ -24,10 +24,7 @@ pub struct StreamPosition {
 impl StreamPosition {
     /// A position out of its two parts.
     pub fn new(offset: u64, epoch: impl Into<Arc<str>>) -> Self {
-        Self {
-            offset,
-            epoch: epoch.into(),
-        }
+        Self { offset, epoch: epoch.into() }
     }
 }
 
@@ -67,11 +64,7 @@ pub(crate) struct Track {
 impl Track {
     /// Starts from a position that the application has kept, or from now.
     pub(crate) fn new(since: Option<StreamPosition>) -> Self {
-        Self {
-            recoverable: since.is_some(),
-            position: since,
-            live_before: false,
-        }
+        Self { recoverable: since.is_some(), position: since, live_before: false }
     }
 
     pub(crate) fn position(&self) -> Option<&StreamPosition> {
@@ -99,10 +92,7 @@ impl Track {
         if let Some(before) = before.as_ref().filter(|_| asked && result.recovered) {
             // The recovered publications follow what was had, whatever offset the answer names.
             self.position = Some(StreamPosition::new(before.offset, result.epoch.as_str()));
-            return Start {
-                recovered: true,
-                gap: None,
-            };
+            return Start { recovered: true, gap: None };
         }
         self.position = has_position(result).then(|| StreamPosition::new(result.offset, result.epoch.as_str()));
         let gap = continued.then(|| gap_between(before, self.position.clone())).flatten();
@@ -131,21 +121,14 @@ impl Track {
             position.offset = offset;
             return Verdict::Deliver;
         }
-        let now = StreamPosition {
-            offset,
-            epoch: position.epoch.clone(),
-        };
+        let now = StreamPosition { offset, epoch: position.epoch.clone() };
         self.jump(now)
     }
 
     /// Goes on at a publication that does not follow the one before.
     fn jump(&mut self, now: StreamPosition) -> Verdict {
         let before = self.position.replace(now.clone());
-        let mut gap = Gap {
-            missed: None,
-            after: before,
-            now: Some(now),
-        };
+        let mut gap = Gap { missed: None, after: before, now: Some(now) };
         gap.missed = missed(&gap).map(|count| count - 1);
         Verdict::After(gap)
     }
@@ -157,11 +140,7 @@ fn has_position(result: &SubscribeResult) -> bool {
 
 /// The gap between two positions; none when the stream has not moved in between.
 fn gap_between(after: Option<StreamPosition>, now: Option<StreamPosition>) -> Option<Gap> {
-    let mut gap = Gap {
-        missed: None,
-        after,
-        now,
-    };
+    let mut gap = Gap { missed: None, after, now };
     gap.missed = missed(&gap);
     (gap.missed != Some(0)).then_some(gap)
 }
@@ -180,21 +159,11 @@ mod tests {
     }
 
     fn live(offset: u64, epoch: &str) -> SubscribeResult {
-        SubscribeResult {
-            recoverable: true,
-            positioned: true,
-            offset,
-            epoch: epoch.into(),
-            ..Default::default()
-        }
+        SubscribeResult { recoverable: true, positioned: true, offset, epoch: epoch.into(), ..Default::default() }
     }
 
     fn recovered(offset: u64, epoch: &str) -> SubscribeResult {
-        SubscribeResult {
-            recovered: true,
-            was_recovering: true,
-            ..live(offset, epoch)
-        }
+        SubscribeResult { recovered: true, was_recovering: true, ..live(offset, epoch) }
     }
 
     fn gap(after: Option<StreamPosition>, now: Option<StreamPosition>, missed: Option<u64>) -> Gap {
@@ -204,13 +173,7 @@ mod tests {
     #[test]
     fn the_next_offset_is_delivered_and_an_old_one_is_not() {
         let mut track = Track::default();
-        assert_eq!(
-            track.start(&live(5, "e")),
-            Start {
-                recovered: false,
-                gap: None
-            }
-        );
+        assert_eq!(track.start(&live(5, "e")), Start { recovered: false, gap: None });
         assert_eq!(track.offer(6, ""), Verdict::Deliver);
         assert_eq!(track.offer(6, ""), Verdict::Duplicate);
         assert_eq!(track.offer(3, ""), Verdict::Duplicate);
@@ -221,10 +184,7 @@ mod tests {
     fn a_skipped_offset_is_a_gap_with_a_count() {
         let mut track = Track::default();
         track.start(&live(5, "e"));
-        assert_eq!(
-            track.offer(9, ""),
-            Verdict::After(gap(Some(at(5, "e")), Some(at(9, "e")), Some(3)))
-        );
+        assert_eq!(track.offer(9, ""), Verdict::After(gap(Some(at(5, "e")), Some(at(9, "e")), Some(3))));
         assert_eq!(track.offer(10, ""), Verdict::Deliver);
     }
 
@@ -240,30 +200,17 @@ mod tests {
     #[test]
     fn an_epoch_is_adopted_only_when_none_is_known() {
         let mut track = Track::default();
-        track.start(&SubscribeResult {
-            positioned: true,
-            recoverable: true,
-            ..Default::default()
-        });
+        track.start(&SubscribeResult { positioned: true, recoverable: true, ..Default::default() });
         assert_eq!(track.offer(1, "new"), Verdict::Deliver);
         assert_eq!(track.position(), Some(&at(1, "new")));
-        assert_eq!(
-            track.offer(1, "other"),
-            Verdict::After(gap(Some(at(1, "new")), Some(at(1, "other")), None))
-        );
+        assert_eq!(track.offer(1, "other"), Verdict::After(gap(Some(at(1, "new")), Some(at(1, "other")), None)));
     }
 
     #[test]
     fn recovery_keeps_the_position_and_tells_no_gap() {
         let mut track = Track::default();
         track.start(&live(5, "e"));
-        assert_eq!(
-            track.start(&recovered(5, "e")),
-            Start {
-                recovered: true,
-                gap: None
-            }
-        );
+        assert_eq!(track.start(&recovered(5, "e")), Start { recovered: true, gap: None });
         assert_eq!(track.offer(6, ""), Verdict::Deliver);
         assert_eq!(track.offer(7, ""), Verdict::Deliver);
     }
@@ -273,13 +220,7 @@ mod tests {
         let mut track = Track::default();
         track.start(&live(5, "e"));
         let start = track.start(&live(9, "e"));
-        assert_eq!(
-            start,
-            Start {
-                recovered: false,
-                gap: Some(gap(Some(at(5, "e")), Some(at(9, "e")), Some(4)))
-            }
-        );
+        assert_eq!(start, Start { recovered: false, gap: Some(gap(Some(at(5, "e")), Some(at(9, "e")), Some(4))) });
         let start = track.start(&live(2, "f"));
         assert_eq!(start.gap, Some(gap(Some(at(9, "e")), Some(at(2, "f")), None)));
         assert_eq!(track.offer(3, ""), Verdict::Deliver);
@@ -296,28 +237,16 @@ mod tests {
     fn a_channel_without_positions_cannot_vouch_for_a_break() {
         let mut track = Track::default();
         assert_eq!(track.start(&SubscribeResult::default()).gap, None);
-        assert_eq!(
-            track.start(&SubscribeResult::default()).gap,
-            Some(gap(None, None, None))
-        );
+        assert_eq!(track.start(&SubscribeResult::default()).gap, Some(gap(None, None, None)));
     }
 
     #[test]
     fn a_kept_position_is_recovered_from_at_once() {
         let mut track = Track::new(Some(at(7, "e")));
         assert_eq!(track.recover_from(), Some(&at(7, "e")));
-        assert_eq!(
-            track.start(&live(9, "f")).gap,
-            Some(gap(Some(at(7, "e")), Some(at(9, "f")), None))
-        );
+        assert_eq!(track.start(&live(9, "f")).gap, Some(gap(Some(at(7, "e")), Some(at(9, "f")), None)));
         let mut track = Track::new(Some(at(7, "e")));
-        assert_eq!(
-            track.start(&recovered(7, "e")),
-            Start {
-                recovered: true,
-                gap: None
-            }
-        );
+        assert_eq!(track.start(&recovered(7, "e")), Start { recovered: true, gap: None });
     }
 
     #[test]
@@ -334,9 +263,6 @@ mod tests {
         let mut track = Track::default();
         track.start(&live(5, "e"));
         track.start(&recovered(5, "e"));
-        assert_eq!(
-            [6, 7, 6, 8].map(|offset| track.offer(offset, "") == Verdict::Deliver),
-            [true, true, false, true]
-        );
+        assert_eq!([6, 7, 6, 8].map(|offset| track.offer(offset, "") == Verdict::Deliver), [true, true, false, true]);
     }
 }

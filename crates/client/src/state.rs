@@ -35,9 +35,6 @@ use crate::connection::Ending;
 use crate::limits::PING_DELAY_MAX;
 use crate::{ConnectionEvent, Error, SubscriptionEvent, TokenError, TokenSource};
 
-/// Code for what the token callback refuses, as the field's clients use it.
-const UNAUTHORIZED: u32 = 1;
-
 /// All of a connection's memory.
 #[derive(Debug, Default)]
 pub(crate) struct State {
@@ -86,14 +83,7 @@ pub(crate) enum TokenFor {
 
 impl State {
     pub(crate) fn new(source: Option<TokenSource>, events: Option<mpsc::Sender<ConnectionEvent>>) -> Self {
-        Self {
-            events,
-            token: Token {
-                source,
-                ..Token::default()
-            },
-            ..Self::default()
-        }
+        Self { events, token: Token { source, ..Token::default() }, ..Self::default() }
     }
 
     // ---- what the application asks
@@ -149,10 +139,7 @@ impl State {
         self.token.pong = result.pong;
         self.token.backoff.reset();
         let patience = Duration::from_secs(result.ping.into()) + PING_DELAY_MAX;
-        self.ping = (result.ping > 0).then(|| Ping {
-            patience,
-            deadline: now + patience,
-        });
+        self.ping = (result.ping > 0).then(|| Ping { patience, deadline: now + patience });
         self.refresh_connection_after(result.expires, result.ttl, now);
         self.tell(ConnectionEvent::Connected { client: result.client });
         for (channel, event) in self.server_side.connected(result.subs) {
@@ -179,22 +166,18 @@ impl State {
             self.server_side.invalidate();
         }
         let (code, reason) = (ending.code, ending.reason.to_string());
-        self.tell(ConnectionEvent::Disconnected {
-            code,
-            reason,
-            reconnects: ending.reconnects,
-        });
+        self.tell(ConnectionEvent::Disconnected { code, reason, reconnects: ending.reconnects });
     }
 
     /// The end: everybody is told.
     pub(crate) fn stop(&mut self, error: &Error) {
         self.commands.fail_all(error);
-        let code = error.code().unwrap_or(0);
+        let code = match error {
+            Error::Token(_) => codes::UNAUTHORIZED,
+            error => error.code().unwrap_or(0),
+        };
         for (_, entry) in std::mem::take(&mut self.entries) {
-            let event = SubscriptionEvent::Unsubscribed {
-                code,
-                reason: error.to_string(),
-            };
+            let event = SubscriptionEvent::Unsubscribed { code, reason: error.to_string() };
             self.deliveries.subscription(&entry.events, event);
         }
         self.events = None;
@@ -203,15 +186,8 @@ impl State {
     // ---- time
 
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let ping = self
-            .ping
-            .as_ref()
-            .filter(|_| self.deliveries.is_empty())
-            .map(|ping| ping.deadline);
-        [self.commands.next_deadline(), self.timers.next_deadline(), ping]
-            .into_iter()
-            .flatten()
-            .min()
+        let ping = self.ping.as_ref().filter(|_| self.deliveries.is_empty()).map(|ping| ping.deadline);
+        [self.commands.next_deadline(), self.timers.next_deadline(), ping].into_iter().flatten().min()
     }
 
     pub(crate) fn tick(&mut self, now: Instant) -> Result<(), Ending> {
@@ -360,10 +336,7 @@ impl State {
     fn server_side_push(&mut self, push: Push) {
         let channel = push.channel.clone();
         for event in self.server_side.push(push) {
-            self.tell(ConnectionEvent::ServerSubscription {
-                channel: channel.clone(),
-                event,
-            });
+            self.tell(ConnectionEvent::ServerSubscription { channel: channel.clone(), event });
         }
     }
 
@@ -400,12 +373,8 @@ impl State {
             return self.fetches.push(Fetch { purpose, source });
         }
         entry.phase = Phase::Subscribing;
-        let command = Command {
-            subscribe: Some(entry.request(channel)),
-            ..Default::default()
-        };
-        self.commands
-            .send(command, Purpose::Subscribe(channel.clone(), entry.key), now);
+        let command = Command { subscribe: Some(entry.request(channel)), ..Default::default() };
+        self.commands.send(command, Purpose::Subscribe(channel.clone(), entry.key), now);
     }
 
     fn begin_later(&mut self, channel: &Channel, now: Instant) {
@@ -418,10 +387,7 @@ impl State {
     }
 
     fn subscribe_reply(&mut self, channel: &Channel, key: u64, reply: Reply, now: Instant) {
-        if self
-            .entry(channel, key)
-            .is_none_or(|entry| entry.phase != Phase::Subscribing)
-        {
+        if self.entry(channel, key).is_none_or(|entry| entry.phase != Phase::Subscribing) {
             return;
         }
         match reply.error {
@@ -461,8 +427,7 @@ impl State {
         let Some(entry) = self.entries.remove(channel) else {
             return;
         };
-        self.deliveries
-            .subscription(&entry.events, SubscriptionEvent::Unsubscribed { code, reason });
+        self.deliveries.subscription(&entry.events, SubscriptionEvent::Unsubscribed { code, reason });
     }
 
     /// Ends a subscription by the application's will.
@@ -471,13 +436,8 @@ impl State {
             return;
         };
         if matches!(entry.phase, Phase::Subscribing | Phase::Live) {
-            let unsubscribe = UnsubscribeRequest {
-                channel: channel.as_str().to_owned(),
-            };
-            let command = Command {
-                unsubscribe: Some(unsubscribe),
-                ..Default::default()
-            };
+            let unsubscribe = UnsubscribeRequest { channel: channel.as_str().to_owned() };
+            let command = Command { unsubscribe: Some(unsubscribe), ..Default::default() };
             self.commands.send(command, Purpose::Unsubscribe, now);
         }
     }
@@ -500,8 +460,7 @@ impl State {
 
     fn refresh_connection_after(&mut self, expires: bool, ttl_seconds: u32, now: Instant) {
         if expires && self.token.source.as_ref().is_some_and(TokenSource::renews) {
-            self.timers
-                .set(now + refresh_delay(ttl_seconds), Timer::RefreshConnection);
+            self.timers.set(now + refresh_delay(ttl_seconds), Timer::RefreshConnection);
         }
     }
 
@@ -509,33 +468,26 @@ impl State {
         let Some(source) = self.token.source.clone() else {
             return;
         };
-        self.fetches.push(Fetch {
-            purpose: TokenFor::RefreshConnection,
-            source,
-        });
+        self.fetches.push(Fetch { purpose: TokenFor::RefreshConnection, source });
     }
 
     fn fetched_for_connection(&mut self, result: Result<String, TokenError>, now: Instant) -> Result<(), Ending> {
         let token = match result {
             Ok(token) => token,
-            Err(TokenError::Unauthorized) => return Err(Ending::terminal(UNAUTHORIZED, "unauthorized")),
+            Err(TokenError::Unauthorized) => return Err(Ending::terminal(codes::UNAUTHORIZED, "unauthorized")),
             Err(TokenError::Temporary(_)) => {
                 self.refresh_connection_later(now);
                 return Ok(());
             }
         };
         self.token.current = Some(token.clone());
-        let command = Command {
-            refresh: Some(RefreshRequest { token }),
-            ..Default::default()
-        };
+        let command = Command { refresh: Some(RefreshRequest { token }), ..Default::default() };
         self.commands.send(command, Purpose::RefreshConnection, now);
         Ok(())
     }
 
     fn refresh_connection_later(&mut self, now: Instant) {
-        self.timers
-            .set(now + self.token.backoff.next_delay(), Timer::RefreshConnection);
+        self.timers.set(now + self.token.backoff.next_delay(), Timer::RefreshConnection);
     }
 
     fn refresh_reply(&mut self, reply: Reply, now: Instant) -> Result<(), Ending> {
@@ -568,17 +520,11 @@ impl State {
         let Some(source) = entry.options.token.clone() else {
             return;
         };
-        self.fetches.push(Fetch {
-            purpose: TokenFor::RefreshSubscription(channel, key),
-            source,
-        });
+        self.fetches.push(Fetch { purpose: TokenFor::RefreshSubscription(channel, key), source });
     }
 
     fn fetched_for_subscribe(&mut self, channel: &Channel, key: u64, result: Result<String, TokenError>, now: Instant) {
-        let Some(entry) = self
-            .entry(channel, key)
-            .filter(|entry| entry.phase == Phase::AwaitingToken)
-        else {
+        let Some(entry) = self.entry(channel, key).filter(|entry| entry.phase == Phase::AwaitingToken) else {
             return;
         };
         match result {
@@ -587,7 +533,7 @@ impl State {
                 self.begin(channel, now);
             }
             Err(TokenError::Temporary(_)) => self.begin_later(channel, now),
-            Err(TokenError::Unauthorized) => self.finish(channel, UNAUTHORIZED, "unauthorized".to_owned()),
+            Err(TokenError::Unauthorized) => self.finish(channel, codes::UNAUTHORIZED, "unauthorized".to_owned()),
         }
     }
 
@@ -605,22 +551,14 @@ impl State {
             Ok(token) => token,
             Err(TokenError::Temporary(_)) => return self.refresh_subscription_later(channel, key, now),
             Err(TokenError::Unauthorized) => {
-                self.remove_with(channel, UNAUTHORIZED, "unauthorized", now);
+                self.remove_with(channel, codes::UNAUTHORIZED, "unauthorized", now);
                 return;
             }
         };
         entry.token = Some(token.clone());
-        let sub_refresh = SubRefreshRequest {
-            channel: channel.as_str().to_owned(),
-            token,
-            ..Default::default()
-        };
-        let command = Command {
-            sub_refresh: Some(sub_refresh),
-            ..Default::default()
-        };
-        self.commands
-            .send(command, Purpose::RefreshSubscription(channel.clone(), key), now);
+        let sub_refresh = SubRefreshRequest { channel: channel.as_str().to_owned(), token, ..Default::default() };
+        let command = Command { sub_refresh: Some(sub_refresh), ..Default::default() };
+        self.commands.send(command, Purpose::RefreshSubscription(channel.clone(), key), now);
     }
 
     fn refresh_subscription_later(&mut self, channel: &Channel, key: u64, now: Instant) {
@@ -647,10 +585,7 @@ impl State {
     /// Ends a live subscription for a reason of its own, and says so on both sides.
     fn remove_with(&mut self, channel: &Channel, code: u32, reason: &str, now: Instant) {
         if let Some(entry) = self.entries.get(channel) {
-            let event = SubscriptionEvent::Unsubscribed {
-                code,
-                reason: reason.to_owned(),
-            };
+            let event = SubscriptionEvent::Unsubscribed { code, reason: reason.to_owned() };
             self.deliveries.subscription(&entry.events, event);
         }
         self.remove(channel, now);

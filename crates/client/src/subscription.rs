@@ -28,12 +28,7 @@ impl Subscription {
         events: mpsc::Receiver<SubscriptionEvent>,
         inner: Arc<Inner>,
     ) -> Self {
-        Self {
-            channel,
-            key,
-            events,
-            inner,
-        }
+        Self { channel, key, events, inner }
     }
 
     /// The channel's name.

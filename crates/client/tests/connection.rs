@@ -11,8 +11,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
-use tokio_tungstenite::{WebSocketStream, accept_async};
+use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -22,15 +23,16 @@ struct Peer(WebSocketStream<TcpStream>);
 impl Peer {
     async fn accept(listener: &TcpListener) -> Self {
         let (socket, _) = listener.accept().await.unwrap();
-        Self(accept_async(socket).await.unwrap())
+        let config =
+            WebSocketConfig::default().read_buffer_size(1_024).write_buffer_size(0).max_write_buffer_size(65_536);
+        Self(accept_async_with_config(socket, Some(config)).await.unwrap())
     }
 
     /// Takes a connection and answers its connect command.
     async fn connected(listener: &TcpListener) -> Self {
         let mut peer = Self::accept(listener).await;
         peer.expect(r#""connect""#).await;
-        peer.say(r#"{"id":1,"connect":{"client":"c","version":"0","ping":25,"pong":true}}"#)
-            .await;
+        peer.say(r#"{"id":1,"connect":{"client":"c","version":"0","ping":25,"pong":true}}"#).await;
         peer
     }
 
@@ -41,13 +43,10 @@ impl Peer {
         }
     }
 
-    #[track_caller]
-    fn expect(&mut self, part: &'static str) -> impl Future<Output = String> {
-        async move {
-            let text = self.hear().await;
-            assert!(text.contains(part), "{part} in {text}");
-            text
-        }
+    async fn expect(&mut self, part: &'static str) -> String {
+        let text = self.hear().await;
+        assert!(text.contains(part), "{part} in {text}");
+        text
     }
 
     async fn say(&mut self, text: &str) {
@@ -55,13 +54,7 @@ impl Peer {
     }
 
     async fn close(mut self, code: u16, reason: &'static str) {
-        self.0
-            .close(Some(CloseFrame {
-                code: code.into(),
-                reason: reason.into(),
-            }))
-            .await
-            .unwrap();
+        self.0.close(Some(CloseFrame { code: code.into(), reason: reason.into() })).await.unwrap();
         while let Some(Ok(_)) = self.0.next().await {}
     }
 }
@@ -77,18 +70,11 @@ where
     let mut tasks = JoinSet::new();
     tasks.spawn(server(listener));
     timeout(PATIENCE * 2, client(address)).await.expect("the client hangs");
-    timeout(PATIENCE, tasks.join_next())
-        .await
-        .expect("the server hangs")
-        .unwrap()
-        .unwrap();
+    timeout(PATIENCE, tasks.join_next()).await.expect("the server hangs").unwrap().unwrap();
 }
 
 async fn next(subscription: &mut Subscription) -> SubscriptionEvent {
-    timeout(PATIENCE, subscription.next())
-        .await
-        .expect("no event")
-        .expect("the stream ended")
+    timeout(PATIENCE, subscription.next()).await.expect("no event").expect("the stream ended")
 }
 
 async fn next_data(subscription: &mut Subscription) -> String {
@@ -142,16 +128,10 @@ async fn a_terminal_close_ends_everything_with_its_code() {
         |address| async move {
             let client = Client::builder(&address).connect().await.unwrap();
             let mut news = client.subscribe("news", SubscribeOptions::default()).await.unwrap();
-            assert!(matches!(
-                next(&mut news).await,
-                SubscriptionEvent::Unsubscribed { code: 3503, .. }
-            ));
+            assert!(matches!(next(&mut news).await, SubscriptionEvent::Unsubscribed { code: 3503, .. }));
             assert!(news.next().await.is_none());
             let error = client.publish("news", "1").await.unwrap_err();
-            assert_eq!(
-                error.to_string(),
-                "the node closed the connection: force disconnect (code 3503)"
-            );
+            assert_eq!(error.to_string(), "the node closed the connection: force disconnect (code 3503)");
         },
     )
     .await;
@@ -170,11 +150,7 @@ async fn a_refused_first_connect_is_an_error_with_its_code() {
                 peer.say(answer).await;
             },
             |address| async move {
-                let error = Client::builder(&address)
-                    .token(TokenSource::fixed("t"))
-                    .connect()
-                    .await
-                    .unwrap_err();
+                let error = Client::builder(&address).token(TokenSource::fixed("t")).connect().await.unwrap_err();
                 assert_eq!(error.code(), Some(code));
             },
         )
@@ -188,8 +164,7 @@ async fn an_expired_token_is_fetched_again_on_reconnect() {
         |listener| async move {
             let mut peer = Peer::accept(&listener).await;
             peer.expect(r#""token":"token 0""#).await;
-            peer.say(r#"{"id":1,"error":{"code":109,"message":"token expired"}}"#)
-                .await;
+            peer.say(r#"{"id":1,"error":{"code":109,"message":"token expired"}}"#).await;
             let mut peer = Peer::accept(&listener).await;
             peer.expect(r#""token":"token 1""#).await;
             peer.say(r#"{"id":1,"connect":{"client":"c","version":"0"}}"#).await;
@@ -216,11 +191,7 @@ async fn nobody_at_home_is_said_as_such() {
     drop(listener);
     let error = Client::builder(&address).connect().await.unwrap_err();
     assert!(error.is_unreachable(), "{error}");
-    let error = fanfare_client::Api::new(&address, None)
-        .unwrap()
-        .info()
-        .await
-        .unwrap_err();
+    let error = fanfare_client::Api::new(&address, None).unwrap().info().await.unwrap_err();
     assert!(error.is_unreachable(), "{error}");
 }
 
@@ -238,10 +209,7 @@ async fn a_pong_follows_each_ping() {
         |address| async move {
             let (_client, mut events) = Client::builder(&address).connect_with_events().await.unwrap();
             while let Some(event) = events.next().await {
-                assert!(!matches!(
-                    event,
-                    fanfare_client::ConnectionEvent::Disconnected { code: 0, .. }
-                ));
+                assert!(!matches!(event, fanfare_client::ConnectionEvent::Disconnected { code: 0, .. }));
             }
         },
     )
@@ -255,13 +223,10 @@ async fn a_reader_that_stalls_holds_up_but_loses_nothing() {
         |listener| async move {
             let mut peer = Peer::connected(&listener).await;
             peer.expect(r#""subscribe""#).await;
-            peer.say(r#"{"id":1,"subscribe":{"recoverable":true,"positioned":true,"epoch":"e"}}"#)
-                .await;
+            peer.say(r#"{"id":1,"subscribe":{"recoverable":true,"positioned":true,"epoch":"e"}}"#).await;
             for offset in 1..=COUNT {
-                peer.say(&format!(
-                    r#"{{"push":{{"channel":"news","pub":{{"data":{offset},"offset":{offset}}}}}}}"#
-                ))
-                .await;
+                peer.say(&format!(r#"{{"push":{{"channel":"news","pub":{{"data":{offset},"offset":{offset}}}}}}}"#))
+                    .await;
             }
             peer.expect(r#""publish""#).await;
             peer.say(r#"{"id":2,"publish":{}}"#).await;
@@ -309,10 +274,7 @@ async fn an_answer_that_is_none_ends_the_connection_for_good() {
         |address| async move {
             let (_client, mut events) = Client::builder(&address).connect_with_events().await.unwrap();
             while let Some(event) = events.next().await {
-                assert!(!matches!(
-                    event,
-                    fanfare_client::ConnectionEvent::Disconnected { reconnects: true, .. }
-                ));
+                assert!(!matches!(event, fanfare_client::ConnectionEvent::Disconnected { reconnects: true, .. }));
             }
         },
     )
@@ -329,10 +291,7 @@ async fn data_that_would_break_a_frame_is_refused() {
         |address| async move {
             let client = Client::builder(&address).connect().await.unwrap();
             for data in ["", "hello", "1}\n{"] {
-                assert!(
-                    matches!(client.publish("news", data).await, Err(Error::NotJson(_))),
-                    "{data}"
-                );
+                assert!(matches!(client.publish("news", data).await, Err(Error::NotJson(_))), "{data}");
             }
             assert!(matches!(client.publish("", "1").await, Err(Error::Channel { .. })));
         },

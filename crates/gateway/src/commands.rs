@@ -11,11 +11,14 @@ mod control;
 mod refresh;
 mod subscribe;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use fanfare_broker::namespaces::ChannelOptions;
 use fanfare_protocol::{Channel, ClientInfo, Command, CommandKind, Disconnect, ErrorCode, Reply, RpcRequest};
+
+use tokio::time::Instant;
 
 pub(crate) use self::control::apply;
 pub(crate) use self::subscribe::depart;
@@ -58,11 +61,14 @@ impl From<fanfare_broker::Error> for Failure {
 pub(crate) struct Commands {
     local: Rc<Local>,
     session: SlotId,
+    /// Until when the command under way may wait for the broker, all its waits together.
+    deadline: Cell<Instant>,
 }
 
 impl Commands {
     pub(crate) fn new(local: Rc<Local>, session: SlotId) -> Self {
-        Self { local, session }
+        let deadline = Cell::new(Instant::now() + local.options.command_timeout);
+        Self { local, session, deadline }
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
@@ -75,9 +81,7 @@ impl Commands {
             return false;
         }
         self.with(|shard| {
-            let open = shard
-                .session(self.session)
-                .is_some_and(|session| session.state == State::Open);
+            let open = shard.session(self.session).is_some_and(|session| session.state == State::Open);
             if !open || !shard.pong(self.session) {
                 shard.close(self.session, &Disconnect::BAD_REQUEST);
             }
@@ -88,6 +92,7 @@ impl Commands {
     /// Carries a command out and queues its reply. May be dropped with the session's task only.
     pub(crate) async fn run(&self, command: Command) {
         let id = command.id;
+        self.deadline.set(Instant::now() + self.local.options.command_timeout);
         let result = self.dispatch(command).await;
         match result {
             Ok(()) | Err(Failure::Gone) => {}
@@ -99,14 +104,7 @@ impl Commands {
     fn reply_error(&self, id: u32, code: ErrorCode) {
         self.with(|shard| {
             shard.stats().errors.add(1);
-            shard.reply(
-                self.session,
-                &Reply {
-                    id,
-                    error: Some(code.reply()),
-                    ..Reply::default()
-                },
-            );
+            shard.reply(self.session, &Reply { id, error: Some(code.reply()), ..Reply::default() });
         });
     }
 
@@ -138,10 +136,7 @@ impl Commands {
             CommandKind::Unsubscribe => self.unsubscribe(id, &command.unsubscribe.unwrap_or_default()).await,
             CommandKind::Publish => self.publish(id, command.publish.take().unwrap_or_default()).await,
             CommandKind::Presence => self.presence(id, &command.presence.unwrap_or_default()).await,
-            CommandKind::PresenceStats => {
-                self.presence_stats(id, &command.presence_stats.unwrap_or_default())
-                    .await
-            }
+            CommandKind::PresenceStats => self.presence_stats(id, &command.presence_stats.unwrap_or_default()).await,
             CommandKind::History => self.history(id, command.history.take().unwrap_or_default()).await,
             CommandKind::Rpc => Err(rpc(&command.rpc.unwrap_or_default())),
             CommandKind::Send => Err(Disconnect::NOT_AVAILABLE.into()),
@@ -152,8 +147,7 @@ impl Commands {
 
     /// Who is connected.
     fn info(&self) -> Result<Arc<ClientInfo>, Failure> {
-        self.with(|shard| shard.session(self.session).and_then(|session| session.info.clone()))
-            .ok_or(Failure::Gone)
+        self.with(|shard| shard.session(self.session).and_then(|session| session.info.clone())).ok_or(Failure::Gone)
     }
 
     fn reply(&self, reply: &Reply) {
@@ -166,19 +160,20 @@ impl Commands {
             return Err(Disconnect::BAD_REQUEST.into());
         }
         let channel = self.parse(name)?;
-        let options = self
-            .local
-            .namespaces
-            .options(&channel)
-            .ok_or(ErrorCode::UnknownChannel)?;
+        let options = self.local.namespaces.options(&channel).ok_or(ErrorCode::UnknownChannel)?;
         Ok((channel, options))
     }
 
     fn parse(&self, name: &str) -> Result<Channel, Failure> {
+        self.check_length(name)?;
+        Channel::parse(name).map_err(|_| ErrorCode::BadRequest.into())
+    }
+
+    fn check_length(&self, name: &str) -> Result<(), Failure> {
         if name.len() > self.local.options.channel_bytes_max {
             return Err(ErrorCode::BadRequest.into());
         }
-        Channel::parse(name).map_err(|_| ErrorCode::BadRequest.into())
+        Ok(())
     }
 
     /// Whether the session is subscribed to a channel.
@@ -186,9 +181,7 @@ impl Commands {
         self.with(|shard| {
             let channel = shard.channel_id(channel);
             let session = shard.session(self.session);
-            session
-                .zip(channel)
-                .is_some_and(|(session, channel)| session.subscription_index(channel).is_some())
+            session.zip(channel).is_some_and(|(session, channel)| session.subscription_index(channel).is_some())
         })
     }
 

@@ -40,34 +40,34 @@ pub(crate) struct NewSocket {
 
 /// Opens a session for a socket and starts its read task.
 pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
-    let NewSocket {
-        stream,
-        read,
-        encoding,
-        native_ping,
-        place,
-    } = new;
-    let settings = SocketSettings {
-        unsent_bytes_max: local.options.unsent_bytes_max,
-        peer_timeout: local.options.peer_timeout(),
-    };
+    let NewSocket { stream, read, encoding, native_ping, place } = new;
+    let settings =
+        SocketSettings { unsent_bytes_max: local.options.unsent_bytes_max, peer_timeout: local.options.peer_timeout() };
     let socket = match Socket::adopt(stream, settings) {
         Ok(socket) => Rc::new(socket),
         Err(error) => return tracing::debug!(%error, "a socket ended before its session began"),
     };
     let session = local.with(|shard| shard.open(encoding, native_ping));
+    if local.is_draining() {
+        // It was upgraded before the drain began and came after it.
+        local.with(|shard| shard.close(session, &Disconnect::SHUTDOWN));
+    }
     local.add_socket(session, Rc::clone(&socket));
-    let config = limits::websocket_config(local.options.message_bytes_max);
     let connection = Connection {
         commands: Commands::new(Rc::clone(local), session),
         local: Rc::clone(local),
         session,
         socket,
-        websocket: WebSocketContext::from_partially_read(read.to_vec(), Role::Server, Some(config)),
+        websocket: websocket(read.to_vec(), local.options.message_bytes_max),
         intake: Intake::new(local.options.message_bytes_max, native_ping),
         encoding,
     };
-    local.spawn(run(connection, place));
+    local.spawn(run(Box::new(connection), place));
+}
+
+/// The server's end of a WebSocket, which has read something already.
+fn websocket(read: Vec<u8>, message_bytes_max: usize) -> WebSocketContext {
+    WebSocketContext::from_partially_read(read, Role::Server, Some(limits::websocket_config(message_bytes_max)))
 }
 
 /// One connection, as its read task keeps it.
@@ -82,28 +82,41 @@ struct Connection {
 }
 
 /// Serves a connection to its end. A panic ends this session only (I10).
-async fn run(mut connection: Connection, place: Place) {
+async fn run(mut connection: Box<Connection>, place: Place) {
     if AssertUnwindSafe(connection.serve()).catch_unwind().await.is_err() {
         connection.close_panicked();
-        connection.discard().await;
+        Box::pin(connection.discard()).await;
     }
-    let Connection { local, session, .. } = connection;
-    local.with(|shard| shard.remove(session));
-    local.remove_socket(session);
+    // What was answered to the last commands before the end of input still goes out.
+    tokio::task::yield_now().await;
+    connection.local.with(|shard| shard.remove(connection.session));
+    connection.local.remove_socket(connection.session);
+    // A task may still wait for it to take something.
+    connection.socket.cut();
     drop(place);
 }
 
 impl Connection {
+    /// Reads and carries out until the session ends. What is not waiting for input is boxed: an idle connection does
+    /// not carry the state of the largest command around (I11).
     async fn serve(&mut self) {
         // What was read with the request is in tungstenite's buffer already.
-        let inbound = self.take(0);
-        self.handle(inbound).await;
-        while self.is_open() {
-            let Some(length) = self.read().await else { return };
+        let mut length = 0;
+        loop {
             let inbound = self.take(length);
-            self.handle(inbound).await;
+            if !inbound.is_empty() {
+                Box::pin(self.handle(inbound)).await;
+                // A client that sends without a pause must not keep the thread to itself.
+                tokio::task::yield_now().await;
+            }
+            if !self.is_open() {
+                return Box::pin(self.discard()).await;
+            }
+            match self.read().await {
+                Some(read) => length = read,
+                None => return,
+            }
         }
-        self.discard().await;
     }
 
     fn is_open(&self) -> bool {
@@ -127,13 +140,19 @@ impl Connection {
     fn take(&mut self, length: usize) -> Inbound {
         let scratch = self.local.scratch.borrow();
         let second = self.local.now().millis / 1_000;
-        let (inbound, answers) = self.intake.take(&mut self.websocket, &scratch[..length], second);
+        let (mut inbound, answers) = self.intake.take(&mut self.websocket, &scratch[..length], second);
         self.local.with(|shard| {
             shard.stats().bytes_in.add(length as u64);
-            if !answers.is_empty() {
-                shard.enqueue(self.session, answers.into());
+            if !answers.is_empty() && inbound.ended.is_none() {
+                shard.enqueue(self.session, answers.as_slice().into());
             }
         });
+        if self.intake.has_outgrown_buffer() && inbound.ended.is_none() {
+            self.websocket = websocket(Vec::new(), self.local.options.message_bytes_max);
+        }
+        if inbound.ended.is_some() {
+            inbound.last_answers = answers;
+        }
         inbound
     }
 
@@ -143,6 +162,9 @@ impl Connection {
         }
         for frame in inbound.frames {
             self.take_frame(&frame).await;
+        }
+        if !inbound.last_answers.is_empty() {
+            self.local.with(|shard| shard.enqueue(self.session, inbound.last_answers.into()));
         }
         match inbound.ended {
             None => {}
@@ -157,20 +179,37 @@ impl Connection {
 
     /// Carries the commands of a frame out, in order.
     async fn take_frame(&self, frame: &[u8]) {
-        for command in self.encoding.decode_commands(frame) {
+        for (count, command) in self.encoding.decode_commands(frame).enumerate() {
+            if count > 0 {
+                self.take_turns(count).await;
+            }
             if !self.is_open() {
                 return;
             }
             match command {
                 Ok(command) if self.commands.take_pong(&command) => {}
-                // Boxed: an idle connection does not carry the state of the largest command around.
-                Ok(command) => Box::pin(self.commands.run(command)).await,
+                Ok(command) => self.commands.run(command).await,
                 Err(DecodeError::InvalidUtf8) => return self.close(&Disconnect::INVALID_PAYLOAD),
                 Err(error) => {
                     tracing::debug!(%error, "a frame could not be read");
                     return self.close(&Disconnect::BAD_REQUEST);
                 }
             }
+        }
+    }
+
+    /// Between two commands of a frame: lets others have their turn now and then, and what was answered be written
+    /// before there is too much of it.
+    async fn take_turns(&self, count: usize) {
+        if count.is_multiple_of(limits::COMMANDS_PER_TURN) {
+            tokio::task::yield_now().await;
+        }
+        while self.local.with(|shard| shard.is_filling(self.session)) {
+            // Only until it takes something; then the loop writes. A reader that takes nothing is ended meanwhile.
+            if self.socket.writable().await.is_err() {
+                return;
+            }
+            tokio::task::yield_now().await;
         }
     }
 
@@ -194,9 +233,24 @@ impl Connection {
     /// Whether the close frame has left.
     fn has_left(&self) -> bool {
         self.local.with(|shard| {
-            shard
-                .session(self.session)
-                .is_none_or(|session| session.state == State::Closing && session.finished)
+            shard.session(self.session).is_none_or(|session| session.state == State::Closing && session.finished)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The size of what a function returns, without calling it.
+    fn future_bytes<F>(_: fn(Box<Connection>, Place) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_carries_no_command_around() {
+        // Beside these: 256 bytes of read buffer, the session (160), its subscription, tokio's registration (280).
+        assert!(future_bytes(run) <= 256, "{} bytes of task", future_bytes(run));
+        assert!(size_of::<Connection>() <= 384, "{} bytes of connection", size_of::<Connection>());
     }
 }

@@ -34,9 +34,7 @@ pub(crate) struct Listeners {
 
 impl Listeners {
     fn new(shards: usize) -> Self {
-        Self {
-            counts: (0..shards).map(|_| AtomicU32::new(0)).collect(),
-        }
+        Self { counts: (0..shards).map(|_| AtomicU32::new(0)).collect() }
     }
 
     pub(crate) fn set(&self, shard: usize, count: usize) {
@@ -48,10 +46,7 @@ impl Listeners {
     }
 
     fn total(&self) -> u64 {
-        self.counts
-            .iter()
-            .map(|count| u64::from(count.load(Ordering::Relaxed)))
-            .sum()
+        self.counts.iter().map(|count| u64::from(count.load(Ordering::Relaxed))).sum()
     }
 }
 
@@ -70,9 +65,7 @@ pub struct Directory {
 
 impl std::fmt::Debug for Directory {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Directory")
-            .field("shards", &self.rings.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Directory").field("shards", &self.rings.len()).finish_non_exhaustive()
     }
 }
 
@@ -80,9 +73,7 @@ impl Directory {
     /// The directory of a node that is to be started with `options`.
     pub fn new(options: &Options) -> Arc<Self> {
         Arc::new(Self {
-            rings: (0..options.shards)
-                .map(|_| Arc::new(Ring::new(options.ring_bytes_max)))
-                .collect(),
+            rings: (0..options.shards).map(|_| Arc::new(Ring::new(options.ring_bytes_max))).collect(),
             stats: (0..options.shards).map(|_| Arc::new(Stats::new())).collect(),
             channels: DashMap::new(),
             users: DashMap::new(),
@@ -125,10 +116,7 @@ impl Directory {
 
     /// A shard begins to listen to a channel, with its first subscriber.
     pub(crate) fn listen(&self, shard: usize, channel: &Channel) -> Arc<Listeners> {
-        let entry = self
-            .channels
-            .entry(channel.clone())
-            .or_insert_with(|| Arc::new(Listeners::new(self.shards())));
+        let entry = self.channels.entry(channel.clone()).or_insert_with(|| Arc::new(Listeners::new(self.shards())));
         entry.set(shard, 1);
         Arc::clone(&entry)
     }
@@ -145,10 +133,8 @@ impl Directory {
 
     /// One more session of a user on a shard; returns how many the user has on this node.
     pub(crate) fn add_user(&self, shard: usize, user: &Arc<str>) -> usize {
-        let mut counts = self
-            .users
-            .entry(Arc::clone(user))
-            .or_insert_with(|| vec![0; self.shards()].into_boxed_slice());
+        let mut counts =
+            self.users.entry(Arc::clone(user)).or_insert_with(|| vec![0; self.shards()].into_boxed_slice());
         counts[shard] += 1;
         counts.iter().map(|count| *count as usize).sum()
     }
@@ -166,13 +152,9 @@ impl Directory {
     /// The rings of the shards that listen to a channel, by bit.
     fn listening(&self, channel: &Channel) -> u64 {
         let listens = |listeners: &Listeners| {
-            (0..self.rings.len())
-                .filter(|shard| listeners.listens(*shard))
-                .fold(0, |bits, shard| bits | 1_u64 << shard)
+            (0..self.rings.len()).filter(|shard| listeners.listens(*shard)).fold(0, |bits, shard| bits | 1_u64 << shard)
         };
-        self.channels
-            .view(channel, |_, listeners| listens(listeners))
-            .unwrap_or(0)
+        self.channels.view(channel, |_, listeners| listens(listeners)).unwrap_or(0)
     }
 
     /// The shards that a command concerns.
@@ -181,9 +163,7 @@ impl Directory {
             return (0..self.rings.len()).collect();
         };
         self.users
-            .view(user.as_str(), |_, counts| {
-                (0..counts.len()).filter(|shard| counts[*shard] > 0).collect()
-            })
+            .view(user.as_str(), |_, counts| (0..counts.len()).filter(|shard| counts[*shard] > 0).collect())
             .unwrap_or_default()
     }
 }
@@ -215,9 +195,7 @@ impl PublicationSink for Directory {
             }
             Ok(room)
         };
-        tokio::time::timeout(limits::ROOM_TIMEOUT, all)
-            .await
-            .unwrap_or(Err(NoRoom))
+        tokio::time::timeout(limits::ROOM_TIMEOUT, all).await.unwrap_or(Err(NoRoom))
     }
 
     fn deliver(&self, event: Event, mut room: Room) {
@@ -266,16 +244,12 @@ impl NodeSink for Directory {
     fn channels(&self, pattern: Option<&str>) -> BTreeMap<String, u64> {
         let fits = |name: &str| pattern.is_none_or(|pattern| matches_glob(pattern.as_bytes(), name.as_bytes()));
         let rows = self.channels.iter().filter(|row| fits(row.key().as_str()));
-        rows.map(|row| (row.key().as_str().to_owned(), row.value().total()))
-            .filter(|(_, count)| *count > 0)
-            .collect()
+        rows.map(|row| (row.key().as_str().to_owned(), row.value().total())).filter(|(_, count)| *count > 0).collect()
     }
 }
 
 async fn answered(answer: oneshot::Receiver<()>) -> Result<(), Error> {
-    answer
-        .await
-        .map_err(|_| Error::Unavailable("a shard ended before it carried the command out"))
+    answer.await.map_err(|_| Error::Unavailable("a shard ended before it carried the command out"))
 }
 
 pub(crate) fn target_of(control: &Control) -> &Target {
@@ -339,10 +313,7 @@ mod tests {
 
     #[test]
     fn a_channel_is_gone_when_the_last_shard_has_left_it() {
-        let directory = Directory::new(&Options {
-            shards: 2,
-            ..Options::default()
-        });
+        let directory = Directory::new(&Options { shards: 2, ..Options::default() });
         let news = Channel::parse("news").unwrap();
         directory.listen(0, &news);
         directory.listen(1, &news);
@@ -354,18 +325,12 @@ mod tests {
 
     #[test]
     fn a_user_is_gone_with_the_last_session() {
-        let directory = Directory::new(&Options {
-            shards: 2,
-            ..Options::default()
-        });
+        let directory = Directory::new(&Options { shards: 2, ..Options::default() });
         let user: Arc<str> = "42".into();
         assert_eq!(directory.add_user(0, &user), 1);
         assert_eq!(directory.add_user(1, &user), 2);
         directory.remove_user(0, &user);
-        let target = Target {
-            user: Some("42".to_owned()),
-            ..Target::default()
-        };
+        let target = Target { user: Some("42".to_owned()), ..Target::default() };
         assert_eq!(directory.concerned(&target), [1]);
         directory.remove_user(1, &user);
         assert!(directory.concerned(&target).is_empty());
@@ -374,11 +339,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn without_room_an_event_marks_its_channel_broken_and_a_publisher_waits_in_vain() {
-        let directory = Directory::new(&Options {
-            shards: 1,
-            ring_bytes_max: 512,
-            ..Options::default()
-        });
+        let directory = Directory::new(&Options { shards: 1, ring_bytes_max: 512, ..Options::default() });
         let news = Channel::parse("news").unwrap();
         directory.listen(0, &news);
         let taken = directory.try_reserve(&news, 256).unwrap();

@@ -4,17 +4,19 @@
 //! neither pings nor accepts nor small channels. A publication that arrives while writes are under way is added to
 //! the outboxes not yet written: batching appears under load by itself.
 
+use std::collections::VecDeque;
 use std::io::ErrorKind;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fanfare_broker::{Event, HistoryQuery, Since, StreamPosition};
+use fanfare_broker::{Error, Event, HistoryQuery, Since, StreamPosition};
 use fanfare_protocol::Channel;
 use tokio::sync::mpsc;
 
 use crate::commands;
 use crate::connection::{self, NewSocket};
+use crate::gateway::Parts;
 use crate::limits;
 use crate::local::Local;
 use crate::ring::Entry;
@@ -32,22 +34,30 @@ enum Next {
     Stop,
 }
 
+/// What a shard takes in.
+struct Intake {
+    sockets: mpsc::Receiver<NewSocket>,
+    /// Entries taken off the ring and not yet carried out; their room is still taken.
+    batch: VecDeque<Entry>,
+    latency: Latency,
+}
+
 /// Drives a shard until it is told to stop.
-pub(crate) async fn drive(local: Rc<Local>, mut sockets: mpsc::Receiver<NewSocket>) {
+pub(crate) async fn drive(local: Rc<Local>, sockets: mpsc::Receiver<NewSocket>) {
     local.spawn(change_presence(Rc::clone(&local)));
     local.spawn(check_positions(Rc::clone(&local)));
-    let mut latency = Latency::default();
+    let mut intake = Intake { sockets, batch: VecDeque::new(), latency: Latency::default() };
     let mut planned: Option<Instant> = None;
     loop {
         observe_lag(&local, planned);
-        planned = match tick(&local, &mut sockets, &mut latency) {
+        planned = match tick(&local, &mut intake) {
             Next::Stop => return,
             Next::Again => {
                 let now = Instant::now();
                 tokio::task::yield_now().await;
                 Some(now)
             }
-            Next::Wait => wait(&local, &mut sockets).await,
+            Next::Wait => wait(&local, &mut intake.sockets).await,
         };
     }
 }
@@ -74,41 +84,41 @@ fn observe_lag(local: &Local, planned: Option<Instant>) {
     }
 }
 
-fn tick(local: &Rc<Local>, sockets: &mut mpsc::Receiver<NewSocket>, latency: &mut Latency) -> Next {
+fn tick(local: &Rc<Local>, intake: &mut Intake) -> Next {
     local.tell_time();
-    if take_entries(local, latency) == Next::Stop {
+    if take_entries(local, intake) == Next::Stop {
         return Next::Stop;
     }
     for channel in local.ring.take_broken() {
         local.in_tick(|shard| shard.mark_broken(&channel));
     }
-    take_sockets(local, sockets);
+    take_sockets(local, &mut intake.sockets);
     local.in_tick(|shard| shard.run_deadlines());
     run_effects(local);
     write_dirty(local);
     run_effects(local);
     local.reap();
     let (dirty, now) = local.in_tick(|shard| (shard.has_dirty(), shard.now().millis));
-    local.in_tick(|shard| shard.stats().heartbeat_millis.set(now));
+    local.in_tick(|shard| shard.stats().heartbeat_millis.set(now.max(1)));
     if dirty {
         return Next::Again;
     }
-    latency.written(local);
-    if local.ring.depth() > 0 || !sockets.is_empty() {
-        Next::Again
-    } else {
-        Next::Wait
-    }
+    intake.latency.written(local);
+    let more = !intake.batch.is_empty() || local.ring.depth() > 0 || !intake.sockets.is_empty();
+    if more { Next::Again } else { Next::Wait }
 }
 
-fn take_entries(local: &Rc<Local>, latency: &mut Latency) -> Next {
-    let mut batch = Vec::new();
-    local.ring.take(&mut batch, limits::ENTRIES_PER_TICK);
-    for entry in batch {
+/// Takes entries until a tick's share is used up, or an outbox is so full that what is queued goes first.
+fn take_entries(local: &Rc<Local>, intake: &mut Intake) -> Next {
+    if intake.batch.is_empty() {
+        local.ring.take(&mut intake.batch, limits::ENTRIES_PER_TICK);
+    }
+    while !local.in_tick(|shard| shard.is_pressed()) {
+        let Some(entry) = intake.batch.pop_front() else { break };
         match entry {
             Entry::Event(event, _room) => {
-                latency.took(&event);
-                local.in_tick(|shard| shard.take_event(event));
+                intake.latency.took(&event);
+                local.in_tick(|shard| shard.take_event(&event));
             }
             Entry::Control(control, done, _room) => commands::apply(local, &control, done),
             Entry::Drain(window_millis) => local.in_tick(|shard| shard.drain(window_millis)),
@@ -203,11 +213,7 @@ fn write_once(local: &Local, id: SlotId, socket: &Socket) -> Written {
         match socket.try_write(offered) {
             Ok(written) => {
                 shard.written(id, written);
-                if written < length {
-                    Written::Blocked
-                } else {
-                    Written::Some
-                }
+                if written < length { Written::Blocked } else { Written::Some }
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => Written::Blocked,
             Err(_) => Written::Failed,
@@ -244,9 +250,7 @@ fn wait_until_writable(local: &Rc<Local>, id: SlotId, socket: Rc<Socket>) {
 /// After the close frame has left, nothing more comes: the peer is told so.
 fn finish_if_closing(local: &Local, id: SlotId, socket: &Socket) {
     let finished = local.in_tick(|shard| {
-        let closing = shard
-            .session(id)
-            .is_some_and(|session| session.state == State::Closing && !session.finished);
+        let closing = shard.session(id).is_some_and(|session| session.state == State::Closing && !session.finished);
         if closing {
             shard.finished(id);
         }
@@ -259,24 +263,18 @@ fn finish_if_closing(local: &Local, id: SlotId, socket: &Socket) {
 
 /// Reads the missing part of a channel from history.
 async fn repair(local: Rc<Local>, id: SlotId, channel: Channel, from: StreamPosition) {
-    let since = Since {
-        offset: from.offset,
-        epoch: from.epoch.to_string(),
-    };
+    let since = Since { offset: from.offset, epoch: from.epoch.to_string() };
     let limit = local.options.recovery_publications_max;
-    let query = HistoryQuery {
-        limit,
-        since: Some(since),
-        reverse: false,
-    };
-    let read = local.broker.history(&channel, query);
-    let history = tokio::time::timeout(local.options.command_timeout, read).await;
-    let history = history.ok().and_then(|history| {
-        history
-            .inspect_err(|error| tracing::debug!(%error, "a channel could not be read again"))
-            .ok()
-    });
+    let query = HistoryQuery { limit, since: Some(since), reverse: false };
+    let history = in_time(&local, local.broker.history(&channel, query)).await;
+    let history = history.inspect_err(|error| tracing::debug!(%error, "a channel could not be read again")).ok();
     local.with(|shard| shard.finish_repair(id, history));
+}
+
+/// Waits for the broker as long as a command may.
+async fn in_time<T>(local: &Local, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    let late = Err(Error::Unavailable("the broker did not answer in time"));
+    tokio::time::timeout(local.options.command_timeout, call).await.unwrap_or(late)
 }
 
 /// Carries out the changes of presence, one after another.
@@ -289,17 +287,15 @@ async fn change_presence(local: Rc<Local>) {
         match effect {
             Effect::Leave(departure) => commands::depart(&local, departure).await,
             Effect::RefreshPresence(channel, info) => {
-                if let Err(error) = local
-                    .broker
-                    .presence_add(&channel, info, local.options.presence_ttl)
-                    .await
-                {
+                let refreshed = local.broker.presence_add(&channel, info, local.options.presence_ttl);
+                if let Err(error) = in_time(&local, refreshed).await {
                     tracing::debug!(%error, "presence was not refreshed");
                 }
             }
             Effect::Release(_) | Effect::Repair(..) | Effect::Cut(_) => {}
         }
         local.presence_changes.finish_one();
+        local.with(|shard| shard.presence_changed());
     }
 }
 
@@ -307,15 +303,14 @@ async fn change_presence(local: Rc<Local>) {
 async fn check_positions(local: Rc<Local>) {
     let interval = u64::try_from(local.options.position_check_interval.as_millis()).unwrap_or(u64::MAX);
     let pause = limits::HEARTBEAT.min(local.options.position_check_interval);
+    let again = u64::try_from(limits::HEARTBEAT.as_millis()).unwrap_or(u64::MAX);
     loop {
         tokio::time::sleep(pause).await;
-        let due = local.with(|shard| shard.positions_to_check(interval, limits::POSITIONS_PER_CHECK));
-        for id in due {
+        for id in local.with(|shard| shard.positions_to_check(interval, limits::POSITIONS_PER_CHECK)) {
             let Some(channel) = local.with(|shard| shard.channel(id).map(|channel| channel.name.clone())) else {
                 continue;
             };
-            if let Ok(history) = local.broker.history(&channel, HistoryQuery::default()).await {
-                let again = u64::try_from(limits::HEARTBEAT.as_millis()).unwrap_or(u64::MAX);
+            if let Ok(history) = in_time(&local, local.broker.history(&channel, HistoryQuery::default())).await {
                 local.with(|shard| shard.check_position(id, history.top, again));
             }
         }
@@ -344,11 +339,7 @@ impl Latency {
 }
 
 /// What a shard thread runs.
-pub(crate) fn run(
-    index: usize,
-    parts: crate::local::Parts,
-    sockets: mpsc::Receiver<NewSocket>,
-) -> Result<(), std::io::Error> {
+pub(crate) fn run(index: usize, parts: Parts, sockets: mpsc::Receiver<NewSocket>) -> Result<(), std::io::Error> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build_local(tokio::runtime::LocalOptions::default())?;

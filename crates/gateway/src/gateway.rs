@@ -15,11 +15,11 @@ use crate::connection::NewSocket;
 use crate::directory::Directory;
 use crate::driver;
 use crate::limits;
-use crate::local::Parts;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::places::{Place, Places};
 use crate::ring::Entry;
+use crate::stats::Stats;
 
 /// Why a gateway was not started.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,24 @@ pub enum Error {
         /// Why not.
         source: std::io::Error,
     },
+    /// A shard could not be run.
+    #[error("a shard could not be run; see the log")]
+    Shard,
+}
+
+/// What a gateway is put together from.
+#[derive(Clone)]
+pub struct Parts {
+    /// Its settings.
+    pub options: Arc<Options>,
+    /// Where its events and commands come from; made with the same options.
+    pub directory: Arc<Directory>,
+    /// What it asks for interest, history and presence.
+    pub broker: Arc<dyn Broker>,
+    /// What it judges tokens by.
+    pub verifier: Arc<Verifier>,
+    /// Options of channels.
+    pub namespaces: Arc<Namespaces>,
 }
 
 /// The shard threads of a node. Dropping it ends them.
@@ -47,6 +65,17 @@ pub struct Handle {
     inner: Arc<Inner>,
 }
 
+/// Why a session has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// `limits.sessions_max` is reached.
+    Full,
+    /// Too many sockets wait for their shard.
+    Busy,
+    /// The node is about to end.
+    Draining,
+}
+
 #[derive(Debug)]
 struct Inner {
     directory: Arc<Directory>,
@@ -57,44 +86,21 @@ struct Inner {
 }
 
 impl Gateway {
-    /// Starts the shard threads of a node, which take events and commands from `directory`.
+    /// Starts the shard threads of a node.
     ///
     /// # Errors
     /// A thread that cannot be started.
-    pub fn start(
-        options: Options,
-        directory: Arc<Directory>,
-        broker: Arc<dyn Broker>,
-        verifier: Arc<Verifier>,
-        namespaces: Arc<Namespaces>,
-    ) -> Result<Self, Error> {
-        let options = Arc::new(options);
+    pub fn start(parts: Parts) -> Result<Self, Error> {
         let failed = Arc::new(AtomicBool::new(false));
         let (mut threads, mut intakes) = (Vec::new(), Vec::new());
-        for shard in 0..directory.shards() {
+        for shard in 0..parts.directory.shards() {
             let (intake, sockets) = mpsc::channel(limits::SOCKETS_WAITING_MAX);
-            let parts = Parts {
-                broker: Arc::clone(&broker),
-                verifier: Arc::clone(&verifier),
-                namespaces: Arc::clone(&namespaces),
-                options: Arc::clone(&options),
-                directory: Arc::clone(&directory),
-            };
-            threads.push(start_shard(shard, parts, sockets, Arc::clone(&failed))?);
+            threads.push(start_shard(shard, parts.clone(), sockets, Arc::clone(&failed))?);
             intakes.push(intake);
         }
-        let places = Places::new(directory.shards(), options.sessions_max);
-        let inner = Inner {
-            directory,
-            places,
-            intakes,
-            upgrades: Mutex::default(),
-            failed,
-        };
-        Ok(Self {
-            handle: Handle { inner: Arc::new(inner) },
-            threads,
-        })
+        let places = Places::new(parts.directory.shards(), parts.options.sessions_max);
+        let inner = Inner { directory: parts.directory, places, intakes, upgrades: Mutex::default(), failed };
+        Ok(Self { handle: Handle { inner: Arc::new(inner) }, threads })
     }
 
     /// The way to this gateway.
@@ -143,14 +149,14 @@ fn start_shard(
 }
 
 impl Handle {
-    /// A place for one more session and the way to its shard; `None` if there is no room or the node drains.
-    pub(crate) fn reserve(&self) -> Option<(Place, mpsc::OwnedPermit<NewSocket>)> {
+    /// A place for one more session, and the way to its shard.
+    pub(crate) fn reserve(&self) -> Result<(Place, mpsc::OwnedPermit<NewSocket>), NoPlace> {
         if self.inner.directory.is_draining() {
-            return None;
+            return Err(NoPlace::Draining);
         }
-        let place = self.inner.places.take()?;
-        let permit = self.inner.intakes[place.shard()].clone().try_reserve_owned().ok()?;
-        Some((place, permit))
+        let place = self.inner.places.take().ok_or(NoPlace::Full)?;
+        let permit = self.inner.intakes[place.shard()].clone().try_reserve_owned().map_err(|_| NoPlace::Busy)?;
+        Ok((place, permit))
     }
 
     /// Keeps the task of an upgrade; those that have ended are let go.
@@ -158,6 +164,21 @@ impl Handle {
         let mut upgrades = self.inner.upgrades.lock().unwrap_or_else(PoisonError::into_inner);
         upgrades.spawn(upgrade);
         while upgrades.try_join_next().is_some() {}
+    }
+
+    /// Waits until every shard runs.
+    ///
+    /// # Errors
+    /// A shard that could not be run; the log says why.
+    pub async fn started(&self) -> Result<(), Error> {
+        let runs = |stats: &Arc<Stats>| stats.heartbeat_millis.get() > 0;
+        while !self.inner.directory.stats().iter().all(runs) {
+            if self.has_failed() {
+                return Err(Error::Shard);
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     /// Sessions, live or about to be.
@@ -176,14 +197,8 @@ impl Handle {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
-        if tokio::time::timeout(window + limits::CLOSE_TIMEOUT, all_ended)
-            .await
-            .is_err()
-        {
-            tracing::warn!(
-                sessions = self.sessions(),
-                "some sessions did not end in time and are cut"
-            );
+        if tokio::time::timeout(window + limits::CLOSE_TIMEOUT, all_ended).await.is_err() {
+            tracing::warn!(sessions = self.sessions(), "some sessions did not end in time and are cut");
         }
     }
 

@@ -29,6 +29,6 @@ mod upgrade;
 mod wheel;
 
 pub use directory::Directory;
-pub use gateway::{Error, Gateway, Handle};
+pub use gateway::{Error, Gateway, Handle, Parts};
 pub use metrics::Metrics;
 pub use options::Options;

@@ -40,6 +40,9 @@ pub const READ_BYTES: usize = 16 * 1024;
 /// Read buffer of one WebSocket. Measured elsewhere at 87 to 91 ns for a small frame from 64 B to 1 KiB.
 pub const WEBSOCKET_READ_BUFFER_BYTES: usize = 256;
 
+/// A read buffer that has grown beyond this is replaced by a new one.
+pub const WEBSOCKET_READ_BUFFER_KEPT_BYTES: usize = 2_048;
+
 /// What tungstenite may hold back unsent. Its writes go to our outbox at once, so this is never reached:
 /// a pong or a close frame is at most 127 bytes.
 pub const WEBSOCKET_WRITE_BUFFER_BYTES: usize = 4 * 1024;
@@ -73,9 +76,9 @@ pub const WHEEL_BUCKETS: usize = 512;
 /// How often a shard shows that it lives, and how often positions are looked through.
 pub const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// Channels whose positions are compared at one look, every second: 1,000 × 40 s = 40,000 channels a shard are
-/// each looked at every 40 s; beyond that it takes longer.
-pub const POSITIONS_PER_CHECK: usize = 1_000;
+/// Channels that are looked at for their position every second: 2,000 × 40 s = 80,000 channels a shard are each
+/// compared every 40 s; beyond that it takes longer.
+pub const POSITIONS_PER_CHECK: u32 = 2_000;
 
 /// A shard without a heartbeat for so long is reported as stuck.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -86,6 +89,13 @@ pub const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for a control command.
 pub const CONTROL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long presence may take to be taken back after a subscription; then the entry is left to expire. With the
+/// default `command_timeout` of 5 s a command ends within 7 s, before a pong is missed (8 s).
+pub const DEPART_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Commands of one frame that are carried out before others get their turn.
+pub const COMMANDS_PER_TURN: usize = 16;
+
 /// Denials logged by one shard in a second; the rest is counted.
 pub const LOG_LINES_PER_SECOND: u32 = 5;
 
@@ -95,7 +105,6 @@ pub const TTL_SECONDS_MAX: u32 = 365 * 24 * 3600;
 /// The limits of a client's WebSocket. All five are set: the library's own take 128 KiB a connection at
 /// once and leave the write buffer without a bound.
 pub fn websocket_config(message_bytes_max: usize) -> WebSocketConfig {
-    #[expect(clippy::disallowed_methods, reason = "the one place that sets every limit")]
     WebSocketConfig::default()
         .read_buffer_size(WEBSOCKET_READ_BUFFER_BYTES)
         .write_buffer_size(0)

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::directory::Directory;
+use crate::gateway::Parts;
 use crate::limits;
 use crate::options::Options;
 use crate::ring::Ring;
@@ -82,24 +83,9 @@ impl PresenceChanges {
     }
 }
 
-/// What a shard thread is given.
-pub(crate) struct Parts {
-    pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) verifier: Arc<Verifier>,
-    pub(crate) namespaces: Arc<Namespaces>,
-    pub(crate) options: Arc<Options>,
-    pub(crate) directory: Arc<Directory>,
-}
-
 impl Local {
     pub(crate) fn new(index: usize, parts: Parts) -> Self {
-        let Parts {
-            broker,
-            verifier,
-            namespaces,
-            options,
-            directory,
-        } = parts;
+        let Parts { broker, verifier, namespaces, options, directory } = parts;
         let shard = Shard::new(index, Arc::clone(&options), Arc::clone(&directory), rand::random());
         Self {
             shard: RefCell::new(shard),
@@ -122,10 +108,7 @@ impl Local {
     pub(crate) fn now(&self) -> Now {
         let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let millis = u64::try_from(self.directory.uptime().as_millis()).unwrap_or(u64::MAX);
-        Now {
-            millis,
-            unix_seconds: unix.as_secs(),
-        }
+        Now { millis, unix_seconds: unix.as_secs() }
     }
 
     /// Calls `act` on the shard, told the time, and wakes the loop if that left something to do.
@@ -137,6 +120,10 @@ impl Local {
             self.ring.wake();
         }
         result
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.directory.is_draining()
     }
 
     /// Runs a task on this thread.

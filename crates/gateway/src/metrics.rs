@@ -20,118 +20,52 @@ type Read = fn(&Stats) -> u64;
 
 const GAUGES: [(&str, &str, Read); 5] = [
     ("fanfare_gateway_sessions", "Sessions.", |stats| stats.sessions.get()),
-    ("fanfare_gateway_subscriptions", "Subscriptions.", |stats| {
-        stats.subscriptions.get()
+    ("fanfare_gateway_subscriptions", "Subscriptions.", |stats| stats.subscriptions.get()),
+    ("fanfare_gateway_shard_channels", "Channels with subscribers, once for each shard.", |stats| stats.channels.get()),
+    ("fanfare_gateway_outbox_bytes", "Bytes queued for sockets.", |stats| stats.outbox_bytes.get()),
+    ("fanfare_gateway_presence_changes_waiting", "Changes of presence that wait for the broker.", |stats| {
+        stats.leaves_waiting.get()
     }),
-    (
-        "fanfare_gateway_shard_channels",
-        "Channels with subscribers, once for each shard.",
-        |stats| stats.channels.get(),
-    ),
-    ("fanfare_gateway_outbox_bytes", "Bytes queued for sockets.", |stats| {
-        stats.outbox_bytes.get()
-    }),
-    (
-        "fanfare_gateway_presence_changes_waiting",
-        "Changes of presence that wait for the broker.",
-        |stats| stats.leaves_waiting.get(),
-    ),
 ];
 
 const COUNTERS: [(&str, &str, Read); 13] = [
-    ("fanfare_gateway_sessions_opened_total", "Sessions begun.", |stats| {
-        stats.sessions_opened.get()
+    ("fanfare_gateway_sessions_opened_total", "Sessions begun.", |stats| stats.sessions_opened.get()),
+    ("fanfare_gateway_publications_total", "Publications taken by shards, once for each shard.", |stats| {
+        stats.publications.get()
     }),
-    (
-        "fanfare_gateway_publications_total",
-        "Publications taken by shards, once for each shard.",
-        |stats| stats.publications.get(),
-    ),
-    (
-        "fanfare_gateway_deliveries_total",
-        "Events queued for a session.",
-        |stats| stats.deliveries.get(),
-    ),
-    (
-        "fanfare_gateway_received_bytes_total",
-        "Bytes read from sockets.",
-        |stats| stats.bytes_in.get(),
-    ),
-    (
-        "fanfare_gateway_sent_bytes_total",
-        "Bytes written to sockets.",
-        |stats| stats.bytes_out.get(),
-    ),
-    ("fanfare_gateway_commands_total", "Commands of clients.", |stats| {
-        stats.commands.get()
-    }),
-    (
-        "fanfare_gateway_errors_total",
-        "Commands answered with an error.",
-        |stats| stats.errors.get(),
-    ),
-    (
-        "fanfare_gateway_denials_total",
-        "Commands denied for want of permission.",
-        |stats| stats.denials.get(),
-    ),
-    (
-        "fanfare_gateway_gaps_total",
-        "Gaps found in a channel on a shard.",
-        |stats| stats.gaps.get(),
-    ),
-    (
-        "fanfare_gateway_repairs_total",
-        "Channels read again from history.",
-        |stats| stats.repairs.get(),
-    ),
-    (
-        "fanfare_gateway_insufficient_state_total",
-        "Subscriptions told of a gap.",
-        |stats| stats.insufficient.get(),
-    ),
-    (
-        "fanfare_gateway_outbox_overflows_total",
-        "Sessions closed as slow.",
-        |stats| stats.outbox_overflows.get(),
-    ),
-    (
-        "fanfare_gateway_panics_total",
-        "Panics that ended a session or a task.",
-        |stats| stats.panics.get(),
-    ),
+    ("fanfare_gateway_deliveries_total", "Events queued for a session.", |stats| stats.deliveries.get()),
+    ("fanfare_gateway_received_bytes_total", "Bytes read from sockets.", |stats| stats.bytes_in.get()),
+    ("fanfare_gateway_sent_bytes_total", "Bytes written to sockets.", |stats| stats.bytes_out.get()),
+    ("fanfare_gateway_commands_total", "Commands of clients.", |stats| stats.commands.get()),
+    ("fanfare_gateway_errors_total", "Commands answered with an error.", |stats| stats.errors.get()),
+    ("fanfare_gateway_denials_total", "Commands denied for want of permission.", |stats| stats.denials.get()),
+    ("fanfare_gateway_gaps_total", "Gaps found in a channel on a shard.", |stats| stats.gaps.get()),
+    ("fanfare_gateway_repairs_total", "Channels read again from history.", |stats| stats.repairs.get()),
+    ("fanfare_gateway_insufficient_state_total", "Subscriptions told of a gap.", |stats| stats.insufficient.get()),
+    ("fanfare_gateway_outbox_overflows_total", "Sessions closed as slow.", |stats| stats.outbox_overflows.get()),
+    ("fanfare_gateway_panics_total", "Panics that ended a session or a task.", |stats| stats.panics.get()),
 ];
 
 const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
 const RECOVERIES: (&str, &str) = ("fanfare_gateway_recoveries_total", "Recoveries asked for, by result.");
 const RING_DEPTH: (&str, &str) = ("fanfare_gateway_ring_entries", "Entries waiting on the shards' rings.");
-const RING_OVERFLOWS: (&str, &str) = (
-    "fanfare_gateway_ring_overflows_total",
-    "Events that found no room on a ring: their channels are read again.",
-);
+const RING_OVERFLOWS: (&str, &str) =
+    ("fanfare_gateway_ring_overflows_total", "Events that found no room on a ring: their channels are read again.");
 const LATENCY: (&str, &str) = (
     "fanfare_gateway_publish_to_write_seconds",
     "From the acceptance of a publication to the last write of its batch on a shard.",
 );
-const LAG: (&str, &str) = (
-    "fanfare_gateway_shard_loop_lag_seconds",
-    "How late a shard's loop comes to its work.",
-);
+const LAG: (&str, &str) = ("fanfare_gateway_shard_loop_lag_seconds", "How late a shard's loop comes to its work.");
 
 impl Metrics {
     pub(crate) fn new(directory: Arc<Directory>) -> Self {
         let named = GAUGES.iter().chain(&COUNTERS).map(|(name, help, _)| (*name, *help));
         let others = [RING_DEPTH, RING_OVERFLOWS, LATENCY, LAG].into_iter();
-        let mut descriptions: Vec<Desc> = named
-            .chain(others)
-            .map(|(name, help)| description(name, help, &[]))
-            .collect();
+        let mut descriptions: Vec<Desc> =
+            named.chain(others).map(|(name, help)| description(name, help, &[])).collect();
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
         descriptions.push(description(RECOVERIES.0, RECOVERIES.1, &["result"]));
-        Self {
-            directory,
-            descriptions,
-        }
+        Self { directory, descriptions }
     }
 
     fn sum(&self, read: Read) -> f64 {
@@ -150,10 +84,7 @@ impl Metrics {
     fn recoveries(&self) -> MetricFamily {
         let rows = vec![
             counter(self.sum(|stats| stats.recovered.get()), &[("result", "recovered")]),
-            counter(
-                self.sum(|stats| stats.not_recovered.get()),
-                &[("result", "not_recovered")],
-            ),
+            counter(self.sum(|stats| stats.not_recovered.get()), &[("result", "not_recovered")]),
         ];
         family(RECOVERIES, MetricType::COUNTER, rows)
     }
@@ -164,11 +95,7 @@ impl Metrics {
         let overflows: usize = rings.iter().map(|ring| ring.overflows()).sum();
         [
             family(RING_DEPTH, MetricType::GAUGE, vec![gauge(depth as f64)]),
-            family(
-                RING_OVERFLOWS,
-                MetricType::COUNTER,
-                vec![counter(overflows as f64, &[])],
-            ),
+            family(RING_OVERFLOWS, MetricType::COUNTER, vec![counter(overflows as f64, &[])]),
         ]
     }
 
@@ -190,11 +117,7 @@ impl Collector for Metrics {
             families.push(family((name, help), MetricType::GAUGE, vec![gauge(self.sum(read))]));
         }
         for (name, help, read) in COUNTERS {
-            families.push(family(
-                (name, help),
-                MetricType::COUNTER,
-                vec![counter(self.sum(read), &[])],
-            ));
+            families.push(family((name, help), MetricType::COUNTER, vec![counter(self.sum(read), &[])]));
         }
         families.extend(self.rings());
         families.push(self.closes());
@@ -207,13 +130,8 @@ impl Collector for Metrics {
 
 fn description(name: &str, help: &str, labels: &[&str]) -> Desc {
     let labels = labels.iter().map(|label| (*label).to_owned()).collect();
-    Desc::new(
-        name.to_owned(),
-        help.to_owned(),
-        labels,
-        std::collections::HashMap::new(),
-    )
-    .expect("names and labels are constants that prometheus accepts")
+    Desc::new(name.to_owned(), help.to_owned(), labels, std::collections::HashMap::new())
+        .expect("names and labels are constants that prometheus accepts")
 }
 
 fn family((name, help): (&str, &str), kind: MetricType, rows: Vec<Metric>) -> MetricFamily {

@@ -60,9 +60,7 @@ impl Default for Options {
         Self {
             node_name: "fanfare".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            shards: std::thread::available_parallelism()
-                .map_or(1, usize::from)
-                .min(crate::limits::SHARDS_MAX),
+            shards: std::thread::available_parallelism().map_or(1, usize::from).min(crate::limits::SHARDS_MAX),
             sessions_max: 1_000_000,
             sessions_per_user_max: None,
             allow_anonymous: false,
@@ -83,7 +81,7 @@ impl Default for Options {
             position_check_interval: Duration::from_secs(40),
             expired_close_delay: Duration::from_secs(25),
             presence_ttl: Duration::from_secs(60),
-            unsent_bytes_max: 65_536,
+            unsent_bytes_max: 16_384,
         }
     }
 }

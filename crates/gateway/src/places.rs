@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug)]
 pub(crate) struct Places {
     taken: Box<[AtomicUsize]>,
+    total: AtomicUsize,
     max: usize,
 }
 
@@ -19,28 +20,21 @@ pub(crate) struct Place {
 
 impl Places {
     pub(crate) fn new(shards: usize, max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            taken: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
-            max,
-        })
+        Arc::new(Self { taken: (0..shards).map(|_| AtomicUsize::new(0)).collect(), total: AtomicUsize::new(0), max })
     }
 
     /// A place on the shard with the fewest sessions, unless the node is full.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
-        let counts: Vec<usize> = self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).collect();
-        if counts.iter().sum::<usize>() >= self.max {
-            return None;
-        }
-        let (shard, _) = counts.iter().enumerate().min_by_key(|(_, count)| **count)?;
+        let one_more = |total: usize| (total < self.max).then_some(total + 1);
+        self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        let counts = self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).enumerate();
+        let shard = counts.min_by_key(|(_, count)| *count).map_or(0, |(shard, _)| shard);
         self.taken[shard].fetch_add(1, Ordering::Relaxed);
-        Some(Place {
-            places: Arc::clone(self),
-            shard,
-        })
+        Some(Place { places: Arc::clone(self), shard })
     }
 
     pub(crate) fn total(&self) -> usize {
-        self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).sum()
+        self.total.load(Ordering::Relaxed)
     }
 }
 
@@ -53,6 +47,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.taken[self.shard].fetch_sub(1, Ordering::Relaxed);
+        self.places.total.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -62,17 +62,12 @@ impl Ring {
 
     /// Room for an event of `bytes`, if there is some right now.
     pub(crate) fn try_reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, NoRoom> {
-        Arc::clone(&self.room)
-            .try_acquire_many_owned(self.cost(bytes))
-            .map_err(|_| NoRoom)
+        Arc::clone(&self.room).try_acquire_many_owned(self.cost(bytes)).map_err(|_| NoRoom)
     }
 
     /// Waits for room. May be dropped: the place in the queue for room is given up.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<OwnedSemaphorePermit, NoRoom> {
-        Arc::clone(&self.room)
-            .acquire_many_owned(self.cost(bytes))
-            .await
-            .map_err(|_| NoRoom)
+        Arc::clone(&self.room).acquire_many_owned(self.cost(bytes)).await.map_err(|_| NoRoom)
     }
 
     /// What an event takes of the ring; never more than the whole, or it could not pass at all.
@@ -114,7 +109,7 @@ impl Ring {
     }
 
     /// Moves at most `max` entries to `batch`.
-    pub(crate) fn take(&self, batch: &mut Vec<Entry>, max: usize) {
+    pub(crate) fn take(&self, batch: &mut VecDeque<Entry>, max: usize) {
         let mut entries = locked(&self.entries);
         let count = entries.len().min(max);
         batch.extend(entries.drain(..count));

@@ -29,7 +29,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 pub(crate) use self::channel::ChannelState;
-pub(crate) use self::fan_out::message_of;
+pub(crate) use self::fan_out::{fits, message_of};
 pub(crate) use self::session::{Origin, Session, State, with_channel_info};
 pub(crate) use self::subscribe::{Backlog, Begun, Committed, NewSubscription, Refused, departure_of};
 use crate::directory::Directory;
@@ -87,6 +87,10 @@ pub(crate) struct Shard {
     dirty: VecDeque<SlotId>,
     effects: Vec<Effect>,
     leaves_queued: u64,
+    leaves_done: u64,
+    pressed: bool,
+    check_cursor: u32,
+    makings: u64,
     encoder: FrameEncoder,
     random: SmallRng,
 }
@@ -108,6 +112,10 @@ impl Shard {
             dirty: VecDeque::new(),
             effects: Vec::new(),
             leaves_queued: 0,
+            leaves_done: 0,
+            pressed: false,
+            check_cursor: 0,
+            makings: 0,
             encoder: FrameEncoder::default(),
             random: SmallRng::seed_from_u64(seed),
         }
@@ -147,6 +155,13 @@ impl Shard {
         !self.effects.is_empty()
     }
 
+    /// Whether an outbox is so full that everything queued is to be written before more is taken from the ring. The
+    /// ring then fills, and who publishes waits: a burst alone makes nobody a slow consumer.
+    pub(crate) fn is_pressed(&mut self) -> bool {
+        self.pressed &= !self.dirty.is_empty();
+        self.pressed
+    }
+
     /// The next session to write.
     pub(crate) fn next_dirty(&mut self) -> Option<SlotId> {
         while let Some(id) = self.dirty.pop_front() {
@@ -174,8 +189,7 @@ impl Shard {
 
     /// The frame of a reply for one session.
     fn encode(&mut self, encoding: Encoding, reply: &Reply) -> Frame {
-        self.encoder
-            .frame(opcode(encoding), |out| encoding.encode_reply(reply, out))
+        self.encoder.frame(opcode(encoding), |out| encoding.encode_reply(reply, out))
     }
 
     /// Queues a reply.
@@ -187,13 +201,7 @@ impl Shard {
 
     /// Queues a push.
     pub(crate) fn push(&mut self, id: SlotId, push: Push) {
-        self.reply(
-            id,
-            &Reply {
-                push: Some(push),
-                ..Reply::default()
-            },
-        );
+        self.reply(id, &Reply { push: Some(push), ..Reply::default() });
     }
 
     /// The tick that lies `millis` ahead.

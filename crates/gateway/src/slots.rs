@@ -24,11 +24,7 @@ pub(crate) struct Slots<T> {
 
 impl<T> Slots<T> {
     pub(crate) fn new() -> Self {
-        Self {
-            slots: Vec::new(),
-            free: Vec::new(),
-            occupied: 0,
-        }
+        Self { slots: Vec::new(), free: Vec::new(), occupied: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -41,24 +37,15 @@ impl<T> Slots<T> {
         if let Some(index) = self.free.pop() {
             let slot = &mut self.slots[index as usize];
             slot.occupant = occupant;
-            return SlotId {
-                index,
-                generation: slot.generation,
-            };
+            return SlotId { index, generation: slot.generation };
         }
         let index = u32::try_from(self.slots.len()).expect("a shard's sessions are bounded far below 2^32");
-        self.slots.push(Slot {
-            generation: 0,
-            occupant,
-        });
+        self.slots.push(Slot { generation: 0, occupant });
         SlotId { index, generation: 0 }
     }
 
     pub(crate) fn remove(&mut self, id: SlotId) -> Option<T> {
-        let slot = self
-            .slots
-            .get_mut(id.index as usize)
-            .filter(|slot| slot.generation == id.generation)?;
+        let slot = self.slots.get_mut(id.index as usize).filter(|slot| slot.generation == id.generation)?;
         let occupant = slot.occupant.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.index);
@@ -73,19 +60,19 @@ impl<T> Slots<T> {
 
     pub(crate) fn get_mut(&mut self, id: SlotId) -> Option<&mut T> {
         let slot = self.slots.get_mut(id.index as usize)?;
-        slot.occupant
-            .as_deref_mut()
-            .filter(|_| slot.generation == id.generation)
+        slot.occupant.as_deref_mut().filter(|_| slot.generation == id.generation)
     }
 
     /// The occupant of a place, whichever it is now.
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<(SlotId, &mut T)> {
         let slot = self.slots.get_mut(index as usize)?;
-        let id = SlotId {
-            index,
-            generation: slot.generation,
-        };
+        let id = SlotId { index, generation: slot.generation };
         slot.occupant.as_deref_mut().map(|occupant| (id, occupant))
+    }
+
+    /// Places, occupied or not.
+    pub(crate) fn places(&self) -> u32 {
+        self.slots.len() as u32
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = SlotId> + '_ {
@@ -93,10 +80,7 @@ impl<T> Slots<T> {
             .iter()
             .enumerate()
             .filter(|(_, slot)| slot.occupant.is_some())
-            .map(|(index, slot)| SlotId {
-                index: index as u32,
-                generation: slot.generation,
-            })
+            .map(|(index, slot)| SlotId { index: index as u32, generation: slot.generation })
     }
 }
 

@@ -24,10 +24,12 @@ impl Socket {
         Ok(Self::Plain(TcpStream::from_std(stream)?))
     }
 
-    pub(crate) async fn readable(&self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.readable().await,
-        }
+    /// Waits until there is something to read. For one task only: by polling it takes no place of its own in the
+    /// waiting task, and an idle connection is little but that.
+    pub(crate) fn readable(&self) -> impl Future<Output = io::Result<()>> + '_ {
+        std::future::poll_fn(|context| match self {
+            Self::Plain(stream) => stream.poll_read_ready(context),
+        })
     }
 
     pub(crate) async fn writable(&self) -> io::Result<()> {

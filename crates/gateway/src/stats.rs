@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus::{Histogram, HistogramOpts};
 
 /// Close codes that are counted by name; every other one is counted as "other".
-pub(crate) const CLOSE_CODES: [u16; 25] = [
+pub(crate) const CLOSE_CODES: [u16; 26] = [
     1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 3000, 3001, 3004, 3005, 3006, 3008, 3009, 3010, 3012, 3500, 3501,
-    3502, 3503, 3504, 3505, 3506, 3508,
+    3502, 3503, 3504, 3505, 3506, 3507, 3508,
 ];
 
 /// A number with one writer.
@@ -92,19 +92,14 @@ impl Stats {
     }
 
     pub(crate) fn count_close(&self, code: u16) {
-        let at = CLOSE_CODES
-            .iter()
-            .position(|known| *known == code)
-            .unwrap_or(CLOSE_CODES.len());
+        let at = CLOSE_CODES.iter().position(|known| *known == code).unwrap_or(CLOSE_CODES.len());
         self.closes[at].add(1);
     }
 }
 
 /// Buckets from 50 µs to 1.6 s, each four times the one before it but the last.
 fn histogram(name: &str) -> Histogram {
-    let buckets = vec![
-        0.000_05, 0.000_2, 0.000_8, 0.003_2, 0.012_8, 0.051_2, 0.204_8, 0.819_2, 1.638_4,
-    ];
+    let buckets = vec![0.000_05, 0.000_2, 0.000_8, 0.003_2, 0.012_8, 0.051_2, 0.204_8, 0.819_2, 1.638_4];
     let options = HistogramOpts::new(name, "per shard").buckets(buckets);
     Histogram::with_opts(options).expect("the name and the buckets are constants that prometheus accepts")
 }

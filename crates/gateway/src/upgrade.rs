@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::connection::NewSocket;
-use crate::gateway::Handle;
+use crate::gateway::{Handle, NoPlace};
 
 const PROTOBUF: &str = "centrifuge-protobuf";
 const JSON: &str = "centrifuge-json";
@@ -42,11 +42,7 @@ struct Refusal {
 }
 
 fn refusal(status: StatusCode, text: &'static str) -> Refusal {
-    Refusal {
-        status,
-        text,
-        header: None,
-    }
+    Refusal { status, text, header: None }
 }
 
 impl Handle {
@@ -62,33 +58,28 @@ impl Handle {
     fn try_upgrade<B>(&self, request: &mut Request<B>) -> Result<Response<String>, Refusal> {
         let key = check(request)?;
         let agreed = agree(request.headers(), request.uri().query().unwrap_or_default());
-        let full = || Refusal {
-            header: Some((RETRY_AFTER, RETRY_AFTER_SECONDS)),
-            ..refusal(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "no room for another connection on this node; try again\n",
-            )
-        };
-        let (place, permit) = self.reserve().ok_or_else(full)?;
+        let (place, permit) = self.reserve().map_err(unavailable)?;
         let upgraded = hyper::upgrade::on(request);
         let accepted = accept(&key, &agreed);
         self.spawn(async move {
             let Some((stream, read)) = raw_socket(upgraded).await else {
                 return;
             };
-            let Agreed {
-                encoding, native_ping, ..
-            } = agreed;
-            permit.send(NewSocket {
-                stream,
-                read,
-                encoding,
-                native_ping,
-                place,
-            });
+            let Agreed { encoding, native_ping, .. } = agreed;
+            permit.send(NewSocket { stream, read, encoding, native_ping, place });
         });
         Ok(accepted)
     }
+}
+
+fn unavailable(no_place: NoPlace) -> Refusal {
+    let text = match no_place {
+        NoPlace::Full => "no room for another connection on this node (limits.sessions_max); try again later\n",
+        NoPlace::Busy => "too many connects at once on this node; try again\n",
+        NoPlace::Draining => "this node is about to end; connect again to reach another\n",
+    };
+    let retry = Some((RETRY_AFTER, RETRY_AFTER_SECONDS));
+    Refusal { header: retry, ..refusal(StatusCode::SERVICE_UNAVAILABLE, text) }
 }
 
 /// Takes the socket back from the HTTP server, with the bytes it has read already.
@@ -106,45 +97,27 @@ async fn raw_socket(upgraded: OnUpgrade) -> Option<(std::net::TcpStream, Bytes)>
 fn check<B>(request: &Request<B>) -> Result<String, Refusal> {
     let headers = request.headers();
     if request.method() != Method::GET || request.version() < Version::HTTP_11 {
-        return Err(refusal(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "a WebSocket begins with GET over HTTP/1.1\n",
-        ));
+        return Err(refusal(StatusCode::METHOD_NOT_ALLOWED, "a WebSocket begins with GET over HTTP/1.1\n"));
     }
     if !names(headers, &CONNECTION, "upgrade") || !names(headers, &UPGRADE, "websocket") {
         return Err(Refusal {
             header: Some((UPGRADE, HeaderValue::from_static("websocket"))),
-            ..refusal(
-                StatusCode::UPGRADE_REQUIRED,
-                "this is a WebSocket endpoint: connect with a WebSocket client\n",
-            )
+            ..refusal(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint: connect with a WebSocket client\n")
         });
     }
     if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(Refusal {
             header: Some((SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"))),
-            ..refusal(
-                StatusCode::UPGRADE_REQUIRED,
-                "only version 13 of the WebSocket protocol is spoken here\n",
-            )
+            ..refusal(StatusCode::UPGRADE_REQUIRED, "only version 13 of the WebSocket protocol is spoken here\n")
         });
     }
-    let key = headers
-        .get(SEC_WEBSOCKET_KEY)
-        .and_then(|key| key.to_str().ok())
-        .filter(|key| is_key(key));
-    key.map(str::to_owned).ok_or_else(|| {
-        refusal(
-            StatusCode::BAD_REQUEST,
-            "Sec-WebSocket-Key has to be 16 bytes in base64\n",
-        )
-    })
+    let key = headers.get(SEC_WEBSOCKET_KEY).and_then(|key| key.to_str().ok()).filter(|key| is_key(key));
+    key.map(str::to_owned)
+        .ok_or_else(|| refusal(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key has to be 16 bytes in base64\n"))
 }
 
 fn is_key(key: &str) -> bool {
-    base64::engine::general_purpose::STANDARD
-        .decode(key)
-        .is_ok_and(|bytes| bytes.len() == 16)
+    base64::engine::general_purpose::STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)
 }
 
 /// Whether a header lists a token, in any case.
@@ -153,10 +126,7 @@ fn names(headers: &HeaderMap, header: &HeaderName, token: &str) -> bool {
 }
 
 fn listed<'a>(headers: &'a HeaderMap, header: &HeaderName) -> impl Iterator<Item = &'a str> {
-    let values = headers
-        .get_all(header)
-        .into_iter()
-        .filter_map(|value| value.to_str().ok());
+    let values = headers.get_all(header).into_iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).map(str::trim)
 }
 
@@ -191,9 +161,7 @@ fn accept(key: &str, agreed: &Agreed) -> Response<String> {
 fn refuse(refusal: Refusal) -> Response<String> {
     let mut response = Response::new(refusal.text.to_owned());
     *response.status_mut() = refusal.status;
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     if let Some((name, value)) = refusal.header {
         response.headers_mut().insert(name, value);
     }
@@ -228,11 +196,7 @@ mod tests {
 
     #[track_caller]
     fn refused(missing: &str, with: Option<(&str, &str)>, status: u16) {
-        let headers: Vec<_> = GOOD
-            .into_iter()
-            .filter(|(name, _)| *name != missing)
-            .chain(with)
-            .collect();
+        let headers: Vec<_> = GOOD.into_iter().filter(|(name, _)| *name != missing).chain(with).collect();
         assert_eq!(check(&request(&headers)).unwrap_err().status.as_u16(), status);
     }
 

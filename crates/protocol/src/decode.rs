@@ -117,11 +117,7 @@ impl<'a> Units<'a> {
 
     fn split_protobuf(&mut self, bytes: &'a [u8]) -> Result<Unit<'a>, DecodeError> {
         let (unit, rest) = split_delimited(bytes)?;
-        *self = if rest.is_empty() {
-            Self::Done
-        } else {
-            Self::Protobuf(rest)
-        };
+        *self = if rest.is_empty() { Self::Done } else { Self::Protobuf(rest) };
         Ok(Unit::Protobuf(unit))
     }
 }
@@ -134,10 +130,7 @@ fn split_delimited(bytes: &[u8]) -> Result<(&[u8], &[u8]), DecodeError> {
     let length = usize::try_from(declared_bytes).ok();
     length
         .and_then(|length| rest.split_at_checked(length))
-        .ok_or(DecodeError::TooLong {
-            declared_bytes,
-            left_bytes: rest.len(),
-        })
+        .ok_or(DecodeError::TooLong { declared_bytes, left_bytes: rest.len() })
 }
 
 /// One unit, without what separates it from others.
@@ -169,9 +162,7 @@ impl Unit<'_> {
     /// Whether a unit that could be read is an object without keys.
     fn has_no_fields(self) -> bool {
         match self {
-            Self::Json(text) => text
-                .bytes()
-                .all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\t' | b'\r')),
+            Self::Json(text) => text.bytes().all(|byte| matches!(byte, b'{' | b'}' | b' ' | b'\t' | b'\r')),
             Self::Protobuf(bytes) => bytes.is_empty(),
         }
     }

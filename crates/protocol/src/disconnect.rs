@@ -21,10 +21,7 @@ pub enum DisconnectError {
         code: u32,
     },
     /// A close frame has no room for the reason.
-    #[error(
-        "the disconnect reason has {bytes} bytes, at most {} are allowed",
-        Disconnect::REASON_BYTES_MAX
-    )]
+    #[error("the disconnect reason has {bytes} bytes, at most {} are allowed", Disconnect::REASON_BYTES_MAX)]
     Reason {
         /// Length of the reason.
         bytes: usize,
@@ -94,10 +91,7 @@ impl Disconnect {
         if reason.len() > Self::REASON_BYTES_MAX {
             return Err(DisconnectError::Reason { bytes: reason.len() });
         }
-        Ok(Self {
-            code,
-            reason: Cow::Owned(reason),
-        })
+        Ok(Self { code, reason: Cow::Owned(reason) })
     }
 
     /// Whether a client comes back by itself after this code.
@@ -131,15 +125,7 @@ mod tests {
             (4999, false),
             (5000, true),
         ] {
-            assert_eq!(
-                Disconnect {
-                    code,
-                    reason: "".into()
-                }
-                .reconnects(),
-                expected,
-                "{code}"
-            );
+            assert_eq!(Disconnect { code, reason: "".into() }.reconnects(), expected, "{code}");
         }
     }
 
@@ -149,11 +135,7 @@ mod tests {
         codes.sort_unstable();
         codes.dedup();
         assert_eq!(codes.len(), Disconnect::ALL.len());
-        assert!(
-            Disconnect::ALL
-                .iter()
-                .all(|disconnect| disconnect.reason.len() <= Disconnect::REASON_BYTES_MAX)
-        );
+        assert!(Disconnect::ALL.iter().all(|disconnect| disconnect.reason.len() <= Disconnect::REASON_BYTES_MAX));
     }
 
     #[test]
@@ -168,9 +150,6 @@ mod tests {
         for code in [0, 1000, 2999, 5000, 65_536 + 4000, u32::MAX] {
             assert_eq!(Disconnect::custom(code, String::new()), code_error(code));
         }
-        assert_eq!(
-            Disconnect::custom(4000, "é".repeat(62)),
-            Err(DisconnectError::Reason { bytes: 124 })
-        );
+        assert_eq!(Disconnect::custom(4000, "é".repeat(62)), Err(DisconnectError::Reason { bytes: 124 }));
     }
 }

@@ -70,9 +70,7 @@ impl Encoding {
 fn encode_delimited<M: Message>(message: &M, out: &mut Vec<u8>) {
     let bytes = message.encoded_len();
     out.reserve(bytes + prost::length_delimiter_len(bytes));
-    message
-        .encode_length_delimited(out)
-        .expect("a vector has room for every message");
+    message.encode_length_delimited(out).expect("a vector has room for every message");
 }
 
 #[cfg(test)]
@@ -83,19 +81,9 @@ mod tests {
     use crate::{ClientInfo, PublicationMessage, Push};
 
     fn push(channel: &str, data: &'static [u8]) -> Reply {
-        let publication = PublicationMessage {
-            data: Bytes::from_static(data),
-            ..PublicationMessage::default()
-        };
-        let push = Push {
-            channel: channel.into(),
-            publication: Some(publication),
-            ..Push::default()
-        };
-        Reply {
-            push: Some(push),
-            ..Reply::default()
-        }
+        let publication = PublicationMessage { data: Bytes::from_static(data), ..PublicationMessage::default() };
+        let push = Push { channel: channel.into(), publication: Some(publication), ..Push::default() };
+        Reply { push: Some(push), ..Reply::default() }
     }
 
     fn json(reply: &Reply) -> String {
@@ -107,10 +95,7 @@ mod tests {
     #[test]
     fn line_feeds_leave_payloads_and_carriage_returns_stay() {
         let reply = push("a", b"\n{\"a\":\r\n1\n}\n");
-        assert_eq!(
-            json(&reply),
-            "{\"push\":{\"channel\":\"a\",\"pub\":{\"data\":{\"a\":\r1}}}}"
-        );
+        assert_eq!(json(&reply), "{\"push\":{\"channel\":\"a\",\"pub\":{\"data\":{\"a\":\r1}}}}");
     }
 
     #[test]
@@ -125,18 +110,14 @@ mod tests {
     fn texts_are_escaped() {
         let reply = push("\"\\/\u{8}\n\r\t\u{1f}\u{7f}é", b"1");
         let escaped = "\\\"\\\\/\\u0008\\n\\r\\t\\u001f\u{7f}é";
-        assert_eq!(
-            json(&reply),
-            format!("{{\"push\":{{\"channel\":\"{escaped}\",\"pub\":{{\"data\":1}}}}}}")
-        );
+        assert_eq!(json(&reply), format!("{{\"push\":{{\"channel\":\"{escaped}\",\"pub\":{{\"data\":1}}}}}}"));
     }
 
     #[test]
     fn bytes_are_appended_and_joined() {
-        for (encoding, ping, joined) in [
-            (Encoding::Json, &b"x{}"[..], &b"{}\n{}"[..]),
-            (Encoding::Protobuf, b"x\0", b"\0\0"),
-        ] {
+        for (encoding, ping, joined) in
+            [(Encoding::Json, &b"x{}"[..], &b"{}\n{}"[..]), (Encoding::Protobuf, b"x\0", b"\0\0")]
+        {
             let mut out = b"x".to_vec();
             encoding.encode_reply(&Reply::default(), &mut out);
             assert_eq!(out, ping);
@@ -149,11 +130,7 @@ mod tests {
     #[test]
     fn room_is_made_once_and_not_in_excess() {
         let mut reply = push("chat:room", &[b'1'; 128]);
-        let info = ClientInfo {
-            user: "42".into(),
-            client: "6ff9".into(),
-            ..ClientInfo::default()
-        };
+        let info = ClientInfo { user: "42".into(), client: "6ff9".into(), ..ClientInfo::default() };
         let publication = reply.push.as_mut().and_then(|push| push.publication.as_mut()).unwrap();
         publication.info = Some(info);
         publication.offset = u64::MAX;
@@ -161,12 +138,7 @@ mod tests {
         let mut json = Vec::new();
         Encoding::Json.encode_reply(&reply, &mut json);
         assert_eq!(json.capacity(), reply.json_bytes());
-        assert!(
-            json.capacity() - json.len() < 40,
-            "{} of {}",
-            json.len(),
-            json.capacity()
-        );
+        assert!(json.capacity() - json.len() < 40, "{} of {}", json.len(), json.capacity());
         let mut protobuf = Vec::new();
         Encoding::Protobuf.encode_reply(&reply, &mut protobuf);
         assert_eq!(protobuf.capacity(), protobuf.len());

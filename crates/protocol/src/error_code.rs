@@ -65,19 +65,12 @@ impl ErrorCode {
 
     /// Whether the client may try the same again.
     pub const fn is_temporary(self) -> bool {
-        matches!(
-            self,
-            Self::Internal | Self::TooManyRequests | Self::ConcurrentPagination
-        )
+        matches!(self, Self::Internal | Self::TooManyRequests | Self::ConcurrentPagination)
     }
 
     /// The error for a reply.
     pub fn reply(self) -> ErrorReply {
-        ErrorReply {
-            code: self.code(),
-            message: self.text().into(),
-            temporary: self.is_temporary(),
-        }
+        ErrorReply { code: self.code(), message: self.text().into(), temporary: self.is_temporary() }
     }
 }
 
@@ -111,9 +104,6 @@ mod tests {
     #[test]
     fn the_reply_carries_all_three() {
         let reply = ErrorCode::TooManyRequests.reply();
-        assert_eq!(
-            (reply.code, reply.message.as_str(), reply.temporary),
-            (111, "too many requests", true)
-        );
+        assert_eq!((reply.code, reply.message.as_str(), reply.temporary), (111, "too many requests", true));
     }
 }

@@ -59,10 +59,7 @@ mod tests {
 
     #[test]
     fn null_says_nothing_and_unknown_options_are_ignored() {
-        assert_eq!(
-            parse(r#"{"presence":null,"later":{"value":1}}"#).unwrap(),
-            SubscriptionOverrides::default()
-        );
+        assert_eq!(parse(r#"{"presence":null,"later":{"value":1}}"#).unwrap(), SubscriptionOverrides::default());
     }
 
     #[test]

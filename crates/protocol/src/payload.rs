@@ -16,10 +16,7 @@ pub struct PayloadLimits {
 
 impl Default for PayloadLimits {
     fn default() -> Self {
-        Self {
-            bytes_max: 65_536,
-            depth_max: 64,
-        }
+        Self { bytes_max: 65_536, depth_max: 64 }
     }
 }
 
@@ -48,10 +45,7 @@ pub enum PayloadError {
 /// on depth holds for JSON alone.
 pub fn inspect(data: &[u8], limits: &PayloadLimits) -> Result<bool, PayloadError> {
     if data.len() > limits.bytes_max {
-        return Err(PayloadError::TooLarge {
-            bytes: data.len(),
-            max: limits.bytes_max,
-        });
+        return Err(PayloadError::TooLarge { bytes: data.len(), max: limits.bytes_max });
     }
     if !is_json(data) {
         return Ok(false);
@@ -109,35 +103,16 @@ mod tests {
 
     #[test]
     fn json_values_of_every_kind_are_json() {
-        for text in [
-            "{}",
-            "[]",
-            "null",
-            "true",
-            "-1.5e9",
-            "\"a\\u0000b\"",
-            " {\"a\" : [1, 2]}\r\n",
-            "\"\\ud800\"",
-        ] {
+        for text in ["{}", "[]", "null", "true", "-1.5e9", "\"a\\u0000b\"", " {\"a\" : [1, 2]}\r\n", "\"\\ud800\""] {
             assert_eq!(check(text), Ok(true), "{text}");
         }
     }
 
     #[test]
     fn anything_else_is_not() {
-        for data in [
-            &b""[..],
-            b" ",
-            b"boom",
-            b"{} {}",
-            b"{\"a\":",
-            b"[1,]",
-            b"\xff",
-            b"\"\xc3\"",
-            b"'a'",
-            b"NaN",
-            b"01",
-        ] {
+        for data in
+            [&b""[..], b" ", b"boom", b"{} {}", b"{\"a\":", b"[1,]", b"\xff", b"\"\xc3\"", b"'a'", b"NaN", b"01"]
+        {
             assert_eq!(check(data), Ok(false), "{data:?}");
         }
     }
@@ -145,10 +120,7 @@ mod tests {
     #[test]
     fn the_size_is_judged_first() {
         assert_eq!(check(vec![b'x'; 65_536]), Ok(false));
-        let large = PayloadError::TooLarge {
-            bytes: 65_537,
-            max: 65_536,
-        };
+        let large = PayloadError::TooLarge { bytes: 65_537, max: 65_536 };
         assert_eq!(check(vec![b'x'; 65_537]), Err(large));
     }
 
@@ -156,10 +128,7 @@ mod tests {
     fn nesting_has_a_limit() {
         assert_eq!(check(nested(64)), Ok(true));
         assert_eq!(check(nested(65)), Err(PayloadError::TooDeep { max: 64 }));
-        assert_eq!(
-            check(format!("{{\"a\":{}}}", nested(64))),
-            Err(PayloadError::TooDeep { max: 64 })
-        );
+        assert_eq!(check(format!("{{\"a\":{}}}", nested(64))), Err(PayloadError::TooDeep { max: 64 }));
     }
 
     #[test]
@@ -170,10 +139,7 @@ mod tests {
     #[test]
     fn brackets_in_strings_do_not_count() {
         assert_eq!(check(format!("\"\\\"{}\"", "[".repeat(100))), Ok(true));
-        assert_eq!(
-            check(format!("[\"\\\\\",{}]", nested(64))),
-            Err(PayloadError::TooDeep { max: 64 })
-        );
+        assert_eq!(check(format!("[\"\\\\\",{}]", nested(64))), Err(PayloadError::TooDeep { max: 64 }));
     }
 
     #[test]
@@ -183,19 +149,10 @@ mod tests {
 
     #[test]
     fn two_hundred_thousand_levels_are_survived() {
-        let limits = PayloadLimits {
-            bytes_max: usize::MAX,
-            depth_max: 64,
-        };
-        assert_eq!(
-            inspect(nested(200_000).as_bytes(), &limits),
-            Err(PayloadError::TooDeep { max: 64 })
-        );
+        let limits = PayloadLimits { bytes_max: usize::MAX, depth_max: 64 };
+        assert_eq!(inspect(nested(200_000).as_bytes(), &limits), Err(PayloadError::TooDeep { max: 64 }));
         assert_eq!(inspect("[".repeat(200_000).as_bytes(), &limits), Ok(false));
-        let limits = PayloadLimits {
-            depth_max: 200_000,
-            ..limits
-        };
+        let limits = PayloadLimits { depth_max: 200_000, ..limits };
         assert_eq!(inspect(nested(200_000).as_bytes(), &limits), Ok(true));
     }
 }

@@ -108,8 +108,6 @@ impl<T: Sample> Sample for Vec<T> {
 
 impl<T: Sample> Sample for BTreeMap<String, T> {
     fn sample(source: &mut Source<'_>) -> Self {
-        (0..source.byte() % 3)
-            .map(|_| (String::sample(source), T::sample(source)))
-            .collect()
+        (0..source.byte() % 3).map(|_| (String::sample(source), T::sample(source))).collect()
     }
 }

@@ -32,10 +32,7 @@ impl Unsubscribe {
     pub const STATE_INVALIDATED: Self = Self::new(2502, "state invalidated");
 
     const fn new(code: u32, reason: &'static str) -> Self {
-        Self {
-            code,
-            reason: Cow::Borrowed(reason),
-        }
+        Self { code, reason: Cow::Borrowed(reason) }
     }
 
     /// An unsubscribe with a code of 2000 to 2999 and a reason that an application gives.
@@ -43,10 +40,7 @@ impl Unsubscribe {
         if !(2000..=2999).contains(&code) {
             return Err(UnsubscribeError { code });
         }
-        Ok(Self {
-            code,
-            reason: Cow::Owned(reason),
-        })
+        Ok(Self { code, reason: Cow::Owned(reason) })
     }
 
     /// Whether a client subscribes again by itself after this code.
@@ -56,10 +50,7 @@ impl Unsubscribe {
 
     /// The message for a push.
     pub fn push(&self) -> UnsubscribePush {
-        UnsubscribePush {
-            code: self.code,
-            reason: self.reason.clone().into_owned(),
-        }
+        UnsubscribePush { code: self.code, reason: self.reason.clone().into_owned() }
     }
 }
 
@@ -70,11 +61,7 @@ mod tests {
     #[test]
     fn codes_from_2500_lead_back() {
         assert!(!Unsubscribe::SERVER.resubscribes());
-        for again in [
-            Unsubscribe::INSUFFICIENT_STATE,
-            Unsubscribe::EXPIRED,
-            Unsubscribe::STATE_INVALIDATED,
-        ] {
+        for again in [Unsubscribe::INSUFFICIENT_STATE, Unsubscribe::EXPIRED, Unsubscribe::STATE_INVALIDATED] {
             assert!(again.resubscribes(), "{again:?}");
         }
     }

@@ -7,19 +7,19 @@
 mod advice;
 mod channels;
 mod completions;
-pub(crate) mod config_command;
+pub mod config_command;
 mod disconnect;
 mod history;
 mod info;
-pub(crate) mod init;
+pub mod init;
 mod json;
 mod node_flags;
-pub(crate) mod output;
+pub mod output;
 mod presence;
 mod pub_command;
 mod sub;
 mod table;
-pub(crate) mod token;
+pub mod token;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -29,8 +29,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use config_command::ConfigFlags;
 pub use output::{Exit, Failure, Io};
 
-use crate::config::Variables;
-use crate::serve::{self, DevOptions, ServeOptions};
+use crate::config::{Config, Variables};
+use crate::serve;
 
 /// Examples before the list of flags: most readers need no more.
 const HELP: &str = "\
@@ -126,6 +126,14 @@ struct Dev {
     listen: std::net::SocketAddr,
 }
 
+impl Dev {
+    fn config(&self) -> Config {
+        let mut config = Config::dev();
+        config.listen.address = self.listen;
+        config
+    }
+}
+
 /// What `fanfare serve` takes.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -140,6 +148,12 @@ Examples:
 struct Serve {
     #[command(flatten)]
     flags: ConfigFlags,
+}
+
+impl Serve {
+    fn config(&self, io: &mut Io) -> Result<Config, Failure> {
+        Ok(config_command::load(&self.flags, io, Variables::of_process(), Config::load)?.config)
+    }
 }
 
 /// Runs the command line of this process to its end.
@@ -185,8 +199,8 @@ pub fn run(cli: Cli, io: &mut Io) -> Exit {
 
 fn dispatch(command: Command, io: &mut Io) -> Result<Exit, Failure> {
     match command {
-        Command::Dev(dev) => serve::dev(DevOptions { listen: dev.listen }).map_err(Failure::from)?,
-        Command::Serve(options) => serve::serve(ServeOptions { flags: options.flags }).map_err(Failure::from)?,
+        Command::Dev(dev) => serve::dev(dev.config(), io)?,
+        Command::Serve(command) => serve::serve(command.config(io)?, io)?,
         Command::Init(init) => init.run(io)?,
         Command::Config(config) => config.run(io, Variables::of_process())?,
         Command::Token(token) => token.run(io, Variables::of_process())?,

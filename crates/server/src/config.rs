@@ -92,6 +92,12 @@ pub struct ApiOptions {
     pub keys: Vec<Secret>,
     /// Largest body of a request.
     pub body_bytes_max: usize,
+    /// Time to send it.
+    pub body_timeout: Duration,
+    /// Commands in one batch.
+    pub batch_commands_max: usize,
+    /// Channels in one broadcast.
+    pub broadcast_channels_max: usize,
 }
 
 /// What is logged.
@@ -198,16 +204,10 @@ impl Config {
         draft.channels.presence = true;
         draft.channels.join_leave = true;
         let anyone = Audience::Anyone;
-        draft.channels.access = Access {
-            subscribe: anyone,
-            publish: anyone,
-            read_history: anyone,
-            read_presence: anyone,
-        };
-        Self {
-            dev: true,
-            ..draft.finish()
-        }
+        draft.channels.access =
+            Access { subscribe: anyone, publish: anyone, read_history: anyone, read_presence: anyone };
+        let namespaces = Namespaces::open(draft::options(draft.channels));
+        Self { dev: true, namespaces, ..draft.finish() }
     }
 }
 
@@ -218,9 +218,7 @@ impl Sources {
     /// # Errors
     /// A file that was named and cannot be read.
     pub fn find(named: Option<&Path>, variables: Variables, flags: Vec<Flag>) -> Result<Self, Problems> {
-        let file = file_to_read(named, &variables)
-            .map(|path| Source::read(&path))
-            .transpose()?;
+        let file = file_to_read(named, &variables).map(|path| Source::read(&path)).transpose()?;
         Ok(Self { file, variables, flags })
     }
 }
@@ -248,18 +246,11 @@ fn file_to_read(named: Option<&Path>, variables: &Variables) -> Option<PathBuf> 
 
 fn read(sources: Sources, missing: fn(&Settings) -> Vec<Problem>) -> Result<Loaded, Problems> {
     let mut settings = Settings::defaults();
-    let file = sources
-        .file
-        .map_or_else(|| Ok(Vec::new()), |source| file::overlay(source, &mut settings));
+    let file = sources.file.map_or_else(|| Ok(Vec::new()), |source| file::overlay(source, &mut settings));
     let is_readable = file.is_ok();
     let mut problems = file.unwrap_or_else(|problems| problems);
     problems.extend(variables::overlay(&sources.variables, &mut settings));
-    problems.extend(
-        sources
-            .flags
-            .iter()
-            .filter_map(|flag| put_flag(flag, &mut settings).err()),
-    );
+    problems.extend(sources.flags.iter().filter_map(|flag| put_flag(flag, &mut settings).err()));
     // Without the file's values nothing can be said of how they go together.
     if is_readable {
         problems.extend(checks::relations(&settings));
@@ -268,27 +259,15 @@ fn read(sources: Sources, missing: fn(&Settings) -> Vec<Problem>) -> Result<Load
     if !problems.is_empty() {
         return Err(Problems::sorted(problems));
     }
-    Ok(Loaded {
-        config: settings.draft().finish(),
-        warnings: checks::warnings(&settings),
-        settings,
-    })
+    Ok(Loaded { config: settings.draft().finish(), warnings: checks::warnings(&settings), settings })
 }
 
 fn put_flag(flag: &Flag, settings: &mut Settings) -> Result<(), Problem> {
     let (section, key) = flag.key.split_once('.').expect("a flag stands for section.key");
     let section = schema::section(section).expect("a flag stands for a key of the schema");
     let key = section.key(key).expect("a flag stands for a key of the schema");
-    let target = Target {
-        section,
-        namespace: None,
-        key,
-    };
-    let put = settings.put(
-        target,
-        &Given::from_text(&flag.value, key.kind),
-        Origin::Flag(flag.name),
-    );
+    let target = Target { section, namespace: None, key };
+    let put = settings.put(target, &Given::from_text(&flag.value, key.kind), Origin::Flag(flag.name));
     put.map_err(|refusal| {
         let message = format!("{} {}", target.title(), refusal.complaint);
         Problem::new(problem::Place::Flag(flag.name), message).hint(refusal.hint)

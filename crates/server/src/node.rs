@@ -12,7 +12,7 @@ use std::time::Duration;
 use fanfare_api::{Api, Authentication, Limits};
 use fanfare_auth::Verifier;
 use fanfare_broker::{Broker, MemoryBroker};
-use fanfare_gateway::{Directory, Gateway, Handle};
+use fanfare_gateway::{Directory, Gateway, Handle, Parts};
 use fanfare_protocol::PayloadLimits;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -56,6 +56,8 @@ pub struct Node {
     ready: Arc<AtomicBool>,
     ending: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    /// Runs as long as the node does: nobody waits for its end.
+    _sweeper: JoinSet<()>,
 }
 
 impl Node {
@@ -69,8 +71,9 @@ impl Node {
         let listener = listener::bind(config.listen.address).and_then(TcpListener::from_std).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         let metrics = Metrics::default();
-        let mut tasks = JoinSet::new();
-        let (gateway, broker) = start_gateway(&config, &metrics, &mut tasks)?;
+        let (mut tasks, mut sweeper) = (JoinSet::new(), JoinSet::new());
+        let (gateway, broker) = start_gateway(&config, &metrics, &mut sweeper)?;
+        gateway.handle().started().await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
         let router = router(&config, &gateway.handle(), broker, &metrics, &ready)?;
@@ -83,7 +86,7 @@ impl Node {
         };
         tasks.spawn(listener.run());
         tracing::info!(%address, name = config.gateway.node_name, shards = config.gateway.shards, "listening");
-        Ok(Self { address, gateway, ready, ending, tasks })
+        Ok(Self { address, gateway, ready, ending, tasks, _sweeper: sweeper })
     }
 
     /// Where it listens.
@@ -112,26 +115,30 @@ impl Node {
             tracing::debug!("some requests did not end in time");
         }
         self.tasks.shutdown().await;
+        // Its threads are waited for, which must not hold up the others of this runtime.
+        if tokio::task::spawn_blocking(move || drop(self.gateway)).await.is_err() {
+            tracing::error!("the gateway did not end in order");
+        }
     }
 }
 
 fn start_gateway(
     config: &Config,
     metrics: &Metrics,
-    tasks: &mut JoinSet<()>,
+    sweeper: &mut JoinSet<()>,
 ) -> Result<(Gateway, Arc<dyn Broker>), Error> {
     let directory = Directory::new(&config.gateway);
     let sink = Arc::clone(&directory);
-    let broker = Arc::new(MemoryBroker::new(config.broker.clone(), sink, directory.clone()));
+    let broker = Arc::new(MemoryBroker::new(config.broker, sink, directory.clone()));
     metrics.register(broker.collector())?;
-    tasks.spawn(broker.run_sweeper());
-    let gateway = Gateway::start(
-        config.gateway.clone(),
+    sweeper.spawn(broker.run_sweeper());
+    let gateway = Gateway::start(Parts {
+        options: Arc::new(config.gateway.clone()),
         directory,
-        Arc::clone(&broker) as Arc<dyn Broker>,
-        Arc::new(Verifier::new(config.auth.clone())?),
-        Arc::new(config.namespaces.clone()),
-    )?;
+        broker: Arc::clone(&broker) as Arc<dyn Broker>,
+        verifier: Arc::new(Verifier::new(config.auth.clone())?),
+        namespaces: Arc::new(config.namespaces.clone()),
+    })?;
     metrics.register(Box::new(gateway.handle().metrics()))?;
     Ok((gateway, broker))
 }
@@ -151,8 +158,10 @@ fn router(
         auth: if config.dev { Authentication::Open } else { Authentication::Keys(config.api.keys.clone()) },
         limits: Limits {
             body_bytes_max: config.api.body_bytes_max,
+            body_timeout: config.api.body_timeout,
+            batch_commands_max: config.api.batch_commands_max,
+            broadcast_channels_max: config.api.broadcast_channels_max,
             payload: PayloadLimits { bytes_max: config.gateway.payload_bytes_max, ..PayloadLimits::default() },
-            ..Limits::default()
         },
     };
     let ready = Arc::clone(ready);

@@ -24,11 +24,7 @@ struct Asset {
 }
 
 const fn asset(path: &'static str, content_type: &'static str, body: &'static str) -> Asset {
-    Asset {
-        path,
-        content_type,
-        body,
-    }
+    Asset { path, content_type, body }
 }
 
 const ASSETS: [Asset; 11] = [
@@ -50,9 +46,7 @@ pub(crate) fn router<S>() -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    ASSETS.iter().fold(Router::new(), |router, asset| {
-        router.route(asset.path, get(move || async { serve(asset) }))
-    })
+    ASSETS.iter().fold(Router::new(), |router, asset| router.route(asset.path, get(move || async { serve(asset) })))
 }
 
 type Headers = [(header::HeaderName, &'static str); 5];
@@ -88,10 +82,7 @@ mod tests {
             let response = get(asset.path).await;
             assert_eq!(response.status(), StatusCode::OK, "{}", asset.path);
             assert_eq!(response.headers()[header::CONTENT_TYPE], asset.content_type);
-            assert_eq!(
-                response.headers()[header::CONTENT_SECURITY_POLICY],
-                CONTENT_SECURITY_POLICY
-            );
+            assert_eq!(response.headers()[header::CONTENT_SECURITY_POLICY], CONTENT_SECURITY_POLICY);
         }
     }
 
@@ -104,29 +95,18 @@ mod tests {
     fn nothing_is_loaded_from_elsewhere() {
         for asset in &ASSETS {
             let links = asset.body.replace("http://www.w3.org/2000/svg", "");
-            assert!(
-                !links.contains("http://") && !links.contains("https://"),
-                "{} names another host",
-                asset.path
-            );
+            assert!(!links.contains("http://") && !links.contains("https://"), "{} names another host", asset.path);
         }
     }
 
     #[test]
     fn every_file_that_the_page_names_is_there() {
         let named = |asset: &Asset| {
-            let quoted = asset
-                .body
-                .split('"')
-                .filter(|text| text.starts_with("/page"))
-                .map(str::to_owned);
+            let quoted = asset.body.split('"').filter(|text| text.starts_with("/page")).map(str::to_owned);
             quoted.collect::<Vec<_>>()
         };
         for path in ASSETS.iter().flat_map(named) {
-            assert!(
-                ASSETS.iter().any(|asset| asset.path == path),
-                "{path} is named but not served"
-            );
+            assert!(ASSETS.iter().any(|asset| asset.path == path), "{path} is named but not served");
         }
     }
 }

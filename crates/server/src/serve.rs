@@ -1,32 +1,152 @@
-//! Running a node from the command line. To be filled in with the node.
+//! Running a node as a process: log, threads, signals, and an orderly end.
+//!
+//! The first SIGTERM or Ctrl-C drains the node, a second one ends it at once.
 
-use std::net::SocketAddr;
+use std::io::{self, IsTerminal as _};
+use std::time::Duration;
 
-use crate::cli::{ConfigFlags, Failure};
+use fanfare_auth::{Issuer, NewToken};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
-/// Why a node could not be run.
-pub type Error = Failure;
+use crate::cli::{Failure, Io};
+use crate::config::{Config, Log, LogFormat};
+use crate::node::{Error, Node};
 
-/// What `fanfare dev` was told.
-#[derive(Debug)]
-pub struct DevOptions {
-    /// Where to listen; refused unless it is a loopback address.
-    pub listen: SocketAddr,
+/// Runs `fanfare serve` until a signal ends it.
+///
+/// # Errors
+/// A node that cannot be started, or has lost a shard.
+#[expect(clippy::needless_pass_by_value, reason = "a configuration is for one run")]
+pub fn serve(config: Config, io: &mut Io) -> Result<(), Failure> {
+    run(&config, io, &|_, _, _| Ok(()))
 }
 
-/// What `fanfare serve` was told.
-#[derive(Debug)]
-pub struct ServeOptions {
-    /// Where the configuration is, and what overrides it.
-    pub flags: ConfigFlags,
+/// Runs `fanfare dev` until a signal ends it.
+///
+/// # Errors
+/// As [`serve`], and any other than a loopback address.
+#[expect(clippy::needless_pass_by_value, reason = "a configuration is for one run")]
+pub fn dev(config: Config, io: &mut Io) -> Result<(), Failure> {
+    let address = config.listen.address;
+    if !address.ip().is_loopback() {
+        let failure =
+            Failure::usage(format!("dev needs no credentials and so listens on loopback only, not on {address}"));
+        return Err(
+            failure.hint("for any other address write a configuration with `fanfare init` and run `fanfare serve`")
+        );
+    }
+    run(&config, io, &announce)
 }
 
-/// Runs a node for this machine until it is told to stop.
-pub fn dev(options: DevOptions) -> Result<(), Error> {
-    Err(Failure::failed(format!("cannot listen on {} yet", options.listen)))
+type Announce<'a> = &'a dyn Fn(&mut Io, &Config, &Node) -> Result<(), Failure>;
+
+fn run(config: &Config, io: &mut Io, announce: Announce<'_>) -> Result<(), Failure> {
+    start_log(config.log, config.dev);
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(config.http_workers).thread_name("fanfare-http").enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start the HTTP threads: {error}")))?;
+    runtime.block_on(async {
+        // Before the node, so that no signal finds it without an orderly end.
+        let mut signals = Signals::listen().map_err(|error| Failure::failed(error.to_string()))?;
+        let window = config.drain_window;
+        let node = Node::start(config.clone()).await.map_err(not_started)?;
+        announce(io, config, &node)?;
+        until_ended(node, &mut signals, window).await
+    })
 }
 
-/// Runs a node until it is told to stop.
-pub fn serve(options: ServeOptions) -> Result<(), Error> {
-    Err(Failure::failed(format!("cannot serve {:?} yet", options.flags.config)))
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
+fn not_started(error: Error) -> Failure {
+    let failure = Failure::failed(error.to_string());
+    match &error {
+        Error::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => failure.hint(format!(
+            "another program listens there: end it (`ss -ltnp 'sport = :{}'` shows which), \
+             or choose another address with --listen",
+            address.port()
+        )),
+        Error::Bind { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            failure.hint("ports below 1024 need a privilege: choose a higher one, or put a proxy in front")
+        }
+        _ => failure,
+    }
+}
+
+/// What asks the process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Waits for the end and makes it an orderly one.
+async fn until_ended(node: Node, signals: &mut Signals, window: Duration) -> Result<(), Failure> {
+    tokio::select! {
+        () = signals.next() => {}
+        () = lost_a_shard(&node) => return Err(Failure::failed("a shard ended by a panic; see the log above")),
+    }
+    let drained = async {
+        node.drain(window).await;
+        node.stop().await;
+    };
+    tokio::select! {
+        () = drained => tracing::info!("ended"),
+        () = signals.next() => tracing::warn!("ended at once by a second signal"),
+    }
+    Ok(())
+}
+
+async fn lost_a_shard(node: &Node) {
+    while !node.gateway().has_failed() {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+/// What a newcomer needs: where to look, what to type, how to end it.
+fn announce(io: &mut Io, config: &Config, node: &Node) -> Result<(), Failure> {
+    let address = node.address();
+    let name = io.out_style.bold("fanfare");
+    io.line(&format!("{name} for development: open to every program on this machine, kept in memory"))?;
+    io.line("")?;
+    row(io, "page", &format!("http://{address}/"))?;
+    row(io, "publish", &format!("curl -d '{{\"text\":\"hi\"}}' http://{address}/api/publish/news"))?;
+    row(io, "websocket", &format!("ws://{address}/connection/websocket"))?;
+    if let Some(secret) = &config.auth.hmac_secret {
+        let alice = NewToken { user: "alice".to_owned(), ..NewToken::default() };
+        row(io, "token", &Issuer::new(secret).connection(&alice))?;
+        row(io, "", &io.out_style.dim("names the user \"alice\" to a client, until this node ends"))?;
+    }
+    io.line("")?;
+    io.line("  Ctrl-C ends it")
+}
+
+fn row(io: &mut Io, label: &str, value: &str) -> Result<(), Failure> {
+    let label = io.out_style.dim(&format!("{label:<9}"));
+    io.line(format!("  {label}  {value}").trim_end())
+}
+
+/// Logs go to standard error, so that what is announced stays alone on standard output.
+fn start_log(log: Log, dev: bool) {
+    let filter = EnvFilter::new(format!("{},hyper=warn,tungstenite=warn", log.level.as_str()));
+    let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colors);
+    let started = match log.format {
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => builder.with_target(!dev).try_init(),
+    };
+    if let Err(error) = started {
+        tracing::debug!(error, "another log is already in place");
+    }
 }

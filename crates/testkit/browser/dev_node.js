@@ -46,8 +46,9 @@ export class DevNode {
   async #ready() {
     const until = Date.now() + readyMs;
     while (Date.now() < until && this.process.exitCode === null) {
+      // What it prints tells that it is this node that answers, and no other that has taken the port.
       const ok = await fetch(`http://${this.address}/readyz`).then((response) => response.ok, () => false);
-      if (ok) return;
+      if (ok && this.printed.includes(this.address)) return;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
     await this.kill();

@@ -1,1 +1,54 @@
-//! A node in process, a scripted raw client, a fault proxy, and the end-to-end suite.
+//! How do I try the whole in a test?
+//!
+//! A node in process ([`Setup`], [`Node`]), a scripted client that says exactly what it is told ([`Client`]), one
+//! below the WebSocket protocol ([`Raw`]), a proxy that harms connections ([`Proxy`]), a gateway on a broker that takes
+//! its time and fails ([`Bare`]), a [`Follower`] that misses nothing, and tokens of any content ([`token`]). The end-to-end suite is in `tests/`, by subject; what it drives a node with is here, so that a
+//! change of an interface touches one place.
+//!
+//! Every wait has a deadline far beyond what a loaded machine needs ([`patience`]): a hang is a failure that says
+//! what was waited for.
+
+mod bare;
+mod client;
+mod follower;
+mod http;
+mod node;
+pub mod patience;
+mod proxy;
+mod random;
+mod raw;
+pub mod token;
+
+pub use bare::{Bare, Moods};
+pub use client::{Client, Ending, Opening, Unit};
+pub use fanfare_protocol::Encoding;
+pub use follower::Follower;
+pub use http::{Http, Response};
+pub use node::{API_KEY, Node, Setup};
+pub use proxy::{Cut, Faults, Proxy};
+pub use random::seeded;
+pub use raw::{Frame, Raw, client_frame};
+pub use serde_json::{Value, json};
+
+/// Makes tests of async functions that take a number of shards: each is run with 1 and with 3.
+#[macro_export]
+macro_rules! on_1_and_3_shards {
+    ($($test:ident),* $(,)?) => {
+        mod on_1_shard {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    Box::pin(super::$test(1)).await;
+                }
+            )*
+        }
+        mod on_3_shards {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $test() {
+                    Box::pin(super::$test(3)).await;
+                }
+            )*
+        }
+    };
+}

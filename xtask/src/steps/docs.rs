@@ -11,10 +11,7 @@ use crate::tally::Tally;
 const SET_UP: &[&str] = &["cargo run --release -- dev", "cargo xtask test"];
 
 /// Lock files that name no address, so that they hold wherever packages are fetched from.
-const LOCK_FILES: &[&str] = &[
-    "crates/testkit/sdk/js/package-lock.json",
-    "crates/testkit/browser/package-lock.json",
-];
+const LOCK_FILES: &[&str] = &["crates/testkit/sdk/js/package-lock.json", "crates/testkit/browser/package-lock.json"];
 
 /// All the checks, with everything that is wrong at once.
 pub(crate) fn check() -> Outcome {
@@ -22,25 +19,14 @@ pub(crate) fn check() -> Outcome {
     let mut wrong: Vec<String> = documents.iter().flat_map(|document| dead_links(document)).collect();
     wrong.extend(unsaid_commands());
     wrong.extend(LOCK_FILES.iter().filter_map(|lock| addresses(lock)));
-    if wrong.is_empty() {
-        Outcome::Passed(Tally::default())
-    } else {
-        Outcome::Failed(wrong.join("\n"))
-    }
+    if wrong.is_empty() { Outcome::Passed(Tally::default()) } else { Outcome::Failed(wrong.join("\n")) }
 }
 
 /// The Markdown files at the top and in `docs/`.
 fn documents() -> Vec<PathBuf> {
     let folders = [project::root().to_owned(), project::at("docs")];
-    let files = folders
-        .iter()
-        .filter_map(|folder| fs::read_dir(folder).ok())
-        .flatten()
-        .flatten();
-    files
-        .map(|file| file.path())
-        .filter(|path| path.extension().is_some_and(|ending| ending == "md"))
-        .collect()
+    let files = folders.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().flatten();
+    files.map(|file| file.path()).filter(|path| path.extension().is_some_and(|ending| ending == "md")).collect()
 }
 
 fn dead_links(document: &Path) -> Vec<String> {
@@ -56,10 +42,7 @@ fn dead_links(document: &Path) -> Vec<String> {
 
 /// Where the links and pictures of a Markdown text lead.
 fn targets(text: &str) -> Vec<&str> {
-    text.split("](")
-        .skip(1)
-        .filter_map(|rest| rest.split([')', ' ', '\n']).next())
-        .collect()
+    text.split("](").skip(1).filter_map(|rest| rest.split([')', ' ', '\n']).next()).collect()
 }
 
 fn is_path(target: &str) -> bool {
@@ -73,17 +56,12 @@ fn without_fragment(target: &str) -> &str {
 fn unsaid_commands() -> Vec<String> {
     let readme = fs::read_to_string(project::at("README.md")).unwrap_or_default();
     let unsaid = |command: &&&str| !readme.contains(**command);
-    SET_UP
-        .iter()
-        .filter(unsaid)
-        .map(|command| format!("README.md does not say `{command}`"))
-        .collect()
+    SET_UP.iter().filter(unsaid).map(|command| format!("README.md does not say `{command}`")).collect()
 }
 
 fn addresses(lock: &str) -> Option<String> {
     let text = fs::read_to_string(project::at(lock)).unwrap_or_default();
-    text.contains("\"resolved\"")
-        .then(|| format!("{lock} names the addresses that packages came from"))
+    text.contains("\"resolved\"").then(|| format!("{lock} names the addresses that packages came from"))
 }
 
 #[cfg(test)]
@@ -109,9 +87,6 @@ mod tests {
         fs::write(&document, "[gone](no/such/file.md) [here](#top)").expect("the folder can be written to");
         let dead = dead_links(&document);
         fs::remove_file(&document).expect("it was just written");
-        assert!(
-            matches!(&dead[..], [one] if one.ends_with("no/such/file.md is not there")),
-            "{dead:?}"
-        );
+        assert!(matches!(&dead[..], [one] if one.ends_with("no/such/file.md is not there")), "{dead:?}");
     }
 }

@@ -19,9 +19,7 @@ pub(crate) fn suite() -> Outcome {
 
 fn test() -> Result<String, String> {
     let run = Run::new("go", "go").args(&["test", "-count=1", "-timeout=300s", "-v", "./..."]);
-    let run = run
-        .within(&project::at("crates/testkit/sdk/go"))
-        .env("SUITE_BINARY", project::binary());
+    let run = run.within(&project::at("crates/testkit/sdk/go")).env("SUITE_BINARY", project::binary());
     // No other toolchain is fetched: the one that is there will do.
     run.env("GOTOOLCHAIN", "local").output()
 }

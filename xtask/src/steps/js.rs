@@ -29,15 +29,12 @@ pub(crate) fn missing() -> Option<String> {
     }
 }
 
-/// Runs a suite in its folder, its test files one after the other: each starts nodes of its own.
+/// Runs a suite in its folder. Its test files run beside each other: each starts nodes of its own.
 pub(crate) fn test(folder: &Path, log: &str, variables: &[(&str, &str)]) -> Result<String, String> {
     install(folder, log)?;
-    let run = Run::new(log, "node").args(&["--test", "--test-concurrency=1", "--test-reporter=spec"]);
+    let run = Run::new(log, "node").args(&["--test", "--test-concurrency=2", "--test-reporter=spec"]);
     let run = run.within(folder).env("SUITE_BINARY", project::binary());
-    variables
-        .iter()
-        .fold(run, |run, (name, value)| run.env(name, value))
-        .output()
+    variables.iter().fold(run, |run, (name, value)| run.env(name, value)).output()
 }
 
 /// `npm ci`, unless what is there was made from this very lock file.
@@ -49,9 +46,6 @@ pub(crate) fn install(folder: &Path, log: &str) -> Result<(), String> {
         return Ok(());
     }
     let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund"];
-    Run::new(&format!("{log}-install"), "npm")
-        .args(&arguments)
-        .within(folder)
-        .output()?;
+    Run::new(&format!("{log}-install"), "npm").args(&arguments).within(folder).output()?;
     fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))
 }

@@ -9,13 +9,13 @@ use crate::tally::Tally;
 use crate::{project, tool};
 
 /// The oldest Python that the packages run on.
-const PYTHON_MIN: (u32, u32) = (3, 9);
+const PYTHON_MIN: (u32, u32) = (3, 10);
 
 /// The suite, in both encodings.
 pub(crate) fn suite() -> Outcome {
     match tool::version("python3", "--version") {
         None => return Outcome::Skipped("no Python".to_owned()),
-        Some(version) if version < PYTHON_MIN => return Outcome::Skipped("Python is older than 3.9".to_owned()),
+        Some(version) if version < PYTHON_MIN => return Outcome::Skipped("Python is older than 3.10".to_owned()),
         Some(_) => {}
     }
     if let Err(missing) = venv_module() {
@@ -48,14 +48,9 @@ fn environment(requirements: &Path) -> Result<PathBuf, String> {
         return Ok(python);
     }
     let place = environment.to_string_lossy();
-    Run::new("python-venv", "python3")
-        .args(&["-m", "venv", "--clear", &place])
-        .output()?;
+    Run::new("python-venv", "python3").args(&["-m", "venv", "--clear", &place]).output()?;
     let arguments = ["-m", "pip", "install", "--disable-pip-version-check", "--requirement"];
-    Run::new("python-install", &python)
-        .args(&arguments)
-        .args(&[&requirements.to_string_lossy()])
-        .output()?;
+    Run::new("python-install", &python).args(&arguments).args(&[&requirements.to_string_lossy()]).output()?;
     fs::write(&stamp, wanted).map_err(|error| format!("{}: {error}", stamp.display()))?;
     Ok(python)
 }

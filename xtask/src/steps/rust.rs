@@ -18,24 +18,13 @@ pub(crate) fn lints() -> Outcome {
     if !tool::works("cargo", &["clippy", "--version"]) {
         return Outcome::Skipped("no clippy; run: rustup component add clippy".to_owned());
     }
-    let arguments = [
-        "clippy",
-        "--workspace",
-        "--all-targets",
-        "--locked",
-        "--",
-        "-D",
-        "warnings",
-    ];
+    let arguments = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
     Outcome::of_check(cargo("clippy", &arguments))
 }
 
 /// `cargo test`.
 pub(crate) fn tests() -> Outcome {
-    Outcome::of_tests(
-        cargo("test", &["test", "--workspace", "--locked", "--no-fail-fast"]),
-        Tally::of_cargo,
-    )
+    Outcome::of_tests(cargo("test", &["test", "--workspace", "--locked", "--no-fail-fast"]), Tally::of_cargo)
 }
 
 /// The debug binary: the tests have built most of it already.

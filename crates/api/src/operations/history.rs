@@ -20,13 +20,9 @@ impl Api {
         };
         let history = self.broker.history(&channel, query).await?;
         Ok(object(|result| {
-            write_array(
-                result.value("publications"),
-                &history.publications,
-                |out, publication| {
-                    write_object(out, |object| write_publication(object, publication));
-                },
-            );
+            write_array(result.value("publications"), &history.publications, |out, publication| {
+                write_object(out, |object| write_publication(object, publication));
+            });
             result.number("offset", history.top.offset);
             result.text("epoch", &history.top.epoch);
         }))
@@ -40,9 +36,7 @@ impl Api {
 
     fn channel_with_history(&self, name: Option<&str>) -> Result<(Channel, Retention), Error> {
         let (channel, options) = self.channel(name)?;
-        let retention = options
-            .retention
-            .ok_or_else(|| self.not_available(&channel, "history", "history_size"))?;
+        let retention = options.retention.ok_or_else(|| self.not_available(&channel, "history", "history_size"))?;
         Ok((channel, retention))
     }
 }
@@ -51,18 +45,13 @@ impl Api {
 fn limit(asked: i64, retention: &Retention) -> Result<usize, Error> {
     match asked {
         -1 => Ok(retention.size),
-        ..-1 => Err(Error::bad_request(
-            "limit is a count, 0 for the position only, or -1 for all",
-        )),
+        ..-1 => Err(Error::bad_request("limit is a count, 0 for the position only, or -1 for all")),
         _ => Ok(usize::try_from(asked).unwrap_or(usize::MAX).min(retention.size)),
     }
 }
 
 fn since(position: Position) -> Since {
-    Since {
-        offset: position.offset.unwrap_or_default(),
-        epoch: position.epoch.unwrap_or_default(),
-    }
+    Since { offset: position.offset.unwrap_or_default(), epoch: position.epoch.unwrap_or_default() }
 }
 
 /// What is not JSON cannot stand in a JSON reply as it is and goes out as `b64data`.
@@ -73,9 +62,7 @@ fn write_publication(object: &mut Object<'_>, publication: &Publication) {
         object.text("b64data", &STANDARD.encode(&publication.data));
     }
     if let Some(info) = &publication.info {
-        write_object(object.value("info"), |object| {
-            super::presence::write_client(object, info)
-        });
+        write_object(object.value("info"), |object| super::presence::write_client(object, info));
     }
     if let Some(position) = &publication.position {
         object.number("offset", position.offset);

@@ -31,11 +31,7 @@ impl Api {
 
     fn channel_with_presence(&self, name: Option<&str>) -> Result<Channel, Error> {
         let (channel, options) = self.channel(name)?;
-        if options.presence {
-            Ok(channel)
-        } else {
-            Err(self.not_available(&channel, "presence", "presence"))
-        }
+        if options.presence { Ok(channel) } else { Err(self.not_available(&channel, "presence", "presence")) }
     }
 }
 

@@ -23,11 +23,7 @@ impl Api {
 
     /// Publishes a payload that is known to be JSON within the limits.
     pub(crate) async fn publish_json(&self, channel: &str, data: Bytes) -> Result<Vec<u8>, Error> {
-        let publish = fanfare_broker::Publish {
-            data,
-            json: true,
-            ..fanfare_broker::Publish::default()
-        };
+        let publish = fanfare_broker::Publish { data, json: true, ..fanfare_broker::Publish::default() };
         let published = self.publish_to(Some(channel), &publish).await?;
         Ok(object(|result| write_position(result, &published)))
     }
@@ -38,9 +34,7 @@ impl Api {
         let publish = self.accept(request.content())?;
         let published = stream::iter(channels).map(|channel| self.publish_owned(channel, &publish));
         let responses: Vec<_> = published.buffered(IN_FLIGHT_MAX).collect().await;
-        Ok(object(|result| {
-            write_array(result.value("responses"), &responses, write_response)
-        }))
+        Ok(object(|result| write_array(result.value("responses"), &responses, write_response)))
     }
 
     fn broadcast_channels(&self, channels: Option<Vec<String>>) -> Result<Vec<String>, Error> {
@@ -61,10 +55,7 @@ impl Api {
 
     async fn publish_to(&self, name: Option<&str>, publish: &fanfare_broker::Publish) -> Result<Published, Error> {
         let (channel, options) = self.channel(name)?;
-        let publish = fanfare_broker::Publish {
-            retention: options.retention,
-            ..publish.clone()
-        };
+        let publish = fanfare_broker::Publish { retention: options.retention, ..publish.clone() };
         Ok(self.broker.publish(&channel, publish).await?)
     }
 
@@ -86,24 +77,17 @@ impl Api {
 
 /// The payload as it came; base64 wins over plain.
 fn payload(content: &Content<'_>) -> Result<Bytes, Error> {
-    match (
-        content.b64data.as_deref().filter(|encoded| !encoded.is_empty()),
-        content.data,
-    ) {
+    match (content.b64data.as_deref().filter(|encoded| !encoded.is_empty()), content.data) {
         (Some(encoded), _) => decoded(encoded, "b64data"),
         (None, Some(raw)) => Ok(raw_bytes(raw)),
-        (None, None) => Err(Error::bad_request(
-            "the field data is missing (or b64data, for what is not JSON)",
-        )),
+        (None, None) => Err(Error::bad_request("the field data is missing (or b64data, for what is not JSON)")),
     }
 }
 
 fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), Error> {
     let bytes: usize = tags.iter().map(|(key, value)| key.len() + value.len()).sum();
     if bytes > TAGS_BYTES_MAX {
-        return Err(Error::bad_request(format!(
-            "the tags have {bytes} bytes, at most {TAGS_BYTES_MAX} are allowed"
-        )));
+        return Err(Error::bad_request(format!("the tags have {bytes} bytes, at most {TAGS_BYTES_MAX} are allowed")));
     }
     Ok(())
 }

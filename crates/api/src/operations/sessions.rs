@@ -34,27 +34,18 @@ impl Api {
     pub(crate) async fn unsubscribe(&self, request: request::Unsubscribe) -> Result<Vec<u8>, Error> {
         let target = target(request.user, request.client, request.session)?;
         let (channel, _) = self.channel(request.channel.as_deref())?;
-        self.control(Control::Unsubscribe(target, channel, Unsubscribe::SERVER))
-            .await
+        self.control(Control::Unsubscribe(target, channel, Unsubscribe::SERVER)).await
     }
 
     pub(crate) async fn disconnect(&self, request: request::Disconnect) -> Result<Vec<u8>, Error> {
         let target = target(request.user, request.client, request.session)?;
         let disconnect = request.disconnect.map_or(Ok(Disconnect::FORCE_DISCONNECT), custom)?;
-        self.control(Control::Disconnect(
-            target,
-            disconnect,
-            request.whitelist.unwrap_or_default(),
-        ))
-        .await
+        self.control(Control::Disconnect(target, disconnect, request.whitelist.unwrap_or_default())).await
     }
 
     pub(crate) async fn refresh(&self, request: request::Refresh<'_>) -> Result<Vec<u8>, Error> {
         let target = target(request.user, request.client, request.session)?;
-        let info = request
-            .info
-            .map(|info| self.json_value(Some(info), None, "info"))
-            .transpose()?;
+        let info = request.info.map(|info| self.json_value(Some(info), None, "info")).transpose()?;
         let refresh = RefreshControl {
             expired: request.expired.unwrap_or_default(),
             expire_at: request.expire_at.filter(|at| *at > 0),
@@ -70,39 +61,25 @@ impl Api {
 }
 
 fn target(user: Option<String>, client: Option<String>, session: Option<String>) -> Result<Target, Error> {
-    let target = Target {
-        user: given(user),
-        client: given(client),
-        session: given(session),
-    };
+    let target = Target { user: given(user), client: given(client), session: given(session) };
     if target == Target::default() {
-        return Err(Error::bad_request(
-            "the field user is missing or empty; give user, client or session",
-        ));
+        return Err(Error::bad_request("the field user is missing or empty; give user, client or session"));
     }
     Ok(target)
 }
 
 /// A time that is still to come; 0 is none.
 fn future(at: Option<u64>) -> Result<Option<u64>, Error> {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     match at.filter(|at| *at > 0) {
-        Some(at) if at <= now => Err(Error::bad_request(
-            "expire_at lies in the past; it is a Unix time in seconds",
-        )),
+        Some(at) if at <= now => Err(Error::bad_request("expire_at lies in the past; it is a Unix time in seconds")),
         other => Ok(other),
     }
 }
 
 fn position(since: Position) -> Result<StreamPosition, Error> {
     let epoch = name(since.epoch, "recover_since.epoch")?.unwrap_or_default();
-    Ok(StreamPosition {
-        offset: since.offset.unwrap_or_default(),
-        epoch: Arc::from(epoch),
-    })
+    Ok(StreamPosition { offset: since.offset.unwrap_or_default(), epoch: Arc::from(epoch) })
 }
 
 fn custom(close: CloseCode) -> Result<Disconnect, Error> {

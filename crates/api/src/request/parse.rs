@@ -40,11 +40,7 @@ fn explain(path: &str, error: &serde_json::Error) -> String {
     if !error.is_data() {
         return format!("the body is not valid JSON: {what} at {place}");
     }
-    let field = if path == "." {
-        String::new()
-    } else {
-        format!("{}: ", shortened(path))
-    };
+    let field = if path == "." { String::new() } else { format!("{}: ", shortened(path)) };
     format!("{field}{what} (at {place})")
 }
 
@@ -56,14 +52,8 @@ fn unknown_field(what: &str, place: &str) -> Option<String> {
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
     let hint = did_you_mean(name, known.iter().copied());
     let name = shortened(name);
-    let known = if known.is_empty() {
-        "none".to_owned()
-    } else {
-        known.join(", ")
-    };
-    Some(format!(
-        "unknown field \"{name}\" (at {place}){hint} (known fields: {known})"
-    ))
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    Some(format!("unknown field \"{name}\" (at {place}){hint} (known fields: {known})"))
 }
 
 fn shortened(text: &str) -> String {
@@ -74,10 +64,7 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 pub(crate) fn fields<'a, T: Deserialize<'a> + std::fmt::Debug>() -> Vec<String> {
     let error = serde_json::from_str::<T>(r#"{"\u0000":0}"#).unwrap_err().to_string();
-    let expected = error
-        .split_once("`, ")
-        .map(|(_, expected)| expected)
-        .unwrap_or_default();
+    let expected = error.split_once("`, ").map(|(_, expected)| expected).unwrap_or_default();
     expected.split('`').skip(1).step_by(2).map(str::to_owned).collect()
 }
 
@@ -98,10 +85,7 @@ mod tests {
     fn a_payload_is_kept_byte_for_byte() {
         let text = r#"{"channel":"a","data": {"n" : 1.50,"é":"\u00e9",  "big":123456789012345678901234567890} }"#;
         let data = parse::<Publish<'_>>(text).unwrap().content().data.unwrap();
-        assert_eq!(
-            data.get(),
-            r#"{"n" : 1.50,"é":"\u00e9",  "big":123456789012345678901234567890}"#
-        );
+        assert_eq!(data.get(), r#"{"n" : 1.50,"é":"\u00e9",  "big":123456789012345678901234567890}"#);
     }
 
     #[test]
@@ -116,12 +100,7 @@ mod tests {
     fn an_unknown_field_is_named_with_what_may_be_meant() {
         refused::<Publish<'_>>(
             "{\"chanel\":1}",
-            &[
-                "\"chanel\"",
-                "did you mean \"channel\"?",
-                "line 1 column 9",
-                "skip_history",
-            ],
+            &["\"chanel\"", "did you mean \"channel\"?", "line 1 column 9", "skip_history"],
         );
         refused::<Channels>(r#"{"patern":"x"}"#, &["\"patern\"", "did you mean \"pattern\"?"]);
         refused::<Info>(r#"{"x":1}"#, &["\"x\"", "known fields: none"]);
@@ -131,17 +110,11 @@ mod tests {
 
     #[test]
     fn a_wrong_type_is_told_with_its_path_and_place() {
-        refused::<Publish<'_>>(
-            r#"{"tags":{"a":"x","b":5}}"#,
-            &["tags.b", "expected a string", "line 1 column"],
-        );
+        refused::<Publish<'_>>(r#"{"tags":{"a":"x","b":5}}"#, &["tags.b", "expected a string", "line 1 column"]);
         refused::<Broadcast<'_>>(r#"{"channels":["a",5]}"#, &["channels[1]"]);
         refused::<Broadcast<'_>>(r#"{"channels":"a"}"#, &["channels", "sequence"]);
         refused::<Subscribe<'_>>(r#"{"override":{"presence":true}}"#, &["override.presence"]);
-        refused::<Subscribe<'_>>(
-            r#"{"override":{"presnce":{"value":true}}}"#,
-            &["did you mean \"presence\""],
-        );
+        refused::<Subscribe<'_>>(r#"{"override":{"presnce":{"value":true}}}"#, &["did you mean \"presence\""]);
         for number in ["-1", "1.5", "1e3", "\"1\"", "18446744073709551616", "true"] {
             let text = format!(r#"{{"version":{number}}}"#);
             assert!(parse::<Publish<'_>>(&text).is_err(), "{number}");
@@ -161,11 +134,7 @@ mod tests {
 
     #[test]
     fn a_deep_body_is_read_without_harm() {
-        let deep = format!(
-            r#"{{"channel":"a","data":{}{}}}"#,
-            "[".repeat(200_000),
-            "]".repeat(200_000)
-        );
+        let deep = format!(r#"{{"channel":"a","data":{}{}}}"#, "[".repeat(200_000), "]".repeat(200_000));
         assert!(parse::<Publish<'_>>(&deep).is_ok());
     }
 

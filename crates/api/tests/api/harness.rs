@@ -32,11 +32,7 @@ pub(crate) struct Recorder {
 #[async_trait]
 impl PublicationSink for Recorder {
     fn try_reserve(&self, _: &Channel, _: usize) -> Result<Room, NoRoom> {
-        if *self.full.lock().expect("no test panics under it") {
-            Err(NoRoom)
-        } else {
-            Ok(Room::default())
-        }
+        if *self.full.lock().expect("no test panics under it") { Err(NoRoom) } else { Ok(Room::default()) }
     }
 
     async fn reserve(&self, channel: &Channel, bytes: usize) -> Result<Room, NoRoom> {
@@ -52,11 +48,7 @@ impl PublicationSink for Recorder {
 impl NodeSink for Recorder {
     async fn apply(&self, control: Control) -> Result<(), Error> {
         self.controls.lock().expect("no test panics under it").push(control);
-        self.refusal
-            .lock()
-            .expect("no test panics under it")
-            .clone()
-            .map_or(Ok(()), Err)
+        self.refusal.lock().expect("no test panics under it").clone().map_or(Ok(()), Err)
     }
 
     fn report(&self) -> NodeReport {
@@ -74,9 +66,7 @@ impl NodeSink for Recorder {
 
     fn channels(&self, pattern: Option<&str>) -> BTreeMap<String, u64> {
         let all = BTreeMap::from([("news".to_owned(), 2), ("ns:x".to_owned(), 1)]);
-        all.into_iter()
-            .filter(|(name, _)| pattern.is_none_or(|pattern| pattern == name))
-            .collect()
+        all.into_iter().filter(|(name, _)| pattern.is_none_or(|pattern| pattern == name)).collect()
     }
 }
 
@@ -112,35 +102,16 @@ impl Hub {
         let broker = Arc::new(MemoryBroker::new(options, recorder.clone(), recorder.clone()));
         let namespaces = Arc::new(namespaces());
         let metrics = Metrics::default();
-        let api = Api {
-            broker: broker.clone(),
-            namespaces,
-            auth,
-            limits,
-        };
-        Self {
-            router: router_with_metrics(api, metrics.clone()),
-            broker,
-            recorder,
-            metrics,
-        }
+        let api = Api { broker: broker.clone(), namespaces, auth, limits };
+        Self { router: router_with_metrics(api, metrics.clone()), broker, recorder, metrics }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {
-        let response = self
-            .router
-            .clone()
-            .oneshot(request)
-            .await
-            .expect("the router does not fail");
+        let response = self.router.clone().oneshot(request).await.expect("the router does not fail");
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.expect("a reply is whole").to_bytes();
         let text = String::from_utf8(bytes.to_vec()).expect("a reply is UTF-8");
-        Reply {
-            status: parts.status,
-            headers: parts.headers,
-            text,
-        }
+        Reply { status: parts.status, headers: parts.headers, text }
     }
 
     /// `POST /api/METHOD` with JSON text.
@@ -155,11 +126,7 @@ impl Hub {
         async move {
             let reply = self.post(method, request.to_string()).await;
             assert_eq!(reply.status, 200, "{caller}: {}", reply.text);
-            reply
-                .json()
-                .get("result")
-                .unwrap_or_else(|| panic!("{caller}: {}", reply.text))
-                .clone()
+            reply.json().get("result").unwrap_or_else(|| panic!("{caller}: {}", reply.text)).clone()
         }
     }
 
@@ -218,9 +185,7 @@ impl Reply {
     #[track_caller]
     pub(crate) fn error(&self) -> (u64, String) {
         let body = self.json();
-        let code = body["error"]["code"]
-            .as_u64()
-            .unwrap_or_else(|| panic!("no error: {body}"));
+        let code = body["error"]["code"].as_u64().unwrap_or_else(|| panic!("no error: {body}"));
         (code, body["error"]["message"].as_str().expect("a message").to_owned())
     }
 
@@ -248,15 +213,7 @@ pub(crate) fn publication(channel: &str, data: impl Into<Value>) -> Value {
 }
 
 fn namespaces() -> Namespaces {
-    let retention = Retention {
-        size: 10,
-        ttl: Duration::from_secs(300),
-        meta_ttl: Duration::from_secs(3600),
-    };
-    let full = ChannelOptions {
-        retention: Some(retention),
-        presence: true,
-        ..ChannelOptions::default()
-    };
+    let retention = Retention { size: 10, ttl: Duration::from_secs(300), meta_ttl: Duration::from_secs(3600) };
+    let full = ChannelOptions { retention: Some(retention), presence: true, ..ChannelOptions::default() };
     Namespaces::new(full, BTreeMap::from([("plain".to_owned(), ChannelOptions::default())]))
 }

@@ -14,23 +14,12 @@ use crate::harness::{Hub, post, publication};
 #[tokio::test]
 async fn an_unknown_method_is_404_with_the_known_ones() {
     let hub = Hub::open();
-    hub.send(post("/api/publsh", "{}"))
-        .await
-        .check(404, 104, "did you mean \"publish\"?");
+    hub.send(post("/api/publsh", "{}")).await.check(404, 104, "did you mean \"publish\"?");
     hub.send(post("/api/rpc", "{}")).await.check(404, 104, "presence_stats");
-    for path in [
-        "/api",
-        "/api/",
-        "/api/info/",
-        "/api/history/news",
-        "/api/%00",
-        "/api/Publish",
-    ] {
+    for path in ["/api", "/api/", "/api/info/", "/api/history/news", "/api/%00", "/api/Publish"] {
         hub.send(post(path, "{}")).await.check(404, 104, "");
     }
-    hub.send(Request::get("/api/nope").body(Body::empty()).unwrap())
-        .await
-        .check(404, 104, "nope");
+    hub.send(Request::get("/api/nope").body(Body::empty()).unwrap()).await.check(404, 104, "nope");
 }
 
 #[tokio::test]
@@ -38,9 +27,7 @@ async fn anything_but_post_is_405() {
     let hub = Hub::open();
     for method in ["GET", "PUT", "DELETE", "OPTIONS", "PATCH"] {
         for path in ["/api/publish", "/api/publish/news", "/api/batch"] {
-            let reply = hub
-                .send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap())
-                .await;
+            let reply = hub.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await;
             reply.check(405, 107, "use POST");
             assert_eq!(reply.headers["allow"], "POST");
         }
@@ -53,27 +40,14 @@ async fn anything_but_post_is_405() {
 #[tokio::test]
 async fn json_or_what_curl_says_is_taken_and_the_rest_is_415() {
     let hub = Hub::open();
-    let typed = |name, value| {
-        Request::post("/api/info")
-            .header(name, value)
-            .body(Body::from("{}"))
-            .unwrap()
-    };
-    for good in [
-        "application/json",
-        "application/json; charset=utf-8",
-        "application/x-www-form-urlencoded",
-    ] {
+    let typed = |name, value| Request::post("/api/info").header(name, value).body(Body::from("{}")).unwrap();
+    for good in ["application/json", "application/json; charset=utf-8", "application/x-www-form-urlencoded"] {
         assert_eq!(hub.send(typed("content-type", good)).await.status, 200, "{good}");
     }
     for bad in ["text/plain", "multipart/form-data; boundary=x", "application/xml"] {
-        hub.send(typed("content-type", bad))
-            .await
-            .check(415, 107, "Content-Type: application/json");
+        hub.send(typed("content-type", bad)).await.check(415, 107, "Content-Type: application/json");
     }
-    hub.send(typed("content-encoding", "gzip"))
-        .await
-        .check(415, 107, "Content-Encoding");
+    hub.send(typed("content-encoding", "gzip")).await.check(415, 107, "Content-Encoding");
 }
 
 #[tokio::test]
@@ -95,64 +69,40 @@ async fn broken_bodies_are_400() {
     ] {
         hub.post("publish", body).await.check(400, 107, mentions);
     }
-    hub.post("publish", format!(r#"{{"{}":1}}"#, "x".repeat(500_000)))
-        .await
-        .check(400, 107, "unknown field");
+    hub.post("publish", format!(r#"{{"{}":1}}"#, "x".repeat(500_000))).await.check(400, 107, "unknown field");
     assert!(hub.delivered().is_empty());
 }
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_413_declared_or_not() {
-    let hub = Hub::with_limits(Limits {
-        body_bytes_max: 100,
-        ..Limits::default()
-    });
+    let hub = Hub::with_limits(Limits { body_bytes_max: 100, ..Limits::default() });
     let body = |bytes: usize| publication("news", "x".repeat(bytes)).to_string();
     let overhead = body(0).len();
     assert_eq!(hub.post("publish", body(100 - overhead)).await.status, 200);
-    hub.post("publish", body(101 - overhead))
-        .await
-        .check(413, 107, "api.body_bytes_max");
-    let declared = Request::post("/api/publish")
-        .header("content-length", "104857600")
-        .body(Body::from("{}"))
-        .unwrap();
+    hub.post("publish", body(101 - overhead)).await.check(413, 107, "api.body_bytes_max");
+    let declared = Request::post("/api/publish").header("content-length", "104857600").body(Body::from("{}")).unwrap();
     hub.send(declared).await.check(413, 107, "100 bytes");
     let endless = stream::repeat(Bytes::from_static(b"{      ")).map(Ok::<_, Infallible>);
-    hub.post("publish", Body::from_stream(endless))
-        .await
-        .check(413, 107, "api.body_bytes_max");
-    hub.send(post("/api/publish/news", json!("x".repeat(100)).to_string()))
-        .await
-        .check(413, 107, "api.body_bytes_max");
+    hub.post("publish", Body::from_stream(endless)).await.check(413, 107, "api.body_bytes_max");
+    hub.send(post("/api/publish/news", json!("x".repeat(100)).to_string())).await.check(413, 107, "api.body_bytes_max");
     assert_eq!(hub.delivered().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_does_not_come_is_408() {
-    let hub = Hub::with_limits(Limits {
-        body_timeout: Duration::from_secs(3),
-        ..Limits::default()
-    });
+    let hub = Hub::with_limits(Limits { body_timeout: Duration::from_secs(3), ..Limits::default() });
     let begun = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"{"))]).chain(stream::pending());
-    hub.post("publish", Body::from_stream(begun))
-        .await
-        .check(408, 107, "api.body_timeout");
+    hub.post("publish", Body::from_stream(begun)).await.check(408, 107, "api.body_timeout");
 }
 
 #[tokio::test]
 async fn a_body_that_breaks_off_is_400() {
     let broken = stream::iter([Ok(Bytes::from_static(b"{")), Err(std::io::Error::other("reset"))]);
-    Hub::open()
-        .post("info", Body::from_stream(broken))
-        .await
-        .check(400, 107, "ended");
+    Hub::open().post("info", Body::from_stream(broken)).await.check(400, 107, "ended");
 }
 
 async fn in_transport_mode(path: &str, body: &str) -> (u16, serde_json::Value) {
-    let request = Request::post(path)
-        .header("x-centrifugo-error-mode", "transport")
-        .body(body.to_owned().into());
+    let request = Request::post(path).header("x-centrifugo-error-mode", "transport").body(body.to_owned().into());
     let reply = Hub::open().send(request.expect("a valid request")).await;
     (reply.status.as_u16(), reply.json())
 }
@@ -163,12 +113,7 @@ async fn in_transport_mode_errors_have_a_status_and_a_bare_body() {
         ("/api/publish", r#"{"channel":"nope:a","data":1}"#, 404, 102),
         ("/api/publish", r#"{"channel":"","data":1}"#, 400, 107),
         ("/api/history", r#"{"channel":"plain:a"}"#, 400, 108),
-        (
-            "/api/history",
-            r#"{"channel":"a","since":{"offset":1,"epoch":"x"}}"#,
-            416,
-            112,
-        ),
+        ("/api/history", r#"{"channel":"a","since":{"offset":1,"epoch":"x"}}"#, 416, 112),
         ("/api/publish/nope:a", "1", 404, 102),
         ("/api/nope", "{}", 404, 104),
         ("/api/info", "boom", 400, 107),
@@ -183,11 +128,8 @@ async fn in_transport_mode_errors_have_a_status_and_a_bare_body() {
 async fn in_transport_mode_success_and_batches_stay_as_they_are() {
     let (status, body) = in_transport_mode("/api/publish", r#"{"channel":"plain:a","data":1}"#).await;
     assert_eq!((status, body), (200, json!({"result": {}})));
-    let (status, body) = in_transport_mode(
-        "/api/batch",
-        r#"{"commands":[{"publish":{"channel":"nope:a","data":1}}]}"#,
-    )
-    .await;
+    let (status, body) =
+        in_transport_mode("/api/batch", r#"{"commands":[{"publish":{"channel":"nope:a","data":1}}]}"#).await;
     assert_eq!((status, &body["replies"][0]["error"]["code"]), (200, &json!(102)));
 }
 
@@ -198,11 +140,7 @@ async fn what_is_answered_is_counted_by_method_and_result() {
     hub.post("publish", "boom").await;
     hub.post("publish", r#"{"channel":"nope:a","data":1}"#).await;
     hub.post("nope-with-a-name-of-its-own", "{}").await;
-    hub.post(
-        "batch",
-        r#"{"commands":[{"publish":{"channel":"news","data":1}},{"publish":{}}]}"#,
-    )
-    .await;
+    hub.post("batch", r#"{"commands":[{"publish":{"channel":"news","data":1}},{"publish":{}}]}"#).await;
     let families = hub.metrics.collector().collect();
     let mut counts: Vec<_> = families[0].get_metric().iter().map(labels_and_value).collect();
     counts.sort();

@@ -8,20 +8,11 @@ use crate::harness::Hub;
 async fn channels_are_listed_with_their_subscribers() {
     let hub = Hub::open();
     let all = hub.result("channels", json!({})).await;
-    assert_eq!(
-        all,
-        json!({"channels": {"news": {"num_clients": 2}, "ns:x": {"num_clients": 1}}})
-    );
+    assert_eq!(all, json!({"channels": {"news": {"num_clients": 2}, "ns:x": {"num_clients": 1}}}));
     assert_eq!(hub.result("channels", json!({"pattern": ""})).await, all);
     let some = hub.result("channels", json!({"pattern": "news"})).await;
     assert_eq!(some, json!({"channels": {"news": {"num_clients": 2}}}));
-    hub.refused(
-        "channels",
-        json!({"pattern": "*".repeat(256)}),
-        107,
-        "pattern has 256 bytes",
-    )
-    .await;
+    hub.refused("channels", json!({"pattern": "*".repeat(256)}), 107, "pattern has 256 bytes").await;
 }
 
 #[tokio::test]
@@ -33,7 +24,5 @@ async fn info_tells_of_every_node() {
     let hub = Hub::open();
     assert_eq!(hub.result("info", json!({})).await, json!({"nodes": [node]}));
     hub.post("info", "").await.check(400, 107, "at least {}");
-    hub.post("info", r#"{"x":1}"#)
-        .await
-        .check(400, 107, "known fields: none");
+    hub.post("info", r#"{"x":1}"#).await.check(400, 107, "known fields: none");
 }

@@ -15,10 +15,7 @@ async fn enter(hub: &Hub, user: &str, client: &str) {
         chan_info: "[1]".into(),
         ..ClientInfo::default()
     };
-    let added = hub
-        .broker
-        .presence_add(&channel("news"), info.into(), Duration::from_secs(60))
-        .await;
+    let added = hub.broker.presence_add(&channel("news"), info.into(), Duration::from_secs(60)).await;
     added.expect("there is room");
 }
 
@@ -39,10 +36,7 @@ async fn who_and_how_many_are_in_a_channel() {
 #[tokio::test]
 async fn an_empty_channel_has_nobody() {
     let hub = Hub::open();
-    assert_eq!(
-        hub.result("presence", json!({"channel": "x"})).await,
-        json!({"presence": {}})
-    );
+    assert_eq!(hub.result("presence", json!({"channel": "x"})).await, json!({"presence": {}}));
     let none = json!({"num_clients": 0, "num_users": 0});
     assert_eq!(hub.result("presence_stats", json!({"channel": "x"})).await, none);
 }
@@ -51,13 +45,7 @@ async fn an_empty_channel_has_nobody() {
 async fn where_it_is_off_or_unknown_it_is_refused() {
     let hub = Hub::open();
     for method in ["presence", "presence_stats"] {
-        hub.refused(
-            method,
-            json!({"channel": "plain:a"}),
-            108,
-            "presence in [channels.namespaces.plain]",
-        )
-        .await;
+        hub.refused(method, json!({"channel": "plain:a"}), 108, "presence in [channels.namespaces.plain]").await;
         hub.refused(method, json!({"channel": "nope:a"}), 102, "nope").await;
         hub.refused(method, json!({}), 107, "channel is missing").await;
     }

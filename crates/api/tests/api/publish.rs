@@ -30,9 +30,7 @@ async fn without_history_the_result_is_empty() {
 async fn a_payload_is_kept_byte_for_byte() {
     let hub = Hub::open();
     let payload = "{ \"a\" : 1.50,\r\n \"b\":\"\\u00e9\\ud800\", \"a\":12345678901234567890123 }";
-    let reply = hub
-        .post("publish", format!(r#"{{"data":{payload},"channel":"news"}}"#))
-        .await;
+    let reply = hub.post("publish", format!(r#"{{"data":{payload},"channel":"news"}}"#)).await;
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert_eq!(hub.delivered(), [payload]);
     let history = hub.post("history", r#"{"channel":"news","limit":1}"#).await;
@@ -51,24 +49,10 @@ async fn any_json_value_is_a_payload() {
 #[tokio::test]
 async fn what_is_needed_is_asked_for() {
     let hub = Hub::open();
-    hub.refused("publish", json!({"data": 1}), 107, "channel is missing")
-        .await;
-    hub.refused(
-        "publish",
-        json!({"channel": null, "data": 1}),
-        107,
-        "channel is missing",
-    )
-    .await;
-    hub.refused("publish", json!({"channel": "news"}), 107, "data is missing")
-        .await;
-    hub.refused(
-        "publish",
-        json!({"channel": "news", "b64data": ""}),
-        107,
-        "data is missing",
-    )
-    .await;
+    hub.refused("publish", json!({"data": 1}), 107, "channel is missing").await;
+    hub.refused("publish", json!({"channel": null, "data": 1}), 107, "channel is missing").await;
+    hub.refused("publish", json!({"channel": "news"}), 107, "data is missing").await;
+    hub.refused("publish", json!({"channel": "news", "b64data": ""}), 107, "data is missing").await;
     assert!(hub.delivered().is_empty());
 }
 
@@ -79,13 +63,11 @@ async fn the_channel_grammar_holds() {
     hub.refused("publish", publication("", 1), 107, "empty").await;
     hub.refused("publish", publication(&long, 1), 107, "256 bytes").await;
     for name in ["née", "a\u{0}", "a\nb", "\u{202e}a"] {
-        hub.refused("publish", publication(name, 1), 107, "printable ASCII")
-            .await;
+        hub.refused("publish", publication(name, 1), 107, "printable ASCII").await;
     }
     hub.result("publish", publication(&long[1..], 1)).await;
     hub.result("publish", publication("$private#42", 1)).await;
-    hub.refused("publish", publication("nope:a", 1), 102, "[channels.namespaces.nope]")
-        .await;
+    hub.refused("publish", publication("nope:a", 1), 102, "[channels.namespaces.nope]").await;
     assert_eq!(hub.delivered().len(), 2);
 }
 
@@ -94,13 +76,7 @@ async fn size_and_depth_of_a_payload_are_bounded() {
     let hub = Hub::open();
     let text = |bytes: usize| "x".repeat(bytes - 2);
     hub.result("publish", publication("news", text(65_536))).await;
-    hub.refused(
-        "publish",
-        publication("news", text(65_537)),
-        107,
-        "limits.payload_bytes_max",
-    )
-    .await;
+    hub.refused("publish", publication("news", text(65_537)), 107, "limits.payload_bytes_max").await;
     let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let deep = |levels| format!(r#"{{"channel":"news","data":{}}}"#, nested(levels));
     assert!(hub.post("publish", deep(64)).await.json()["result"].is_object());
@@ -111,20 +87,12 @@ async fn size_and_depth_of_a_payload_are_bounded() {
 #[tokio::test]
 async fn base64_data_need_not_be_json_and_beats_the_plain_one() {
     let hub = Hub::open();
-    hub.result("publish", json!({"channel": "news", "b64data": "Ym9vbQ==", "data": 1}))
-        .await;
-    hub.result("publish", json!({"channel": "news", "b64data": "eyJhIjoxfQ=="}))
-        .await;
+    hub.result("publish", json!({"channel": "news", "b64data": "Ym9vbQ==", "data": 1})).await;
+    hub.result("publish", json!({"channel": "news", "b64data": "eyJhIjoxfQ=="})).await;
     assert_eq!(hub.delivered(), ["boom", r#"{"a":1}"#]);
     let json_bits: Vec<bool> = hub.recorder.events.lock().unwrap().iter().map(is_json).collect();
     assert_eq!(json_bits, [false, true]);
-    hub.refused(
-        "publish",
-        json!({"channel": "news", "b64data": "%%"}),
-        107,
-        "b64data is not base64",
-    )
-    .await;
+    hub.refused("publish", json!({"channel": "news", "b64data": "%%"}), 107, "b64data is not base64").await;
 }
 
 fn is_json(event: &Event) -> bool {
@@ -140,10 +108,8 @@ async fn an_idempotency_key_gives_the_first_result_again() {
     assert_eq!(hub.delivered().len(), 1);
     hub.result("publish", keyed("plain:a")).await;
     assert_eq!(hub.delivered().len(), 2);
-    hub.result("publish", json!({"channel": "news", "data": 1, "idempotency_key": ""}))
-        .await;
-    hub.result("publish", json!({"channel": "news", "data": 1, "idempotency_key": ""}))
-        .await;
+    hub.result("publish", json!({"channel": "news", "data": 1, "idempotency_key": ""})).await;
+    hub.result("publish", json!({"channel": "news", "data": 1, "idempotency_key": ""})).await;
     assert_eq!(hub.delivered().len(), 4);
     let long = json!({"channel": "news", "data": 1, "idempotency_key": "k".repeat(256)});
     hub.refused("publish", long, 107, "idempotency_key has 256 bytes").await;
@@ -168,39 +134,26 @@ async fn the_version_guard_ignores_what_is_late() {
 #[tokio::test]
 async fn tags_go_along_and_are_bounded() {
     let hub = Hub::open();
-    hub.result("publish", json!({"channel": "news", "data": 1, "tags": {"a": "b\"c"}}))
-        .await;
+    hub.result("publish", json!({"channel": "news", "data": 1, "tags": {"a": "b\"c"}})).await;
     let history = hub.result("history", json!({"channel": "news", "limit": 1})).await;
     assert_eq!(history["publications"][0]["tags"], json!({"a": "b\"c"}));
     let large = json!({"channel": "news", "data": 1, "tags": {"a": "x".repeat(16_384)}});
     hub.refused("publish", large, 107, "tags have 16385 bytes").await;
-    hub.post("publish", r#"{"channel":"news","data":1,"tags":{"a":5}}"#)
-        .await
-        .check(400, 107, "tags.a");
+    hub.post("publish", r#"{"channel":"news","data":1,"tags":{"a":5}}"#).await.check(400, 107, "tags.a");
 }
 
 #[tokio::test]
 async fn delta_is_accepted_and_changes_nothing() {
     let hub = Hub::open();
-    hub.result("publish", json!({"channel": "news", "data": 1, "delta": true}))
-        .await;
+    hub.result("publish", json!({"channel": "news", "data": 1, "delta": true})).await;
     assert_eq!(hub.delivered(), ["1"]);
 }
 
 #[tokio::test]
 async fn a_used_up_budget_is_told_by_its_key_and_nothing_is_stored() {
-    let options = memory::Options {
-        history_bytes_max: 1_000,
-        ..memory::Options::default()
-    };
+    let options = memory::Options { history_bytes_max: 1_000, ..memory::Options::default() };
     let hub = Hub::new(fanfare_api::Authentication::Open, Limits::default(), options);
-    hub.refused(
-        "publish",
-        publication("news", "x".repeat(2_000)),
-        100,
-        "broker.history_bytes_max",
-    )
-    .await;
+    hub.refused("publish", publication("news", "x".repeat(2_000)), 100, "broker.history_bytes_max").await;
     assert!(hub.delivered().is_empty());
     hub.result("publish", publication("plain:a", "x".repeat(2_000))).await;
 }

@@ -11,34 +11,12 @@ pub async fn the_epoch_is_there_before_the_first_publication(harness: &dyn Harne
     assert_eq!(before.offset, 0);
     assert!(!before.epoch.is_empty());
     assert_eq!(stage.top().await, before);
-    let since = Since {
-        offset: 0,
-        epoch: before.epoch.to_string(),
-    };
-    let history = stage
-        .history(HistoryQuery {
-            since: Some(since.clone()),
-            ..all()
-        })
-        .await;
+    let since = Since { offset: 0, epoch: before.epoch.to_string() };
+    let history = stage.history(HistoryQuery { since: Some(since.clone()), ..all() }).await;
     assert!(history.publications.is_empty());
     let published = stage.publish(kept("a")).await;
-    assert_eq!(
-        published.position,
-        Some(StreamPosition {
-            offset: 1,
-            epoch: before.epoch
-        })
-    );
-    assert_eq!(
-        stage
-            .offsets(HistoryQuery {
-                since: Some(since),
-                ..all()
-            })
-            .await,
-        [1]
-    );
+    assert_eq!(published.position, Some(StreamPosition { offset: 1, epoch: before.epoch }));
+    assert_eq!(stage.offsets(HistoryQuery { since: Some(since), ..all() }).await, [1]);
 }
 
 /// Without retention a publication arrives without a position and is not kept.
@@ -53,10 +31,7 @@ pub async fn live_publications_have_no_position(harness: &dyn Harness) {
 /// History keeps as many publications as it is told, the newest, and follows when it is told another number.
 pub async fn history_keeps_the_newest(harness: &dyn Harness) {
     let stage = Stage::new(harness, "newest").await;
-    let sized = |size| Publish {
-        retention: Some(Retention { size, ..RETENTION }),
-        ..kept("x")
-    };
+    let sized = |size| Publish { retention: Some(Retention { size, ..RETENTION }), ..kept("x") };
     for _ in 0..5 {
         stage.publish(sized(3)).await;
     }
@@ -73,15 +48,8 @@ pub async fn history_pages_forward(harness: &dyn Harness) {
     let stage = Stage::new(harness, "forward").await;
     stage.publish_texts(&["a", "b", "c", "d", "e"]).await;
     let page = |since: Option<u64>| {
-        let since = since.map(|offset| Since {
-            offset,
-            epoch: String::new(),
-        });
-        HistoryQuery {
-            limit: 2,
-            since,
-            reverse: false,
-        }
+        let since = since.map(|offset| Since { offset, epoch: String::new() });
+        HistoryQuery { limit: 2, since, reverse: false }
     };
     assert_eq!(stage.read(page(None)).await, [(1, "a".to_owned()), (2, "b".to_owned())]);
     assert_eq!(stage.offsets(page(Some(2))).await, [3, 4]);
@@ -95,15 +63,8 @@ pub async fn history_pages_in_reverse(harness: &dyn Harness) {
     let stage = Stage::new(harness, "reverse").await;
     stage.publish_texts(&["a", "b", "c", "d", "e"]).await;
     let page = |since: Option<u64>| {
-        let since = since.map(|offset| Since {
-            offset,
-            epoch: String::new(),
-        });
-        HistoryQuery {
-            limit: 2,
-            since,
-            reverse: true,
-        }
+        let since = since.map(|offset| Since { offset, epoch: String::new() });
+        HistoryQuery { limit: 2, since, reverse: true }
     };
     assert_eq!(stage.read(page(None)).await, [(5, "e".to_owned()), (4, "d".to_owned())]);
     assert_eq!(stage.offsets(page(Some(4))).await, [3, 2]);
@@ -138,15 +99,8 @@ pub async fn history_with_limit_zero_is_the_position(harness: &dyn Harness) {
 pub async fn history_of_another_epoch_is_refused(harness: &dyn Harness) {
     let stage = Stage::new(harness, "epochs").await;
     let query = |limit, epoch: &str| {
-        let since = Since {
-            offset: 1,
-            epoch: epoch.to_owned(),
-        };
-        HistoryQuery {
-            limit,
-            since: Some(since),
-            reverse: false,
-        }
+        let since = Since { offset: 1, epoch: epoch.to_owned() };
+        HistoryQuery { limit, since: Some(since), reverse: false }
     };
     for published in [false, true] {
         if published {
@@ -154,10 +108,7 @@ pub async fn history_of_another_epoch_is_refused(harness: &dyn Harness) {
         }
         for limit in [0, 10] {
             let refused = stage.try_history(query(limit, "of another life")).await;
-            assert_eq!(
-                refused.expect_err("another epoch is refused"),
-                Error::UnrecoverablePosition
-            );
+            assert_eq!(refused.expect_err("another epoch is refused"), Error::UnrecoverablePosition);
         }
         assert!(stage.try_history(query(10, "")).await.is_ok());
     }
@@ -168,10 +119,7 @@ pub async fn history_of_another_epoch_is_refused(harness: &dyn Harness) {
 /// A forward read from below what is kept is no error: it begins with what is left.
 pub async fn history_since_a_trimmed_offset_begins_with_what_is_left(harness: &dyn Harness) {
     let stage = Stage::new(harness, "trimmed").await;
-    let two = || Publish {
-        retention: Some(Retention { size: 2, ..RETENTION }),
-        ..kept("x")
-    };
+    let two = || Publish { retention: Some(Retention { size: 2, ..RETENTION }), ..kept("x") };
     for _ in 0..5 {
         stage.publish(two()).await;
     }
@@ -204,12 +152,7 @@ pub async fn reverse_from_beyond_the_top_is_empty(harness: &dyn Harness) {
 pub async fn skip_history_publishes_live_only(harness: &dyn Harness) {
     let stage = Stage::new(harness, "skip").await;
     stage.publish_texts(&["a"]).await;
-    let skipped = stage
-        .publish(Publish {
-            skip_history: true,
-            ..kept("b")
-        })
-        .await;
+    let skipped = stage.publish(Publish { skip_history: true, ..kept("b") }).await;
     assert_eq!(skipped.position, None);
     stage.publish_texts(&["c"]).await;
     assert_eq!(stage.seen(3).await, ["1:a", "-:b", "2:c"]);
@@ -219,18 +162,10 @@ pub async fn skip_history_publishes_live_only(harness: &dyn Harness) {
 /// Removing history drops publications and nothing else.
 pub async fn history_remove_keeps_the_position(harness: &dyn Harness) {
     let stage = Stage::new(harness, "removed").await;
-    stage
-        .broker
-        .history_remove(&stage.channel)
-        .await
-        .expect("removing nothing succeeds");
+    stage.broker.history_remove(&stage.channel).await.expect("removing nothing succeeds");
     stage.publish_texts(&["a", "b"]).await;
     let before = stage.top().await;
-    stage
-        .broker
-        .history_remove(&stage.channel)
-        .await
-        .expect("history is removed");
+    stage.broker.history_remove(&stage.channel).await.expect("history is removed");
     assert_eq!(stage.offsets(all()).await, [0; 0]);
     assert_eq!(stage.top().await, before);
     stage.publish_texts(&["c"]).await;

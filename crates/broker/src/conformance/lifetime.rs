@@ -12,14 +12,7 @@ const META_TTL_SECONDS: u64 = 6;
 
 fn brief(text: &str) -> Publish {
     let (ttl, meta_ttl) = (Duration::from_secs(TTL_SECONDS), Duration::from_secs(META_TTL_SECONDS));
-    Publish {
-        retention: Some(Retention {
-            size: 10,
-            ttl,
-            meta_ttl,
-        }),
-        ..kept(text)
-    }
+    Publish { retention: Some(Retention { size: 10, ttl, meta_ttl }), ..kept(text) }
 }
 
 /// A publication is gone after its ttl, not before. A broker may drop them one by one or all at once.
@@ -68,31 +61,12 @@ pub async fn the_position_expires_into_a_new_epoch(harness: &dyn Harness) {
     assert_eq!(stage.read(all()).await, [(1, "b".to_owned())]);
     assert_eq!(stage.top().await.epoch, after.epoch);
     for offset in [silent.offset, before.offset] {
-        let since = Since {
-            offset,
-            epoch: before.epoch.to_string(),
-        };
-        let refused = stage
-            .try_history(HistoryQuery {
-                since: Some(since),
-                ..all()
-            })
-            .await;
+        let since = Since { offset, epoch: before.epoch.to_string() };
+        let refused = stage.try_history(HistoryQuery { since: Some(since), ..all() }).await;
         assert_eq!(refused.expect_err("the old life is over"), Error::UnrecoverablePosition);
     }
-    let since = Since {
-        offset: 0,
-        epoch: after.epoch.to_string(),
-    };
-    assert_eq!(
-        stage
-            .offsets(HistoryQuery {
-                since: Some(since),
-                ..all()
-            })
-            .await,
-        [1]
-    );
+    let since = Since { offset: 0, epoch: after.epoch.to_string() };
+    assert_eq!(stage.offsets(HistoryQuery { since: Some(since), ..all() }).await, [1]);
 }
 
 /// The first publication after the meta ttl begins anew by itself, without anybody having looked.

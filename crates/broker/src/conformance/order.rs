@@ -23,17 +23,10 @@ pub async fn publications_arrive_in_order(harness: &dyn Harness) {
 pub async fn publications_arrive_whole(harness: &dyn Harness) {
     let stage = Stage::new(harness, "whole").await;
     let tags = BTreeMap::from([("kind".to_owned(), "alert".to_owned())]);
-    let publish = Publish {
-        json: true,
-        tags: tags.clone(),
-        info: Some(client("c1", "ann")),
-        ..kept("{}")
-    };
+    let publish = Publish { json: true, tags: tags.clone(), info: Some(client("c1", "ann")), ..kept("{}") };
     let published = stage.publish(publish).await;
     let events = stage.recorder.events(1).await;
-    let Some(Event::Publication(delivered)) = events.first() else {
-        panic!("a publication arrives")
-    };
+    let Some(Event::Publication(delivered)) = events.first() else { panic!("a publication arrives") };
     let history = stage.history(all()).await;
     for publication in [delivered, &history.publications[0]] {
         assert_eq!(publication.channel, stage.channel);
@@ -48,17 +41,9 @@ pub async fn publications_arrive_whole(harness: &dyn Harness) {
 /// Joins and leaves take their place among the publications.
 pub async fn joins_and_leaves_keep_their_place(harness: &dyn Harness) {
     let stage = Stage::new(harness, "joins").await;
-    stage
-        .broker
-        .publish_join(&stage.channel, client("c1", "ann"))
-        .await
-        .expect("a join is accepted");
+    stage.broker.publish_join(&stage.channel, client("c1", "ann")).await.expect("a join is accepted");
     stage.publish_texts(&["a"]).await;
-    stage
-        .broker
-        .publish_leave(&stage.channel, client("c1", "ann"))
-        .await
-        .expect("a leave is accepted");
+    stage.broker.publish_leave(&stage.channel, client("c1", "ann")).await.expect("a leave is accepted");
     stage.publish_texts(&["b"]).await;
     assert_eq!(stage.seen(4).await, ["+c1", "1:a", "-c1", "2:b"]);
 }
@@ -75,20 +60,14 @@ pub async fn offsets_are_contiguous_under_concurrent_publishers(harness: &dyn Ha
         publishers.spawn(async move {
             for number in 0..EACH {
                 let text = format!("{publisher}.{number}");
-                broker
-                    .publish(&channel, kept(&text))
-                    .await
-                    .expect("the publish is accepted");
+                broker.publish(&channel, kept(&text)).await.expect("the publish is accepted");
                 tokio::task::yield_now().await;
             }
         });
     }
     publishers.join_all().await;
     let seen = stage.seen(PUBLISHERS * EACH).await;
-    let offsets: Vec<u64> = seen
-        .iter()
-        .filter_map(|label| label.split(':').next()?.parse().ok())
-        .collect();
+    let offsets: Vec<u64> = seen.iter().filter_map(|label| label.split(':').next()?.parse().ok()).collect();
     assert_eq!(offsets, (1..=400).collect::<Vec<u64>>());
     for publisher in 0..PUBLISHERS {
         let own = format!(":{publisher}.");
@@ -107,10 +86,7 @@ pub async fn without_room_a_publish_changes_nothing(harness: &dyn Harness) {
     stage.publish_texts(&["a"]).await;
     let before = stage.top().await;
     stage.recorder.fill();
-    let keyed = || Publish {
-        idempotency_key: Some("k".to_owned()),
-        ..kept("b")
-    };
+    let keyed = || Publish { idempotency_key: Some("k".to_owned()), ..kept("b") };
     assert!(matches!(stage.try_publish(keyed()).await, Err(Error::Overloaded(_))));
     assert!(matches!(stage.try_publish(live("c")).await, Err(Error::Overloaded(_))));
     let joined = stage.broker.publish_join(&stage.channel, client("c1", "ann")).await;
@@ -144,22 +120,12 @@ pub async fn a_publish_waits_for_room(harness: &dyn Harness) {
 pub async fn room_is_given_back_by_what_delivers_nothing(harness: &dyn Harness) {
     let stage = Stage::new(harness, "gives-back").await;
     let versioned = |number| {
-        let version = crate::Version {
-            number,
-            epoch: String::new(),
-        };
-        Publish {
-            idempotency_key: Some("k".to_owned()),
-            version: Some(version),
-            ..kept("a")
-        }
+        let version = crate::Version { number, epoch: String::new() };
+        Publish { idempotency_key: Some("k".to_owned()), version: Some(version), ..kept("a") }
     };
     stage.publish(versioned(2)).await;
     assert_eq!(stage.publish(versioned(3)).await.outcome, Outcome::Repeated);
-    let outdated = Publish {
-        idempotency_key: None,
-        ..versioned(1)
-    };
+    let outdated = Publish { idempotency_key: None, ..versioned(1) };
     assert_eq!(stage.publish(outdated).await.outcome, Outcome::Outdated);
     assert_eq!(stage.seen(1).await, ["1:a"]);
     assert!(stage.recorder.is_free());
@@ -171,20 +137,10 @@ pub async fn channels_have_offsets_of_their_own(harness: &dyn Harness) {
     let other = harness.channel("other");
     stage.listen(&other).await;
     stage.publish_texts(&["a", "b"]).await;
-    stage
-        .broker
-        .publish(&other, kept("c"))
-        .await
-        .expect("the publish is accepted");
+    stage.broker.publish(&other, kept("c")).await.expect("the publish is accepted");
     stage.publish_texts(&["d"]).await;
     let events = stage.recorder.events(4).await;
-    let of = |channel| {
-        events
-            .iter()
-            .filter(|event| event.channel() == channel)
-            .map(label)
-            .collect::<Vec<_>>()
-    };
+    let of = |channel| events.iter().filter(|event| event.channel() == channel).map(label).collect::<Vec<_>>();
     assert_eq!(of(&stage.channel), ["1:a", "2:b", "3:d"]);
     assert_eq!(of(&other), ["1:c"]);
 }
@@ -192,29 +148,14 @@ pub async fn channels_have_offsets_of_their_own(harness: &dyn Harness) {
 /// Commands reach the node, and its report and channels are in the answers.
 pub async fn commands_and_reports_go_to_the_node(harness: &dyn Harness) {
     let stage = Stage::new(harness, "node").await;
-    let target = Target {
-        user: Some("ann".to_owned()),
-        ..Target::default()
-    };
+    let target = Target { user: Some("ann".to_owned()), ..Target::default() };
     let disconnect = Control::Disconnect(target.clone(), Disconnect::FORCE_DISCONNECT, Vec::new());
-    stage
-        .broker
-        .control(disconnect)
-        .await
-        .expect("the command is carried out");
+    stage.broker.control(disconnect).await.expect("the command is carried out");
     let unsubscribe = Control::Unsubscribe(target, stage.channel.clone(), Unsubscribe::SERVER);
-    stage
-        .broker
-        .control(unsubscribe)
-        .await
-        .expect("the command is carried out");
+    stage.broker.control(unsubscribe).await.expect("the command is carried out");
     assert_eq!(stage.node.commands(), 2);
     let nodes = stage.broker.nodes().await.expect("the nodes report");
     assert!(nodes.iter().any(|report| report.uid == Node::UID));
-    let channels = stage
-        .broker
-        .channels(None)
-        .await
-        .expect("the nodes list their channels");
+    let channels = stage.broker.channels(None).await.expect("the nodes list their channels");
     assert_eq!(channels.get(Node::CHANNEL.0), Some(&Node::CHANNEL.1));
 }

@@ -11,34 +11,22 @@ const SHORT_TTL_SECONDS: u64 = 4;
 
 impl Stage<'_> {
     async fn enter(&self, id: &str, user: &str, ttl: Duration) {
-        self.broker
-            .presence_add(&self.channel, client(id, user), ttl)
-            .await
-            .expect("a client is added");
+        self.broker.presence_add(&self.channel, client(id, user), ttl).await.expect("a client is added");
     }
 
     async fn leave(&self, id: &str) {
-        self.broker
-            .presence_remove(&self.channel, id)
-            .await
-            .expect("a client is removed");
+        self.broker.presence_remove(&self.channel, id).await.expect("a client is removed");
     }
 
     /// Everyone present as `client=user`.
     async fn present(&self) -> Vec<String> {
         let members = self.broker.presence(&self.channel).await.expect("presence is read");
         assert!(members.iter().all(|(id, info)| *id == info.client));
-        members
-            .values()
-            .map(|info| format!("{}={}", info.client, info.user))
-            .collect()
+        members.values().map(|info| format!("{}={}", info.client, info.user)).collect()
     }
 
     async fn counts(&self) -> PresenceStats {
-        self.broker
-            .presence_stats(&self.channel)
-            .await
-            .expect("presence is counted")
+        self.broker.presence_stats(&self.channel).await.expect("presence is counted")
     }
 }
 
@@ -92,24 +80,12 @@ pub async fn members_expire_unless_refreshed(harness: &dyn Harness) {
 /// A client may be in several channels, each for itself.
 pub async fn presence_is_kept_by_channel(harness: &dyn Harness) {
     let stage = Stage::new(harness, "here").await;
-    let there = Stage {
-        channel: harness.channel("there"),
-        harness,
-        ..stage
-    };
+    let there = Stage { channel: harness.channel("there"), harness, ..stage };
     there.enter("c1", "ann", TTL).await;
-    let here = Stage {
-        channel: harness.channel("here"),
-        harness,
-        ..there
-    };
+    let here = Stage { channel: harness.channel("here"), harness, ..there };
     assert!(here.present().await.is_empty());
     here.enter("c1", "ann", TTL).await;
     here.leave("c1").await;
-    let there = Stage {
-        channel: harness.channel("there"),
-        harness,
-        ..here
-    };
+    let there = Stage { channel: harness.channel("there"), harness, ..here };
     assert_eq!(there.present().await, ["c1=ann"]);
 }

@@ -45,11 +45,7 @@ impl Recorder {
 
     /// Takes all room away.
     pub fn fill(&self) {
-        let all = self
-            .room
-            .clone()
-            .try_acquire_many_owned(Self::CAPACITY)
-            .expect("all room is free between publishes");
+        let all = self.room.clone().try_acquire_many_owned(Self::CAPACITY).expect("all room is free between publishes");
         *lock(&self.taken) = Some(all);
     }
 
@@ -147,10 +143,7 @@ impl NodeSink for Node {
     }
 
     fn report(&self) -> NodeReport {
-        NodeReport {
-            uid: Self::UID.to_owned(),
-            ..NodeReport::default()
-        }
+        NodeReport { uid: Self::UID.to_owned(), ..NodeReport::default() }
     }
 
     fn channels(&self, _pattern: Option<&str>) -> BTreeMap<String, u64> {

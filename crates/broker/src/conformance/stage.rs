@@ -13,11 +13,8 @@ use crate::{
 };
 
 /// What the cases publish with, unless they say otherwise.
-pub(super) const RETENTION: Retention = Retention {
-    size: 100,
-    ttl: Duration::from_secs(60),
-    meta_ttl: Duration::from_secs(600),
-};
+pub(super) const RETENTION: Retention =
+    Retention { size: 100, ttl: Duration::from_secs(60), meta_ttl: Duration::from_secs(600) };
 
 pub(super) struct Stage<'a> {
     pub(super) harness: &'a dyn Harness,
@@ -34,22 +31,13 @@ impl<'a> Stage<'a> {
         let sink: Arc<dyn PublicationSink> = recorder.clone();
         let node_sink: Arc<dyn NodeSink> = node.clone();
         let broker = harness.broker(sink, node_sink).await;
-        let stage = Self {
-            harness,
-            broker,
-            recorder,
-            node,
-            channel: harness.channel(channel),
-        };
+        let stage = Self { harness, broker, recorder, node, channel: harness.channel(channel) };
         stage.listen(&stage.channel).await;
         stage
     }
 
     pub(super) async fn listen(&self, channel: &Channel) {
-        self.broker
-            .subscribe(channel)
-            .await
-            .expect("interest in a channel is accepted");
+        self.broker.subscribe(channel).await.expect("interest in a channel is accepted");
     }
 
     pub(super) async fn try_publish(&self, publish: Publish) -> Result<Published, Error> {
@@ -79,11 +67,7 @@ impl<'a> Stage<'a> {
     /// Offsets and texts of a part of the history.
     pub(super) async fn read(&self, query: HistoryQuery) -> Vec<(u64, String)> {
         let history = self.history(query).await;
-        history
-            .publications
-            .iter()
-            .map(|publication| (offset(publication), text(&publication.data)))
-            .collect()
+        history.publications.iter().map(|publication| (offset(publication), text(&publication.data))).collect()
     }
 
     pub(super) async fn offsets(&self, query: HistoryQuery) -> Vec<u64> {
@@ -117,11 +101,7 @@ pub(super) fn label(event: &Event) -> String {
 }
 
 fn offset(publication: &crate::Publication) -> u64 {
-    publication
-        .position
-        .as_ref()
-        .expect("what is in the history has a position")
-        .offset
+    publication.position.as_ref().expect("what is in the history has a position").offset
 }
 
 fn text(data: &Bytes) -> String {
@@ -130,50 +110,28 @@ fn text(data: &Bytes) -> String {
 
 /// A publish that is kept in history.
 pub(super) fn kept(text: &str) -> Publish {
-    Publish {
-        retention: Some(RETENTION),
-        ..live(text)
-    }
+    Publish { retention: Some(RETENTION), ..live(text) }
 }
 
 /// A publish to a channel without history.
 pub(super) fn live(text: &str) -> Publish {
-    Publish {
-        data: Bytes::copy_from_slice(text.as_bytes()),
-        ..Publish::default()
-    }
+    Publish { data: Bytes::copy_from_slice(text.as_bytes()), ..Publish::default() }
 }
 
 pub(super) fn client(id: &str, user: &str) -> Arc<ClientInfo> {
-    Arc::new(ClientInfo {
-        client: id.to_owned(),
-        user: user.to_owned(),
-        ..ClientInfo::default()
-    })
+    Arc::new(ClientInfo { client: id.to_owned(), user: user.to_owned(), ..ClientInfo::default() })
 }
 
 pub(super) fn all() -> HistoryQuery {
-    HistoryQuery {
-        limit: usize::MAX,
-        ..HistoryQuery::default()
-    }
+    HistoryQuery { limit: usize::MAX, ..HistoryQuery::default() }
 }
 
 /// Everything above an offset.
 pub(super) fn above(offset: u64) -> HistoryQuery {
-    HistoryQuery {
-        since: Some(Since {
-            offset,
-            epoch: String::new(),
-        }),
-        ..all()
-    }
+    HistoryQuery { since: Some(Since { offset, epoch: String::new() }), ..all() }
 }
 
 /// Everything below an offset, newest first.
 pub(super) fn below(offset: u64) -> HistoryQuery {
-    HistoryQuery {
-        reverse: true,
-        ..above(offset)
-    }
+    HistoryQuery { reverse: true, ..above(offset) }
 }

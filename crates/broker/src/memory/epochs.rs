@@ -23,11 +23,7 @@ pub(super) struct Lives {
 
 impl Lives {
     pub(super) fn new() -> Self {
-        Self {
-            node: node_text(rand::random()),
-            next: AtomicU64::new(0),
-            fingerprints: Fingerprints::default(),
-        }
+        Self { node: node_text(rand::random()), next: AtomicU64::new(0), fingerprints: Fingerprints::default() }
     }
 
     fn begin(&self) -> u64 {
@@ -42,9 +38,7 @@ impl Lives {
 /// Twelve letters and digits of five bits each: two runs of a node meet with probability 2⁻⁶⁰.
 fn node_text(random: u64) -> String {
     const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
-    (0..12)
-        .map(|at| ALPHABET[(random >> (at * 5)) as usize % 32] as char)
-        .collect()
+    (0..12).map(|at| ALPHABET[(random >> (at * 5)) as usize % 32] as char).collect()
 }
 
 /// The epochs of the channels of one stripe that have no state.
@@ -58,11 +52,7 @@ pub(super) struct Epochs {
 impl Epochs {
     pub(super) fn new(lives: Arc<Lives>) -> Self {
         let derived = lives.epoch(lives.begin());
-        Self {
-            lives,
-            derived,
-            retired: HashMap::new(),
-        }
+        Self { lives, derived, retired: HashMap::new() }
     }
 
     /// The epoch of a channel without state: the one that its stream will begin with.
@@ -86,8 +76,7 @@ impl Epochs {
         if self.retired.len() >= RETIRED_PER_STRIPE_MAX {
             return self.rotate();
         }
-        self.retired
-            .insert(self.lives.fingerprints.of(channel), self.lives.begin());
+        self.retired.insert(self.lives.fingerprints.of(channel), self.lives.begin());
     }
 
     /// Begins new lives for all channels without state at once, which makes all memory of retired ones needless.
@@ -136,11 +125,7 @@ mod tests {
             epochs.retire(&channel(&format!("gone:{number}")));
             assert!(epochs.retired.len() <= RETIRED_PER_STRIPE_MAX);
         }
-        for name in [
-            "gone:0".to_owned(),
-            format!("gone:{RETIRED_PER_STRIPE_MAX}"),
-            "quiet".to_owned(),
-        ] {
+        for name in ["gone:0".to_owned(), format!("gone:{RETIRED_PER_STRIPE_MAX}"), "quiet".to_owned()] {
             assert_ne!(epochs.of(&channel(&name)), derived);
         }
     }

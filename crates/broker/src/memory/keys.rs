@@ -43,9 +43,7 @@ impl Keys {
     }
 
     fn oldest_is_over(&self, now: Instant) -> bool {
-        self.by_age
-            .front()
-            .is_some_and(|(at, _)| *at + IDEMPOTENCY_WINDOW <= now)
+        self.by_age.front().is_some_and(|(at, _)| *at + IDEMPOTENCY_WINDOW <= now)
     }
 
     fn forget_oldest(&mut self) {

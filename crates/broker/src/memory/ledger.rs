@@ -41,16 +41,8 @@ pub(super) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(options: &Options) -> Self {
-        let budgets = [
-            options.history_bytes_max,
-            options.channels_max,
-            options.idempotency_keys_max,
-        ]
-        .map(Budget::new);
-        Self {
-            budgets,
-            counters: Counters::new(),
-        }
+        let budgets = [options.history_bytes_max, options.channels_max, options.idempotency_keys_max].map(Budget::new);
+        Self { budgets, counters: Counters::new() }
     }
 
     /// Takes `amount` out of a budget until the claim is dropped, or for good.
@@ -95,10 +87,7 @@ struct Budget {
 
 impl Budget {
     fn new(max: usize) -> Self {
-        Self {
-            used: AtomicUsize::new(0),
-            max,
-        }
+        Self { used: AtomicUsize::new(0), max }
     }
 
     fn take(&self, amount: usize) -> bool {
@@ -142,11 +131,7 @@ mod tests {
     use super::*;
 
     fn ledger() -> Ledger {
-        Ledger::new(&Options {
-            history_bytes_max: 100,
-            channels_max: 1,
-            idempotency_keys_max: 1,
-        })
+        Ledger::new(&Options { history_bytes_max: 100, channels_max: 1, idempotency_keys_max: 1 })
     }
 
     #[test]
@@ -154,12 +139,7 @@ mod tests {
         let ledger = ledger();
         ledger.claim(Limit::HistoryBytes, 100).unwrap().keep();
         let refused = ledger.claim(Limit::HistoryBytes, 1).unwrap_err();
-        assert_eq!(
-            refused,
-            Error::Budget {
-                limit: "broker.history_bytes_max"
-            }
-        );
+        assert_eq!(refused, Error::Budget { limit: "broker.history_bytes_max" });
         assert_eq!(ledger.used(Limit::HistoryBytes), 100);
         assert_eq!(ledger.counters.refused(Limit::HistoryBytes), 1);
         assert_eq!(ledger.counters.refused(Limit::Channels), 0);

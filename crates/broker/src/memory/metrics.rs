@@ -23,16 +23,9 @@ pub(super) struct Counters {
 
 impl Counters {
     pub(super) fn new() -> Self {
-        let publications = counters(
-            "fanfare_broker_publications_total",
-            "Publish requests by what became of them.",
-            "outcome",
-        );
-        let refused = counters(
-            "fanfare_broker_refused_total",
-            "Publish requests refused, by the limit.",
-            "limit",
-        );
+        let publications =
+            counters("fanfare_broker_publications_total", "Publish requests by what became of them.", "outcome");
+        let refused = counters("fanfare_broker_refused_total", "Publish requests refused, by the limit.", "limit");
         Self {
             accepted: publications.with_label_values(&["accepted"]),
             repeated: publications.with_label_values(&["repeated"]),
@@ -86,13 +79,7 @@ impl Metrics {
 
     fn collectors(&self) -> [&dyn Collector; 5] {
         let counters = &self.ledger.counters;
-        [
-            &self.history_bytes,
-            &self.channels,
-            &self.idempotency_keys,
-            &counters.publications,
-            &counters.refused,
-        ]
+        [&self.history_bytes, &self.channels, &self.idempotency_keys, &counters.publications, &counters.refused]
     }
 
     fn read(&self, gauge: &IntGauge, limit: Limit) {

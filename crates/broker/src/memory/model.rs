@@ -34,14 +34,8 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let publish = (0..NAMES, 0..32_usize, 1..6_usize, 0..8_u64).prop_map(|(channel, bytes, size, version)| {
-        Step::Publish(Attempt {
-            channel,
-            bytes,
-            size,
-            version,
-        })
-    });
+    let publish = (0..NAMES, 0..32_usize, 1..6_usize, 0..8_u64)
+        .prop_map(|(channel, bytes, size, version)| Step::Publish(Attempt { channel, bytes, size, version }));
     let read = (0..NAMES, queries()).prop_map(|(channel, query)| Step::Read { channel, query });
     let step = prop_oneof![
         6 => publish,
@@ -54,10 +48,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 fn queries() -> impl Strategy<Value = HistoryQuery> {
-    let since = (0..12_u64).prop_map(|offset| Since {
-        offset,
-        epoch: String::new(),
-    });
+    let since = (0..12_u64).prop_map(|offset| Since { offset, epoch: String::new() });
     (0..8_usize, option::of(since), any::<bool>()).prop_map(|(limit, since, reverse)| HistoryQuery {
         limit,
         since,
@@ -126,13 +117,7 @@ impl Model {
 
     fn accept(&mut self, attempt: &Attempt, epoch: &Arc<str>, now: Instant) {
         let excess = self.excess(attempt);
-        let fresh = || Known {
-            epoch: epoch.clone(),
-            top: 0,
-            kept: Vec::new(),
-            version: 0,
-            last_at: now,
-        };
+        let fresh = || Known { epoch: epoch.clone(), top: 0, kept: Vec::new(), version: 0, last_at: now };
         let known = self.channels[attempt.channel].get_or_insert_with(fresh);
         known.kept.drain(..excess);
         known.top += 1;
@@ -142,9 +127,7 @@ impl Model {
     }
 
     fn excess(&self, attempt: &Attempt) -> usize {
-        let kept = self.channels[attempt.channel]
-            .as_ref()
-            .map_or(0, |known| known.kept.len());
+        let kept = self.channels[attempt.channel].as_ref().map_or(0, |known| known.kept.len());
         (kept + 1).saturating_sub(attempt.size)
     }
 
@@ -154,15 +137,8 @@ impl Model {
     }
 
     fn needed(&self, attempt: &Attempt) -> usize {
-        let first = self.channels[attempt.channel]
-            .as_ref()
-            .is_none_or(|known| known.version == 0);
-        weigh(attempt.bytes)
-            + if first && attempt.version > 0 {
-                VERSION_EPOCH_OVERHEAD_BYTES
-            } else {
-                0
-            }
+        let first = self.channels[attempt.channel].as_ref().is_none_or(|known| known.version == 0);
+        weigh(attempt.bytes) + if first && attempt.version > 0 { VERSION_EPOCH_OVERHEAD_BYTES } else { 0 }
     }
 
     fn bytes(&self) -> usize {
@@ -178,16 +154,10 @@ impl Model {
     }
 
     fn read(&self, channel: usize, query: &HistoryQuery) -> Vec<u64> {
-        let kept = self.channels[channel]
-            .iter()
-            .flat_map(|known| &known.kept)
-            .map(|(offset, _, _)| *offset);
+        let kept = self.channels[channel].iter().flat_map(|known| &known.kept).map(|(offset, _, _)| *offset);
         let since = query.since.as_ref().map(|since| since.offset);
         if !query.reverse {
-            return kept
-                .filter(|offset| *offset > since.unwrap_or(0))
-                .take(query.limit)
-                .collect();
+            return kept.filter(|offset| *offset > since.unwrap_or(0)).take(query.limit).collect();
         }
         let below = since.unwrap_or(u64::MAX);
         let reachable = since.is_none_or(|since| since <= self.top(channel) + 1);
@@ -198,21 +168,14 @@ impl Model {
     }
 
     fn check_new(&self, channel: usize, position: &StreamPosition) {
-        let past = self
-            .past
-            .iter()
-            .any(|(past, epoch)| *past == channel && *epoch == position.epoch);
+        let past = self.past.iter().any(|(past, epoch)| *past == channel && *epoch == position.epoch);
         assert!(!past, "an old life of channel {channel} came back");
     }
 }
 
 impl Known {
     fn bytes(&self) -> usize {
-        let versions = if self.version > 0 {
-            VERSION_EPOCH_OVERHEAD_BYTES
-        } else {
-            0
-        };
+        let versions = if self.version > 0 { VERSION_EPOCH_OVERHEAD_BYTES } else { 0 };
         versions + self.kept.iter().map(|(_, bytes, _)| weigh(*bytes)).sum::<usize>()
     }
 }
@@ -237,11 +200,7 @@ impl Run {
     /// With tight budgets everything is swept before each publish, so that the books are the model's. Without,
     /// what has expired is swept by chance.
     fn new(tight: bool) -> Self {
-        let narrow = Options {
-            history_bytes_max: BYTES_MAX,
-            channels_max: CHANNELS_MAX,
-            idempotency_keys_max: 0,
-        };
+        let narrow = Options { history_bytes_max: BYTES_MAX, channels_max: CHANNELS_MAX, idempotency_keys_max: 0 };
         let options = if tight { narrow } else { Options::default() };
         Self {
             stripe: Stripe::new(Arc::new(Lives::new())),
@@ -278,37 +237,20 @@ impl Run {
             self.model.check_new(attempt.channel, &before);
         }
         let offset = self.model.top(attempt.channel);
-        let expected = StreamPosition {
-            offset,
-            epoch: before.epoch,
-        };
+        let expected = StreamPosition { offset, epoch: before.epoch };
         assert_eq!(position.unwrap_or_else(|| expected.clone()), expected);
-        assert_eq!(
-            self.history(attempt.channel, &HistoryQuery::default()).unwrap().top,
-            expected
-        );
+        assert_eq!(self.history(attempt.channel, &HistoryQuery::default()).unwrap().top, expected);
     }
 
     fn append(&mut self, attempt: &Attempt) -> (Outcome, Option<StreamPosition>) {
         let channel = name(attempt.channel);
         let publish = Publish {
             data: Bytes::from(vec![0; attempt.bytes]),
-            version: Some(Version {
-                number: attempt.version,
-                epoch: String::new(),
-            }),
+            version: Some(Version { number: attempt.version, epoch: String::new() }),
             ..Publish::default()
         };
-        let retention = Retention {
-            size: attempt.size,
-            ttl: TTL,
-            meta_ttl: META_TTL,
-        };
-        let draft = Draft {
-            channel: &channel,
-            publish,
-            now: self.now,
-        };
+        let retention = Retention { size: attempt.size, ttl: TTL, meta_ttl: META_TTL };
+        let draft = Draft { channel: &channel, publish, now: self.now };
         match self.stripe.append(&self.ledger, draft, retention) {
             Ok(Appended::Accepted(publication)) => (Outcome::Accepted, publication.position.clone()),
             Ok(Appended::Outdated(top)) => (Outcome::Outdated, Some(top)),
@@ -352,11 +294,7 @@ fn name(channel: usize) -> Channel {
 }
 
 fn offsets(history: &History) -> Vec<u64> {
-    history
-        .publications
-        .iter()
-        .map(|publication| publication.position.as_ref().unwrap().offset)
-        .collect()
+    history.publications.iter().map(|publication| publication.position.as_ref().unwrap().offset).collect()
 }
 
 proptest! {

@@ -42,14 +42,7 @@ impl Rosters {
         let roster = self.rosters.entry(channel.clone()).or_default();
         let Some((client, member)) = roster.refreshed(&info, expires_at) else {
             let client: Arc<str> = info.client.as_str().into();
-            roster.insert(
-                client.clone(),
-                Member {
-                    info,
-                    expires_at,
-                    wake_at: expires_at,
-                },
-            );
+            roster.insert(client.clone(), Member { info, expires_at, wake_at: expires_at });
             return self.deadlines.schedule(expires_at, (channel.clone(), client));
         };
         if expires_at < member.wake_at {
@@ -77,20 +70,13 @@ impl Rosters {
     pub(super) fn members(&mut self, channel: &Channel, now: Instant) -> Vec<Arc<ClientInfo>> {
         self.expire(now, usize::MAX);
         let members = self.rosters.get(channel).map(|roster| roster.members.values());
-        members
-            .into_iter()
-            .flatten()
-            .map(|member| member.info.clone())
-            .collect()
+        members.into_iter().flatten().map(|member| member.info.clone()).collect()
     }
 
     /// Counts, in constant time.
     pub(super) fn stats(&mut self, channel: &Channel, now: Instant) -> PresenceStats {
         self.expire(now, usize::MAX);
-        let counts = |roster: &Roster| PresenceStats {
-            clients: roster.members.len(),
-            users: roster.users.len(),
-        };
+        let counts = |roster: &Roster| PresenceStats { clients: roster.members.len(), users: roster.users.len() };
         self.rosters.get(channel).map(counts).unwrap_or_default()
     }
 
@@ -109,11 +95,7 @@ impl Rosters {
     }
 
     fn wake(&mut self, channel: Channel, client: Arc<str>, now: Instant) {
-        let Some(member) = self
-            .rosters
-            .get_mut(&channel)
-            .and_then(|roster| roster.members.get_mut(&client))
-        else {
+        let Some(member) = self.rosters.get_mut(&channel).and_then(|roster| roster.members.get_mut(&client)) else {
             return;
         };
         if member.expires_at <= now {
@@ -175,11 +157,7 @@ mod tests {
     use super::*;
 
     fn info(client: &str, user: &str) -> Arc<ClientInfo> {
-        Arc::new(ClientInfo {
-            client: client.to_owned(),
-            user: user.to_owned(),
-            ..ClientInfo::default()
-        })
+        Arc::new(ClientInfo { client: client.to_owned(), user: user.to_owned(), ..ClientInfo::default() })
     }
 
     fn channel() -> Channel {

@@ -87,10 +87,7 @@ impl Stream {
     }
 
     pub(super) fn top(&self) -> StreamPosition {
-        StreamPosition {
-            offset: self.top,
-            epoch: self.epoch.clone(),
-        }
+        StreamPosition { offset: self.top, epoch: self.epoch.clone() }
     }
 
     /// Gives the draft the next offset and keeps it. An error has changed nothing.
@@ -128,9 +125,7 @@ impl Stream {
     /// Drops the publications whose time is over.
     pub(super) fn expire(&mut self, ledger: &Ledger, now: Instant) {
         let ttl = self.ttl();
-        let over = self
-            .publications
-            .partition_point(|publication| publication.accepted_at + ttl <= now);
+        let over = self.publications.partition_point(|publication| publication.accepted_at + ttl <= now);
         self.drop_oldest(ledger, over);
     }
 
@@ -141,9 +136,7 @@ impl Stream {
 
     /// When the next thing about the stream expires.
     pub(super) fn deadline(&self) -> Instant {
-        self.publications
-            .front()
-            .map_or_else(|| self.over_at(), |oldest| oldest.accepted_at + self.ttl())
+        self.publications.front().map_or_else(|| self.over_at(), |oldest| oldest.accepted_at + self.ttl())
     }
 
     /// Gives back what the stream still holds in the ledger.
@@ -189,11 +182,7 @@ impl Stream {
     }
 
     fn weight_of_oldest(&self, count: usize) -> usize {
-        self.publications
-            .iter()
-            .take(count)
-            .map(|publication| weight::of_publication(publication))
-            .sum()
+        self.publications.iter().take(count).map(|publication| weight::of_publication(publication)).sum()
     }
 
     fn weight_of_new_version(&self, version: Option<&Version>) -> usize {
@@ -202,9 +191,7 @@ impl Stream {
     }
 
     fn is_outdated(&self, version: &Version) -> bool {
-        self.versions
-            .get(version.epoch.as_str())
-            .is_some_and(|highest| version.number <= *highest)
+        self.versions.get(version.epoch.as_str()).is_some_and(|highest| version.number <= *highest)
     }
 
     fn raise_version(&mut self, version: &Version) {
@@ -236,9 +223,7 @@ impl Stream {
     }
 
     fn bounded(&self, count: u64) -> usize {
-        usize::try_from(count)
-            .unwrap_or(usize::MAX)
-            .min(self.publications.len())
+        usize::try_from(count).unwrap_or(usize::MAX).min(self.publications.len())
     }
 }
 
@@ -256,9 +241,6 @@ mod tests {
         let entry = (size_of::<Stream>() + size_of::<Channel>() + 1) * 16 / 7;
         let deadline = 2 * size_of::<(Instant, Channel)>();
         let name = Channel::BYTES_MAX + 16 + 16;
-        assert!(
-            entry + deadline + name <= CHANNEL_BYTES_MAX,
-            "{entry} + {deadline} + {name}"
-        );
+        assert!(entry + deadline + name <= CHANNEL_BYTES_MAX, "{entry} + {deadline} + {name}");
     }
 }

@@ -74,22 +74,13 @@ impl Stripe {
     ) -> Result<History, Error> {
         self.settle(ledger, channel, now);
         let Some(stream) = self.streams.get(channel) else {
-            let top = StreamPosition {
-                offset: 0,
-                epoch: self.epochs.of(channel),
-            };
+            let top = StreamPosition { offset: 0, epoch: self.epochs.of(channel) };
             query.check(&top)?;
-            return Ok(History {
-                publications: Vec::new(),
-                top,
-            });
+            return Ok(History { publications: Vec::new(), top });
         };
         let top = stream.top();
         query.check(&top)?;
-        Ok(History {
-            publications: stream.read(query),
-            top,
-        })
+        Ok(History { publications: stream.read(query), top })
     }
 
     /// Drops a channel's publications, keeps its position.

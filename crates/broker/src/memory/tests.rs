@@ -60,10 +60,7 @@ struct Bench {
 impl Bench {
     fn new(options: Options) -> Self {
         let recorder = Recorder::new();
-        Self {
-            broker: MemoryBroker::new(options, recorder.clone(), Arc::new(Node::default())),
-            recorder,
-        }
+        Self { broker: MemoryBroker::new(options, recorder.clone(), Arc::new(Node::default())), recorder }
     }
 
     async fn publish(&self, name: &str, publish: Publish) -> Result<Published, Error> {
@@ -71,11 +68,7 @@ impl Bench {
     }
 
     async fn top(&self, name: &str) -> StreamPosition {
-        self.broker
-            .history(&channel(name), HistoryQuery::default())
-            .await
-            .unwrap()
-            .top
+        self.broker.history(&channel(name), HistoryQuery::default()).await.unwrap().top
     }
 
     fn used(&self, limit: Limit) -> usize {
@@ -96,23 +89,12 @@ fn channel(name: &str) -> Channel {
 }
 
 fn kept(bytes: usize, size: usize) -> Publish {
-    let retention = Retention {
-        size,
-        ttl: Duration::from_secs(10),
-        meta_ttl: Duration::from_secs(100),
-    };
-    Publish {
-        data: Bytes::from(vec![b'x'; bytes]),
-        retention: Some(retention),
-        ..Publish::default()
-    }
+    let retention = Retention { size, ttl: Duration::from_secs(10), meta_ttl: Duration::from_secs(100) };
+    Publish { data: Bytes::from(vec![b'x'; bytes]), retention: Some(retention), ..Publish::default() }
 }
 
 fn keyed(key: &str) -> Publish {
-    Publish {
-        idempotency_key: Some(key.to_owned()),
-        ..Publish::default()
-    }
+    Publish { idempotency_key: Some(key.to_owned()), ..Publish::default() }
 }
 
 fn budget(limit: Limit) -> Error {
@@ -123,50 +105,29 @@ const ONE: usize = PUBLICATION_OVERHEAD_BYTES + 100;
 
 #[tokio::test(start_paused = true)]
 async fn the_byte_budget_refuses_and_changes_nothing() {
-    let bench = Bench::new(Options {
-        history_bytes_max: 2 * ONE,
-        ..Options::default()
-    });
+    let bench = Bench::new(Options { history_bytes_max: 2 * ONE, ..Options::default() });
     bench.publish("a", kept(100, 10)).await.unwrap();
     bench.publish("b", kept(100, 10)).await.unwrap();
     let before = bench.top("a").await;
     for name in ["a", "new"] {
-        let keyed = Publish {
-            idempotency_key: Some("k".to_owned()),
-            ..kept(0, 10)
-        };
+        let keyed = Publish { idempotency_key: Some("k".to_owned()), ..kept(0, 10) };
         assert_eq!(bench.publish(name, keyed).await, Err(budget(Limit::HistoryBytes)));
     }
     assert_eq!(bench.top("a").await, before);
     assert_eq!(bench.top("new").await.offset, 0);
-    assert_eq!(
-        (bench.used(Limit::Channels), bench.used(Limit::IdempotencyKeys)),
-        (2, 0)
-    );
-    assert_eq!(
-        (bench.used(Limit::HistoryBytes), bench.refused(Limit::HistoryBytes)),
-        (2 * ONE, 2)
-    );
+    assert_eq!((bench.used(Limit::Channels), bench.used(Limit::IdempotencyKeys)), (2, 0));
+    assert_eq!((bench.used(Limit::HistoryBytes), bench.refused(Limit::HistoryBytes)), (2 * ONE, 2));
     assert_eq!(bench.recorder.events_so_far().len(), 2);
     assert!(bench.recorder.is_free());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_byte_budget_still_takes_what_replaces_as_much() {
-    let bench = Bench::new(Options {
-        history_bytes_max: ONE,
-        ..Options::default()
-    });
+    let bench = Bench::new(Options { history_bytes_max: ONE, ..Options::default() });
     bench.publish("a", kept(100, 1)).await.unwrap();
     assert_eq!(bench.publish("a", kept(101, 1)).await, Err(budget(Limit::HistoryBytes)));
-    assert_eq!(
-        bench.publish("a", kept(100, 1)).await.unwrap().position.unwrap().offset,
-        2
-    );
-    assert_eq!(
-        bench.publish("a", Publish::default()).await.unwrap().outcome,
-        Outcome::Accepted
-    );
+    assert_eq!(bench.publish("a", kept(100, 1)).await.unwrap().position.unwrap().offset, 2);
+    assert_eq!(bench.publish("a", Publish::default()).await.unwrap().outcome, Outcome::Accepted);
     assert_eq!(bench.used(Limit::HistoryBytes), ONE);
 }
 
@@ -189,35 +150,18 @@ async fn bytes_come_back_by_expiry_removal_and_trimming() {
 
 #[tokio::test(start_paused = true)]
 async fn what_expired_in_a_channel_makes_way_for_its_next_publication_unswept() {
-    let bench = Bench::new(Options {
-        history_bytes_max: ONE,
-        ..Options::default()
-    });
+    let bench = Bench::new(Options { history_bytes_max: ONE, ..Options::default() });
     bench.publish("a", kept(100, 10)).await.unwrap();
     assert!(bench.publish("a", kept(100, 10)).await.is_err());
     advance(Duration::from_secs(10)).await;
-    assert_eq!(
-        bench
-            .publish("a", kept(100, 10))
-            .await
-            .unwrap()
-            .position
-            .unwrap()
-            .offset,
-        2
-    );
+    assert_eq!(bench.publish("a", kept(100, 10)).await.unwrap().position.unwrap().offset, 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn version_epochs_are_paid_for_and_given_back() {
     let bench = Bench::new(Options::default());
-    let versioned = |number, epoch: &str| Publish {
-        version: Some(Version {
-            number,
-            epoch: epoch.to_owned(),
-        }),
-        ..kept(100, 1)
-    };
+    let versioned =
+        |number, epoch: &str| Publish { version: Some(Version { number, epoch: epoch.to_owned() }), ..kept(100, 1) };
     bench.publish("a", versioned(1, "x")).await.unwrap();
     let one = ONE + VERSION_EPOCH_OVERHEAD_BYTES + 1;
     assert_eq!(bench.used(Limit::HistoryBytes), one);
@@ -232,10 +176,7 @@ async fn version_epochs_are_paid_for_and_given_back() {
 
 #[tokio::test(start_paused = true)]
 async fn the_channel_limit_refuses_new_streams_only() {
-    let bench = Bench::new(Options {
-        channels_max: 1,
-        ..Options::default()
-    });
+    let bench = Bench::new(Options { channels_max: 1, ..Options::default() });
     bench.publish("a", kept(1, 10)).await.unwrap();
     assert_eq!(bench.publish("b", kept(1, 10)).await, Err(budget(Limit::Channels)));
     assert_eq!(bench.refused(Limit::Channels), 1);
@@ -251,36 +192,18 @@ async fn the_channel_limit_refuses_new_streams_only() {
 
 #[tokio::test(start_paused = true)]
 async fn the_key_limit_refuses_new_keys_only() {
-    let bench = Bench::new(Options {
-        idempotency_keys_max: 1,
-        ..Options::default()
-    });
+    let bench = Bench::new(Options { idempotency_keys_max: 1, ..Options::default() });
     bench.publish("a", keyed("first")).await.unwrap();
-    assert_eq!(
-        bench.publish("a", keyed("second")).await,
-        Err(budget(Limit::IdempotencyKeys))
-    );
-    let refused = Publish {
-        idempotency_key: Some("second".to_owned()),
-        ..kept(1, 1)
-    };
+    assert_eq!(bench.publish("a", keyed("second")).await, Err(budget(Limit::IdempotencyKeys)));
+    let refused = Publish { idempotency_key: Some("second".to_owned()), ..kept(1, 1) };
     assert_eq!(bench.publish("a", refused).await, Err(budget(Limit::IdempotencyKeys)));
-    assert_eq!(
-        (bench.refused(Limit::IdempotencyKeys), bench.used(Limit::Channels)),
-        (2, 0)
-    );
-    assert_eq!(
-        bench.publish("a", keyed("first")).await.unwrap().outcome,
-        Outcome::Repeated
-    );
+    assert_eq!((bench.refused(Limit::IdempotencyKeys), bench.used(Limit::Channels)), (2, 0));
+    assert_eq!(bench.publish("a", keyed("first")).await.unwrap().outcome, Outcome::Repeated);
     bench.publish("a", Publish::default()).await.unwrap();
     advance(Duration::from_secs(300)).await;
     bench.sweep();
     assert_eq!(bench.used(Limit::IdempotencyKeys), 0);
-    assert_eq!(
-        bench.publish("a", keyed("second")).await.unwrap().outcome,
-        Outcome::Accepted
-    );
+    assert_eq!(bench.publish("a", keyed("second")).await.unwrap().outcome, Outcome::Accepted);
 }
 
 #[tokio::test(start_paused = true)]
@@ -289,10 +212,7 @@ async fn a_repetition_is_answered_without_room() {
     bench.publish("a", keyed("k")).await.unwrap();
     bench.recorder.fill();
     assert_eq!(bench.publish("a", keyed("k")).await.unwrap().outcome, Outcome::Repeated);
-    assert!(matches!(
-        bench.publish("a", keyed("other")).await,
-        Err(Error::Overloaded(_))
-    ));
+    assert!(matches!(bench.publish("a", keyed("other")).await, Err(Error::Overloaded(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,10 +225,7 @@ async fn the_same_key_may_wait_for_room_twice_and_publishes_once() {
     };
     let (first, second, ()) = tokio::join!(bench.publish("a", keyed("k")), bench.publish("a", keyed("k")), free);
     let outcomes = [first.unwrap().outcome, second.unwrap().outcome];
-    assert!(
-        outcomes.contains(&Outcome::Accepted) && outcomes.contains(&Outcome::Repeated),
-        "{outcomes:?}"
-    );
+    assert!(outcomes.contains(&Outcome::Accepted) && outcomes.contains(&Outcome::Repeated), "{outcomes:?}");
     assert_eq!(bench.recorder.events_so_far().len(), 1);
     assert!(bench.recorder.is_free());
 }
@@ -318,20 +235,9 @@ async fn reading_a_channel_without_state_costs_nothing() {
     let bench = Bench::new(Options::default());
     for number in 0..100 {
         bench.top(&format!("silent:{number}")).await;
-        bench
-            .broker
-            .subscribe(&channel(&format!("silent:{number}")))
-            .await
-            .unwrap();
-        bench
-            .publish(&format!("silent:{number}"), Publish::default())
-            .await
-            .unwrap();
-        bench
-            .broker
-            .history_remove(&channel(&format!("silent:{number}")))
-            .await
-            .unwrap();
+        bench.broker.subscribe(&channel(&format!("silent:{number}"))).await.unwrap();
+        bench.publish(&format!("silent:{number}"), Publish::default()).await.unwrap();
+        bench.broker.history_remove(&channel(&format!("silent:{number}"))).await.unwrap();
     }
     assert_eq!(bench.used(Limit::Channels), 0);
     assert_eq!(bench.used(Limit::HistoryBytes), 0);
@@ -355,13 +261,7 @@ async fn the_end_of_some_channels_is_no_gap_in_silent_ones() {
     for (name, before) in silent.iter().zip(before) {
         assert_eq!(bench.top(name).await, before);
         let first = bench.publish(name, kept(1, 1)).await.unwrap().position.unwrap();
-        assert_eq!(
-            first,
-            StreamPosition {
-                offset: 1,
-                epoch: before.epoch
-            }
-        );
+        assert_eq!(first, StreamPosition { offset: 1, epoch: before.epoch });
     }
 }
 
@@ -392,11 +292,7 @@ async fn a_shorter_retention_holds_for_what_is_there_already() {
     let bench = Bench::new(Options::default());
     bench.publish("a", kept(1, 10)).await.unwrap();
     let mut brief = kept(1, 10);
-    brief.retention = Some(Retention {
-        size: 10,
-        ttl: Duration::from_secs(2),
-        meta_ttl: Duration::from_secs(4),
-    });
+    brief.retention = Some(Retention { size: 10, ttl: Duration::from_secs(2), meta_ttl: Duration::from_secs(4) });
     bench.publish("a", brief).await.unwrap();
     advance(Duration::from_secs(2)).await;
     bench.sweep();
@@ -409,27 +305,13 @@ async fn a_shorter_retention_holds_for_what_is_there_already() {
 #[tokio::test(start_paused = true)]
 async fn lifetimes_without_end_and_without_length_are_taken() {
     let bench = Bench::new(Options::default());
-    let lasting = |lifetime| Retention {
-        size: 1,
-        ttl: lifetime,
-        meta_ttl: lifetime,
-    };
-    let forever = Publish {
-        retention: Some(lasting(Duration::MAX)),
-        ..Publish::default()
-    };
+    let lasting = |lifetime| Retention { size: 1, ttl: lifetime, meta_ttl: lifetime };
+    let forever = Publish { retention: Some(lasting(Duration::MAX)), ..Publish::default() };
     bench.publish("a", forever).await.unwrap();
-    let at_once = Publish {
-        retention: Some(lasting(Duration::ZERO)),
-        ..Publish::default()
-    };
+    let at_once = Publish { retention: Some(lasting(Duration::ZERO)), ..Publish::default() };
     bench.publish("b", at_once).await.unwrap();
     let info = Arc::new(fanfare_protocol::ClientInfo::default());
-    bench
-        .broker
-        .presence_add(&channel("a"), info, Duration::MAX)
-        .await
-        .unwrap();
+    bench.broker.presence_add(&channel("a"), info, Duration::MAX).await.unwrap();
     bench.sweep();
     assert_eq!(bench.used(Limit::Channels), 1);
     assert_eq!(bench.top("a").await.offset, 1);
@@ -448,9 +330,7 @@ async fn history_of_size_zero_is_no_history() {
 async fn sweeping_takes_bounded_portions() {
     let bench = Bench::new(Options::default());
     let state = &bench.broker.state;
-    let mut same_stripe = (0..)
-        .map(|number| format!("c:{number}"))
-        .filter(|name| state.index(&channel(name)) == 0);
+    let mut same_stripe = (0..).map(|number| format!("c:{number}")).filter(|name| state.index(&channel(name)) == 0);
     for name in same_stripe.by_ref().take(SWEEP_BATCH + 10) {
         bench.publish(&name, kept(1, 1)).await.unwrap();
     }
@@ -479,10 +359,7 @@ async fn the_sweeper_frees_on_its_own_and_ends_with_the_broker() {
 async fn what_was_kept_holds_no_larger_buffer_alive() {
     let bench = Bench::new(Options::default());
     let body = Bytes::from(vec![b'x'; 4096]);
-    let slice = Publish {
-        data: body.slice(..10),
-        ..kept(0, 1)
-    };
+    let slice = Publish { data: body.slice(..10), ..kept(0, 1) };
     bench.publish("a", slice).await.unwrap();
     assert!(body.is_unique());
 }
@@ -501,20 +378,13 @@ impl PublicationSink for Panics {
     }
 
     fn deliver(&self, _event: Event, _room: Room) {
-        assert!(
-            self.0.swap(true, std::sync::atomic::Ordering::Relaxed),
-            "the first delivery panics"
-        );
+        assert!(self.0.swap(true, std::sync::atomic::Ordering::Relaxed), "the first delivery panics");
     }
 }
 
 #[tokio::test]
 async fn a_panic_in_the_sink_leaves_the_channel_usable() {
-    let broker = MemoryBroker::new(
-        Options::default(),
-        Arc::new(Panics(false.into())),
-        Arc::new(Node::default()),
-    );
+    let broker = MemoryBroker::new(Options::default(), Arc::new(Panics(false.into())), Arc::new(Node::default()));
     let broker = Arc::new(broker);
     let publisher = broker.clone();
     let mut tasks = tokio::task::JoinSet::new();
@@ -526,10 +396,7 @@ async fn a_panic_in_the_sink_leaves_the_channel_usable() {
 
 #[tokio::test(start_paused = true)]
 async fn the_metrics_say_what_happened() {
-    let bench = Bench::new(Options {
-        channels_max: 1,
-        ..Options::default()
-    });
+    let bench = Bench::new(Options { channels_max: 1, ..Options::default() });
     let registry = Registry::new();
     registry.register(bench.broker.collector()).unwrap();
     bench.publish("a", kept(100, 10)).await.unwrap();
@@ -538,9 +405,7 @@ async fn the_metrics_say_what_happened() {
     bench.publish("b", kept(100, 10)).await.unwrap_err();
     bench.recorder.fill();
     bench.publish("a", kept(100, 10)).await.unwrap_err();
-    let text = prometheus::TextEncoder::new()
-        .encode_to_string(&registry.gather())
-        .unwrap();
+    let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     for line in [
         &format!("fanfare_broker_history_bytes {ONE}"),
         "fanfare_broker_channels 1",

@@ -30,9 +30,7 @@ fn of_tags(tags: &BTreeMap<String, String>) -> usize {
     if tags.is_empty() {
         return 0;
     }
-    let each = tags
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + TAG_OVERHEAD_BYTES);
+    let each = tags.iter().map(|(name, value)| name.len() + value.len() + TAG_OVERHEAD_BYTES);
     TAGS_OVERHEAD_BYTES + each.sum::<usize>()
 }
 
@@ -55,19 +53,12 @@ mod tests {
 
     #[test]
     fn payload_tags_and_info_weigh_what_they_hold() {
-        let mut publish = Publish {
-            data: "12345".into(),
-            ..Publish::default()
-        };
+        let mut publish = Publish { data: "12345".into(), ..Publish::default() };
         assert_eq!(of_publish(&publish), PUBLICATION_OVERHEAD_BYTES + 5);
         publish.tags.insert("kind".to_owned(), "alert".to_owned());
         let tagged = PUBLICATION_OVERHEAD_BYTES + 5 + TAGS_OVERHEAD_BYTES + TAG_OVERHEAD_BYTES + 9;
         assert_eq!(of_publish(&publish), tagged);
-        let info = ClientInfo {
-            user: "ann".to_owned(),
-            client: "c1".to_owned(),
-            ..ClientInfo::default()
-        };
+        let info = ClientInfo { user: "ann".to_owned(), client: "c1".to_owned(), ..ClientInfo::default() };
         publish.info = Some(info.into());
         assert_eq!(of_publish(&publish), tagged + INFO_OVERHEAD_BYTES + 5);
     }

@@ -127,19 +127,10 @@ impl Kept {
     fn into_publication(self, epoch: &Arc<str>) -> Result<Publication, Error> {
         let data = match self.data {
             Some(data) => Bytes::from(String::from(Box::<str>::from(data))),
-            None => Bytes::from(
-                STANDARD
-                    .decode(&self.b64data)
-                    .map_err(|error| Error::Answer(error.to_string()))?,
-            ),
+            None => Bytes::from(STANDARD.decode(&self.b64data).map_err(|error| Error::Answer(error.to_string()))?),
         };
         let position = (self.offset > 0).then(|| StreamPosition::new(self.offset, Arc::clone(epoch)));
-        Ok(Publication {
-            data,
-            position,
-            info: self.info,
-            tags: self.tags,
-        })
+        Ok(Publication { data, position, info: self.info, tags: self.tags })
     }
 }
 
@@ -148,14 +139,8 @@ impl TryFrom<History> for crate::History {
 
     fn try_from(history: History) -> Result<Self, Error> {
         let top = StreamPosition::new(history.offset, history.epoch);
-        let publications = history
-            .publications
-            .into_iter()
-            .map(|kept| kept.into_publication(&top.epoch));
-        Ok(Self {
-            publications: publications.collect::<Result<_, _>>()?,
-            top,
-        })
+        let publications = history.publications.into_iter().map(|kept| kept.into_publication(&top.epoch));
+        Ok(Self { publications: publications.collect::<Result<_, _>>()?, top })
     }
 }
 
@@ -177,21 +162,14 @@ impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         // Internal errors and too many requests: the two that the protocol calls temporary.
         let temporary = matches!(refusal.code, 100 | 111);
-        Self::Refused {
-            code: refusal.code,
-            message: refusal.message,
-            temporary,
-        }
+        Self::Refused { code: refusal.code, message: refusal.message, temporary }
     }
 }
 
 /// Takes the result out of an answer.
 pub(super) fn read<A: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<A, Error> {
     if status != StatusCode::OK {
-        return Err(Error::Http {
-            status: status.as_u16(),
-            message: words(status, body),
-        });
+        return Err(Error::Http { status: status.as_u16(), message: words(status, body) });
     }
     let envelope: Envelope<'_> = serde_json::from_slice(body).map_err(strange)?;
     match (envelope.error, envelope.result) {
@@ -251,11 +229,7 @@ mod tests {
     fn payloads_are_kept_byte_for_byte() {
         let body = r#"{"result":{"publications":[{"data":{ "n": 1.0 },"offset":1},{"data":null,"offset":2},{"b64data":"/w==","offset":3}],"epoch":"e","offset":3}}"#;
         let history = crate::History::try_from(read_ok::<History>(body)).unwrap();
-        let data: Vec<_> = history
-            .publications
-            .iter()
-            .map(|publication| &publication.data[..])
-            .collect();
+        let data: Vec<_> = history.publications.iter().map(|publication| &publication.data[..]).collect();
         assert_eq!(data, [&br#"{ "n": 1.0 }"#[..], b"null", &[0xff]]);
         assert_eq!(
             (history.top, &history.publications[2].position),
@@ -270,11 +244,7 @@ mod tests {
     fn each_channel_of_a_broadcast_has_a_result() {
         let body = r#"{"result":{"responses":[{"result":{"offset":1,"epoch":"e"}},{"error":{"code":107,"message":"no"}},{}]}}"#;
         let answer: Broadcast = read_ok(body);
-        let results: Vec<_> = answer
-            .responses
-            .into_iter()
-            .map(BroadcastResponse::into_result)
-            .collect();
+        let results: Vec<_> = answer.responses.into_iter().map(BroadcastResponse::into_result).collect();
         assert!(results[0].is_ok());
         assert_eq!(results[1].as_ref().unwrap_err().code(), Some(107));
         assert!(matches!(results[2], Err(Error::Answer(_))));
@@ -287,10 +257,7 @@ mod tests {
         assert!(!error.is_temporary());
         assert!(refused(200, r#"{"error":{"code":100,"message":"x"}}"#).is_temporary());
         let error = refused(401, r#"{"error":{"code":101,"message":"unauthorized: send a key"}}"#);
-        assert_eq!(
-            error.to_string(),
-            "the node answered HTTP 401: unauthorized: send a key"
-        );
+        assert_eq!(error.to_string(), "the node answered HTTP 401: unauthorized: send a key");
     }
 
     #[test]
@@ -299,9 +266,6 @@ mod tests {
         assert!(matches!(refused(200, "hello"), Error::Answer(_)));
         assert!(refused(404, "<html>").to_string().ends_with("no Fanfare node"));
         assert!(refused(404, "").to_string().ends_with("Not Found"));
-        assert_eq!(
-            words(StatusCode::OK, "x".repeat(1_000).as_bytes()).len(),
-            WORDS_CHARS_MAX
-        );
+        assert_eq!(words(StatusCode::OK, "x".repeat(1_000).as_bytes()).len(), WORDS_CHARS_MAX);
     }
 }

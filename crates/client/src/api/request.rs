@@ -54,11 +54,7 @@ pub struct PublishOptions {
 impl Publish {
     /// Publishes JSON text as it is.
     pub fn json(channel: &str, data: &str) -> Result<Self, Error> {
-        Ok(Self {
-            channel: channel.to_owned(),
-            data: raw(data)?,
-            options: PublishOptions::default(),
-        })
+        Ok(Self { channel: channel.to_owned(), data: raw(data)?, options: PublishOptions::default() })
     }
 
     /// Keeps the node from publishing twice when this is sent twice.
@@ -73,11 +69,7 @@ impl Broadcast {
     /// Publishes JSON text as it is.
     pub fn json<C: Into<String>>(channels: impl IntoIterator<Item = C>, data: &str) -> Result<Self, Error> {
         let channels = channels.into_iter().map(Into::into).collect();
-        Ok(Self {
-            channels,
-            data: raw(data)?,
-            options: PublishOptions::default(),
-        })
+        Ok(Self { channels, data: raw(data)?, options: PublishOptions::default() })
     }
 }
 
@@ -95,10 +87,7 @@ pub struct Target {
 impl Target {
     /// All connections of a user.
     pub fn user(user: &str) -> Self {
-        Self {
-            user: Some(user.to_owned()),
-            client: None,
-        }
+        Self { user: Some(user.to_owned()), client: None }
     }
 }
 
@@ -135,21 +124,14 @@ struct Close {
 impl Disconnect {
     /// With the node's own code: 3503, after which clients stay away.
     pub fn new(target: Target) -> Self {
-        Self {
-            target,
-            whitelist: Vec::new(),
-            disconnect: None,
-        }
+        Self { target, whitelist: Vec::new(), disconnect: None }
     }
 
     /// With a code from 3000 to 4999 and a reason of at most 123 bytes. Clients come back after 3000 to 3499
     /// and 4000 to 4499.
     #[must_use]
     pub fn code(mut self, code: u32, reason: &str) -> Self {
-        self.disconnect = Some(Close {
-            code,
-            reason: reason.to_owned(),
-        });
+        self.disconnect = Some(Close { code, reason: reason.to_owned() });
         self
     }
 }
@@ -207,16 +189,8 @@ struct Since<'a> {
 
 impl<'a> History<'a> {
     pub(super) fn new(channel: &'a str, query: &'a HistoryQuery) -> Self {
-        let since = query.since.as_ref().map(|since| Since {
-            offset: since.offset,
-            epoch: &since.epoch,
-        });
-        Self {
-            channel,
-            limit: query.limit,
-            since,
-            reverse: query.reverse,
-        }
+        let since = query.since.as_ref().map(|since| Since { offset: since.offset, epoch: &since.epoch });
+        Self { channel, limit: query.limit, since, reverse: query.reverse }
     }
 }
 
@@ -240,44 +214,22 @@ mod tests {
 
     #[test]
     fn requests_say_what_was_chosen_and_no_more() {
-        check(
-            &Publish::json("news", r#"{ "a":1 }"#).unwrap(),
-            r#"{"channel":"news","data":{ "a":1 }}"#,
-        );
+        check(&Publish::json("news", r#"{ "a":1 }"#).unwrap(), r#"{"channel":"news","data":{ "a":1 }}"#);
         let once = Publish::json("news", "1").unwrap().idempotency_key("k");
         check(&once, r#"{"channel":"news","data":1,"idempotency_key":"k"}"#);
-        check(
-            &Broadcast::json(["a", "b"], "null").unwrap(),
-            r#"{"channels":["a","b"],"data":null}"#,
-        );
+        check(&Broadcast::json(["a", "b"], "null").unwrap(), r#"{"channels":["a","b"],"data":null}"#);
         check(&Disconnect::new(Target::user("42")), r#"{"user":"42"}"#);
         let banned = Disconnect::new(Target::user("42")).code(4500, "banned");
         check(&banned, r#"{"user":"42","disconnect":{"code":4500,"reason":"banned"}}"#);
-        check(
-            &Subscribe {
-                target: Target::user("42"),
-                channel: "a".into(),
-            },
-            r#"{"user":"42","channel":"a"}"#,
-        );
-        check(
-            &Refresh {
-                expire_at: Some(9),
-                ..Refresh::default()
-            },
-            r#"{"expire_at":9}"#,
-        );
+        check(&Subscribe { target: Target::user("42"), channel: "a".into() }, r#"{"user":"42","channel":"a"}"#);
+        check(&Refresh { expire_at: Some(9), ..Refresh::default() }, r#"{"expire_at":9}"#);
         check(&Pattern { pattern: None }, "{}");
         check(&Nothing {}, "{}");
     }
 
     #[test]
     fn history_says_its_limit_and_its_begin() {
-        let query = HistoryQuery {
-            limit: -1,
-            since: Some(StreamPosition::new(5, "e")),
-            reverse: true,
-        };
+        let query = HistoryQuery { limit: -1, since: Some(StreamPosition::new(5, "e")), reverse: true };
         let json = r#"{"channel":"news","limit":-1,"since":{"offset":5,"epoch":"e"},"reverse":true}"#;
         check(&History::new("news", &query), json);
     }

@@ -64,10 +64,7 @@ impl Transport {
         let mut request = Request::post(url.as_str())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body(Full::new(Bytes::from(body)))
-            .map_err(|_| Error::Address {
-                address: url,
-                problem: "it cannot be part of a request",
-            })?;
+            .map_err(|_| Error::Address { address: url, problem: "it cannot be part of a request" })?;
         if let Some(key) = &self.key {
             request.headers_mut().insert("x-api-key", key.0.clone());
         }
@@ -90,10 +87,7 @@ impl Transport {
             cause = source;
         }
         match error.is_connect() {
-            true => Error::Unreachable {
-                address: self.address.host_and_port().to_owned(),
-                cause: cause.to_string(),
-            },
+            true => Error::Unreachable { address: self.address.host_and_port().to_owned(), cause: cause.to_string() },
             false => Error::Answer(format!("it broke off: {cause}")),
         }
     }

@@ -80,22 +80,14 @@ impl Link {
     async fn open(settings: &Settings) -> Result<Self, Error> {
         let socket = TcpStream::connect(settings.address.host_and_port());
         let socket = socket.await.map_err(|error| unreachable(settings, &error))?;
-        socket
-            .set_nodelay(true)
-            .map_err(|error| unreachable(settings, &error))?;
+        socket.set_nodelay(true).map_err(|error| unreachable(settings, &error))?;
         let request = upgrade_request(settings)?;
         match client_async_with_config(request, socket, Some(websocket_config())).await {
-            Ok((socket, _)) => Ok(Self {
-                socket,
-                encoding: settings.encoding,
-            }),
+            Ok((socket, _)) => Ok(Self { socket, encoding: settings.encoding }),
             Err(SocketError::Http(response)) => {
                 let status = response.status();
                 let body = response.body().as_deref().unwrap_or_default();
-                Err(Error::Http {
-                    status: status.as_u16(),
-                    message: words(status, body),
-                })
+                Err(Error::Http { status: status.as_u16(), message: words(status, body) })
             }
             Err(error) => Err(unreachable(settings, &error)),
         }
@@ -114,11 +106,7 @@ impl Link {
             subs,
             ..Default::default()
         };
-        let command = Command {
-            id: CONNECT_ID,
-            connect: Some(connect),
-            ..Default::default()
-        };
+        let command = Command { id: CONNECT_ID, connect: Some(connect), ..Default::default() };
         self.send(vec![command]).await.map_err(ended)?;
         let frame = self.receive().await.map_err(ended)?;
         let mut replies = frame.replies(self.encoding);
@@ -127,15 +115,8 @@ impl Link {
             Some(Err(error)) => return Err(Error::Answer(error.to_string())),
             None => return Err(Error::Answer("an empty frame instead of a connect reply".to_owned())),
         };
-        let rest = replies
-            .collect::<Result<_, _>>()
-            .map_err(|error| Error::Answer(error.to_string()))?;
-        Ok(Established {
-            link: self,
-            token,
-            result,
-            rest,
-        })
+        let rest = replies.collect::<Result<_, _>>().map_err(|error| Error::Answer(error.to_string()))?;
+        Ok(Established { link: self, token, result, rest })
     }
 
     /// Sends commands in as few frames as their sizes allow. To be dropped only with the link.
@@ -165,10 +146,7 @@ impl Link {
             match self.socket.next().await {
                 Some(Ok(message @ (Message::Text(_) | Message::Binary(_)))) => return Ok(Frame(message)),
                 Some(Ok(Message::Close(Some(close)))) => {
-                    return Err(Ending::closed(
-                        u16::from(close.code).into(),
-                        close.reason.as_str().to_owned(),
-                    ));
+                    return Err(Ending::closed(u16::from(close.code).into(), close.reason.as_str().to_owned()));
                 }
                 Some(Ok(Message::Close(None))) | None => return Err(Ending::lost("connection closed")),
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
@@ -203,10 +181,8 @@ impl Link {
 fn upgrade_request(settings: &Settings) -> Result<http::Request<()>, Error> {
     let url = settings.address.websocket_url();
     let request = url.as_str().into_client_request();
-    let mut request = request.map_err(|_| Error::Address {
-        address: url,
-        problem: "it cannot be part of a request",
-    })?;
+    let mut request =
+        request.map_err(|_| Error::Address { address: url, problem: "it cannot be part of a request" })?;
     if settings.encoding == Encoding::Protobuf {
         let protocol = HeaderValue::from_static("centrifuge-protobuf");
         request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, protocol);
@@ -226,27 +202,19 @@ fn connect_result(reply: Reply) -> Result<ConnectResult, Error> {
 fn ended(ending: Ending) -> Error {
     match ending.code {
         0 if ending.reconnects => Error::Disconnected,
-        code => Error::Closed {
-            code,
-            reason: ending.reason.into_owned(),
-        },
+        code => Error::Closed { code, reason: ending.reason.into_owned() },
     }
 }
 
 fn no_token(error: TokenError) -> Error {
     match error {
         TokenError::Unauthorized => Error::Token("not authorized".to_owned()),
-        TokenError::Temporary(reason) => Error::Refused {
-            code: 1,
-            message: format!("no token: {reason}"),
-            temporary: true,
-        },
+        TokenError::Temporary(reason) => {
+            Error::Refused { code: 1, message: format!("no token: {reason}"), temporary: true }
+        }
     }
 }
 
 fn unreachable(settings: &Settings, cause: &dyn std::fmt::Display) -> Error {
-    Error::Unreachable {
-        address: settings.address.host_and_port().to_owned(),
-        cause: cause.to_string(),
-    }
+    Error::Unreachable { address: settings.address.host_and_port().to_owned(), cause: cause.to_string() }
 }

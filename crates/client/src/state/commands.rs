@@ -58,21 +58,12 @@ impl Commands {
 
     /// Keeps a call until there is a connection.
     pub(crate) fn wait(&mut self, command: Command, answer: Answer, now: Instant) {
-        self.waiting.push_back(Waiting {
-            command,
-            answer,
-            deadline: now + COMMAND_TIMEOUT,
-        });
+        self.waiting.push_back(Waiting { command, answer, deadline: now + COMMAND_TIMEOUT });
     }
 
     /// There is a connection.
     pub(crate) fn send_waiting(&mut self) {
-        for Waiting {
-            command,
-            answer,
-            deadline,
-        } in std::mem::take(&mut self.waiting)
-        {
+        for Waiting { command, answer, deadline } in std::mem::take(&mut self.waiting) {
             self.send_until(command, Purpose::Call(answer), deadline);
         }
     }

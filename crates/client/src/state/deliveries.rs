@@ -77,10 +77,7 @@ mod tests {
     use super::*;
 
     fn event(code: u32) -> SubscriptionEvent {
-        SubscriptionEvent::Unsubscribed {
-            code,
-            reason: String::new(),
-        }
+        SubscriptionEvent::Unsubscribed { code, reason: String::new() }
     }
 
     fn code(event: Option<SubscriptionEvent>) -> u32 {

@@ -37,15 +37,7 @@ pub(crate) struct Entry {
 impl Entry {
     pub(crate) fn new(key: u64, mut options: SubscribeOptions, events: mpsc::Sender<SubscriptionEvent>) -> Self {
         let track = Track::new(options.since.take());
-        Self {
-            key,
-            options,
-            events,
-            phase: Phase::Idle,
-            token: None,
-            backoff: Backoff::default(),
-            track,
-        }
+        Self { key, options, events, phase: Phase::Idle, token: None, backoff: Backoff::default(), track }
     }
 
     /// Whether somebody still reads the events.
@@ -95,15 +87,11 @@ impl Entry {
     pub(crate) fn subscribed(&mut self, result: SubscribeResult, deliveries: &mut Deliveries) {
         self.phase = Phase::Live;
         self.backoff.reset();
-        start(&mut self.track, result, |event| {
-            deliveries.subscription(&self.events, event)
-        });
+        start(&mut self.track, result, |event| deliveries.subscription(&self.events, event));
     }
 
     pub(crate) fn push(&mut self, push: Push, deliveries: &mut Deliveries) {
-        happen(&mut self.track, push, |event| {
-            deliveries.subscription(&self.events, event)
-        });
+        happen(&mut self.track, push, |event| deliveries.subscription(&self.events, event));
     }
 }
 
@@ -124,11 +112,7 @@ pub(crate) fn recovery(track: &Track) -> SubscribeRequest {
 pub(crate) fn start(track: &mut Track, result: SubscribeResult, mut tell: impl FnMut(SubscriptionEvent)) {
     let start = track.start(&result);
     let position = track.position().cloned();
-    tell(SubscriptionEvent::Subscribed {
-        position,
-        recovered: start.recovered,
-        data: result.data,
-    });
+    tell(SubscriptionEvent::Subscribed { position, recovered: start.recovered, data: result.data });
     if let Some(gap) = start.gap {
         tell(SubscriptionEvent::Gap(gap));
     }
@@ -164,8 +148,5 @@ fn arrive(track: &mut Track, message: PublicationMessage, tell: &mut impl FnMut(
 
 fn position_of(track: &Track, offset: u64) -> Option<StreamPosition> {
     let epoch = track.position().map(|position| Arc::clone(&position.epoch));
-    (offset > 0).then(|| StreamPosition {
-        offset,
-        epoch: epoch.unwrap_or_default(),
-    })
+    (offset > 0).then(|| StreamPosition { offset, epoch: epoch.unwrap_or_default() })
 }

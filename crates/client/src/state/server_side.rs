@@ -19,9 +19,7 @@ impl ServerSide {
     /// What to recover with the next connect command.
     pub(crate) fn requests(&self) -> BTreeMap<String, SubscribeRequest> {
         let recoverable = self.0.iter().filter(|(_, track)| track.recover_from().is_some());
-        recoverable
-            .map(|(channel, track)| (channel.clone(), recovery(track)))
-            .collect()
+        recoverable.map(|(channel, track)| (channel.clone(), recovery(track))).collect()
     }
 
     pub(crate) fn invalidate(&mut self) {
@@ -33,10 +31,7 @@ impl ServerSide {
         let mut events = Vec::new();
         let before = std::mem::take(&mut self.0);
         for channel in before.keys().filter(|channel| !subs.contains_key(*channel)) {
-            events.push((
-                channel.clone(),
-                ended(UNSUBSCRIBED_BY_SERVER, "not subscribed after the reconnect"),
-            ));
+            events.push((channel.clone(), ended(UNSUBSCRIBED_BY_SERVER, "not subscribed after the reconnect")));
         }
         let mut before = before;
         for (channel, result) in subs {
@@ -74,8 +69,5 @@ impl ServerSide {
 }
 
 fn ended(code: u32, reason: &str) -> SubscriptionEvent {
-    SubscriptionEvent::Unsubscribed {
-        code,
-        reason: reason.to_owned(),
-    }
+    SubscriptionEvent::Unsubscribed { code, reason: reason.to_owned() }
 }

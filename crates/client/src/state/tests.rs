@@ -18,20 +18,12 @@ struct Scene {
 impl Scene {
     fn new(source: Option<TokenSource>) -> Self {
         let (events, connection) = mpsc::channel(64);
-        Self {
-            state: State::new(source, Some(events)),
-            now: Instant::now(),
-            connection,
-        }
+        Self { state: State::new(source, Some(events)), now: Instant::now(), connection }
     }
 
     fn connected() -> Self {
         let mut scene = Self::new(None);
-        scene.connect(ConnectResult {
-            ping: 25,
-            pong: true,
-            ..Default::default()
-        });
+        scene.connect(ConnectResult { ping: 25, pong: true, ..Default::default() });
         scene
     }
 
@@ -41,18 +33,12 @@ impl Scene {
 
     fn reconnect(&mut self) {
         self.state.disconnected(&Ending::lost("cut"));
-        self.connect(ConnectResult {
-            ping: 25,
-            pong: true,
-            ..Default::default()
-        });
+        self.connect(ConnectResult { ping: 25, pong: true, ..Default::default() });
     }
 
     fn subscribe(&mut self, key: u64, options: SubscribeOptions) -> mpsc::Receiver<SubscriptionEvent> {
         let (sender, events) = mpsc::channel(options.events_max);
-        self.state
-            .subscribe(&news(), Entry::new(key, options, sender), self.now)
-            .unwrap();
+        self.state.subscribe(&news(), Entry::new(key, options, sender), self.now).unwrap();
         events
     }
 
@@ -60,10 +46,7 @@ impl Scene {
     fn live(&mut self) -> mpsc::Receiver<SubscriptionEvent> {
         let mut events = self.subscribe(1, SubscribeOptions::default());
         self.accept(at(5));
-        assert!(matches!(
-            events.try_recv(),
-            Ok(SubscriptionEvent::Subscribed { recovered: false, .. })
-        ));
+        assert!(matches!(events.try_recv(), Ok(SubscriptionEvent::Subscribed { recovered: false, .. })));
         events
     }
 
@@ -74,22 +57,12 @@ impl Scene {
     }
 
     fn accept(&mut self, result: SubscribeResult) {
-        self.answer(Reply {
-            subscribe: Some(result),
-            ..Default::default()
-        });
+        self.answer(Reply { subscribe: Some(result), ..Default::default() });
     }
 
     fn refuse(&mut self, code: u32, temporary: bool) {
-        let error = ErrorReply {
-            code,
-            message: "refused".into(),
-            temporary,
-        };
-        self.answer(Reply {
-            error: Some(error),
-            ..Default::default()
-        });
+        let error = ErrorReply { code, message: "refused".into(), temporary };
+        self.answer(Reply { error: Some(error), ..Default::default() });
     }
 
     fn reply(&mut self, reply: Reply) -> Result<(), Ending> {
@@ -97,33 +70,17 @@ impl Scene {
     }
 
     fn push(&mut self, push: Push) {
-        let push = Push {
-            channel: "news".into(),
-            ..push
-        };
-        self.reply(Reply {
-            push: Some(push),
-            ..Default::default()
-        })
-        .unwrap();
+        let push = Push { channel: "news".into(), ..push };
+        self.reply(Reply { push: Some(push), ..Default::default() }).unwrap();
     }
 
     fn publish(&mut self, offset: u64) {
-        self.push(Push {
-            publication: Some(publication(offset)),
-            ..Default::default()
-        });
+        self.push(Push { publication: Some(publication(offset)), ..Default::default() });
     }
 
     fn unsubscribe_push(&mut self, code: u32) {
-        let unsubscribe = UnsubscribePush {
-            code,
-            reason: "so".into(),
-        };
-        self.push(Push {
-            unsubscribe: Some(unsubscribe),
-            ..Default::default()
-        });
+        let unsubscribe = UnsubscribePush { code, reason: "so".into() };
+        self.push(Push { unsubscribe: Some(unsubscribe), ..Default::default() });
     }
 
     fn only_command(&mut self) -> Command {
@@ -146,24 +103,13 @@ impl Scene {
     fn fetched(&mut self, result: Result<&str, TokenError>) -> Result<(), Ending> {
         let mut fetches = self.state.take_fetches();
         assert_eq!(fetches.len(), 1, "{fetches:?}");
-        self.state
-            .fetched(fetches.remove(0).purpose, result.map(str::to_owned), self.now)
+        self.state.fetched(fetches.remove(0).purpose, result.map(str::to_owned), self.now)
     }
 
     fn call(&mut self) -> oneshot::Receiver<Result<Reply, Error>> {
         let (answer, reply) = oneshot::channel();
-        let publish = PublishRequest {
-            channel: "news".into(),
-            ..Default::default()
-        };
-        self.state.call(
-            Command {
-                publish: Some(publish),
-                ..Default::default()
-            },
-            answer,
-            self.now,
-        );
+        let publish = PublishRequest { channel: "news".into(), ..Default::default() };
+        self.state.call(Command { publish: Some(publish), ..Default::default() }, answer, self.now);
         reply
     }
 }
@@ -173,21 +119,11 @@ fn news() -> Channel {
 }
 
 fn at(offset: u64) -> SubscribeResult {
-    SubscribeResult {
-        recoverable: true,
-        positioned: true,
-        offset,
-        epoch: "e".into(),
-        ..Default::default()
-    }
+    SubscribeResult { recoverable: true, positioned: true, offset, epoch: "e".into(), ..Default::default() }
 }
 
 fn publication(offset: u64) -> PublicationMessage {
-    PublicationMessage {
-        data: "1".into(),
-        offset,
-        ..Default::default()
-    }
+    PublicationMessage { data: "1".into(), offset, ..Default::default() }
 }
 
 fn with_callback() -> SubscribeOptions {
@@ -239,10 +175,7 @@ fn a_second_subscription_to_a_channel_is_refused_while_the_first_is_read() {
     drop(events);
     again(&mut scene).unwrap();
     let commands = scene.state.take_outgoing();
-    assert!(
-        commands[0].unsubscribe.is_some() && commands[1].subscribe.is_some(),
-        "{commands:?}"
-    );
+    assert!(commands[0].unsubscribe.is_some() && commands[1].subscribe.is_some(), "{commands:?}");
 }
 
 #[test]
@@ -261,13 +194,7 @@ fn a_reconnect_recovers_from_the_last_position() {
         publications: vec![publication(7), publication(8)],
         ..at(6)
     };
-    scene
-        .reply(Reply {
-            id: request.id,
-            subscribe: Some(result),
-            ..Default::default()
-        })
-        .unwrap();
+    scene.reply(Reply { id: request.id, subscribe: Some(result), ..Default::default() }).unwrap();
     scene.publish(8);
     scene.publish(9);
     assert_eq!(brief(&mut events), "6 r 7 8 9");
@@ -278,10 +205,7 @@ fn a_failed_recovery_tells_a_gap() {
     let mut scene = Scene::connected();
     let mut events = scene.live();
     scene.reconnect();
-    scene.accept(SubscribeResult {
-        was_recovering: true,
-        ..at(9)
-    });
+    scene.accept(SubscribeResult { was_recovering: true, ..at(9) });
     scene.publish(10);
     assert_eq!(brief(&mut events), "s g4 10");
 }
@@ -315,20 +239,8 @@ fn an_unsubscribe_that_fails_ends_the_connection() {
     let _events = scene.live();
     scene.state.unsubscribe(&news(), 1, scene.now);
     let id = scene.only_command().id;
-    let error = Some(ErrorReply {
-        code: 100,
-        ..Default::default()
-    });
-    assert!(
-        scene
-            .reply(Reply {
-                id,
-                error,
-                ..Default::default()
-            })
-            .unwrap_err()
-            .reconnects
-    );
+    let error = Some(ErrorReply { code: 100, ..Default::default() });
+    assert!(scene.reply(Reply { id, error, ..Default::default() }).unwrap_err().reconnects);
 }
 
 #[test]
@@ -352,17 +264,8 @@ fn an_invalidated_state_is_forgotten() {
     scene.back_off();
     let request = scene.state.commands.take_outgoing().remove(0);
     let subscribe = request.subscribe.unwrap();
-    assert_eq!(
-        (subscribe.recover, subscribe.offset, subscribe.epoch.as_str()),
-        (true, 0, "_")
-    );
-    scene
-        .reply(Reply {
-            id: request.id,
-            subscribe: Some(at(5)),
-            ..Default::default()
-        })
-        .unwrap();
+    assert_eq!((subscribe.recover, subscribe.offset, subscribe.epoch.as_str()), (true, 0, "_"));
+    scene.reply(Reply { id: request.id, subscribe: Some(at(5)), ..Default::default() }).unwrap();
     assert_eq!(brief(&mut events), "s g-1");
 }
 
@@ -446,27 +349,13 @@ fn a_subscription_is_refreshed_at_its_ttl() {
     let mut scene = Scene::connected();
     let mut events = scene.subscribe(1, with_callback());
     scene.fetched(Ok("first")).unwrap();
-    scene.accept(SubscribeResult {
-        expires: true,
-        ttl: 20,
-        ..at(5)
-    });
+    scene.accept(SubscribeResult { expires: true, ttl: 20, ..at(5) });
     scene.pass(Duration::from_secs(20)).unwrap();
     scene.fetched(Ok("second")).unwrap();
     let command = scene.only_command();
     assert_eq!(command.sub_refresh.unwrap().token, "second");
-    let sub_refresh = Some(SubRefreshResult {
-        expires: true,
-        ttl: 10,
-        ..Default::default()
-    });
-    scene
-        .reply(Reply {
-            id: command.id,
-            sub_refresh,
-            ..Default::default()
-        })
-        .unwrap();
+    let sub_refresh = Some(SubRefreshResult { expires: true, ttl: 10, ..Default::default() });
+    scene.reply(Reply { id: command.id, sub_refresh, ..Default::default() }).unwrap();
     scene.pass(Duration::from_secs(10)).unwrap();
     assert_eq!(scene.state.take_fetches().len(), 1);
     assert_eq!(brief(&mut events), "s");
@@ -477,11 +366,7 @@ fn a_refused_sub_refresh_ends_the_stream() {
     let mut scene = Scene::connected();
     let mut events = scene.subscribe(1, with_callback());
     scene.fetched(Ok("first")).unwrap();
-    scene.accept(SubscribeResult {
-        expires: true,
-        ttl: 20,
-        ..at(5)
-    });
+    scene.accept(SubscribeResult { expires: true, ttl: 20, ..at(5) });
     scene.pass(Duration::from_secs(20)).unwrap();
     scene.fetched(Ok("second")).unwrap();
     scene.refuse(103, false);
@@ -492,33 +377,15 @@ fn a_refused_sub_refresh_ends_the_stream() {
 #[test]
 fn the_connection_is_refreshed_at_its_ttl() {
     let mut scene = Scene::new(Some(callback()));
-    scene.connect(ConnectResult {
-        expires: true,
-        ttl: 60,
-        ..Default::default()
-    });
+    scene.connect(ConnectResult { expires: true, ttl: 60, ..Default::default() });
     scene.pass(Duration::from_secs(60)).unwrap();
     scene.fetched(Ok("new")).unwrap();
     let command = scene.only_command();
     assert_eq!(command.refresh.unwrap().token, "new");
-    let refresh = Some(RefreshResult {
-        expires: true,
-        ttl: 5,
-        ..Default::default()
-    });
-    scene
-        .reply(Reply {
-            id: command.id,
-            refresh,
-            ..Default::default()
-        })
-        .unwrap();
+    let refresh = Some(RefreshResult { expires: true, ttl: 5, ..Default::default() });
+    scene.reply(Reply { id: command.id, refresh, ..Default::default() }).unwrap();
     scene.pass(Duration::from_secs(5)).unwrap();
-    assert!(
-        scene
-            .fetched(Err(TokenError::Unauthorized))
-            .is_err_and(|ending| !ending.reconnects)
-    );
+    assert!(scene.fetched(Err(TokenError::Unauthorized)).is_err_and(|ending| !ending.reconnects));
 }
 
 #[test]
@@ -531,10 +398,7 @@ fn a_ping_is_answered_once() {
 #[test]
 fn a_ping_of_a_server_that_wants_no_pong_is_not_answered() {
     let mut scene = Scene::new(None);
-    scene.connect(ConnectResult {
-        ping: 25,
-        ..Default::default()
-    });
+    scene.connect(ConnectResult { ping: 25, ..Default::default() });
     scene.reply(Reply::default()).unwrap();
     assert!(scene.state.take_outgoing().is_empty());
 }
@@ -559,13 +423,7 @@ fn a_server_without_pings_may_be_silent() {
 #[tokio::test]
 async fn a_ping_behind_a_full_queue_is_not_missed() {
     let mut scene = Scene::connected();
-    let mut events = scene.subscribe(
-        1,
-        SubscribeOptions {
-            events_max: 1,
-            ..SubscribeOptions::default()
-        },
-    );
+    let mut events = scene.subscribe(1, SubscribeOptions { events_max: 1, ..SubscribeOptions::default() });
     scene.accept(at(5));
     scene.publish(6);
     assert!(scene.state.has_backlog());
@@ -595,12 +453,7 @@ fn a_call_without_a_reply_times_out_alone() {
     let id = scene.only_command().id;
     scene.pass(COMMAND_TIMEOUT).unwrap();
     assert!(matches!(reply.try_recv(), Ok(Err(Error::TimedOut))));
-    scene
-        .reply(Reply {
-            id,
-            ..Default::default()
-        })
-        .unwrap();
+    scene.reply(Reply { id, ..Default::default() }).unwrap();
 }
 
 #[test]
@@ -646,10 +499,7 @@ fn the_end_is_told_to_everybody() {
     let mut scene = Scene::connected();
     let mut events = scene.live();
     let mut reply = scene.call();
-    let error = Error::Closed {
-        code: 3503,
-        reason: "force disconnect".into(),
-    };
+    let error = Error::Closed { code: 3503, reason: "force disconnect".into() };
     scene.state.stop(&error);
     assert_eq!(brief(&mut events), "u3503");
     assert_eq!(reply.try_recv().unwrap().unwrap_err().code(), Some(3503));
@@ -659,25 +509,9 @@ fn the_end_is_told_to_everybody() {
 fn a_disconnect_push_ends_the_connection_by_its_code() {
     for (code, reconnects) in [(3001, true), (3500, false)] {
         let mut scene = Scene::connected();
-        let disconnect = Some(DisconnectPush {
-            code,
-            ..Default::default()
-        });
-        let push = Some(Push {
-            disconnect,
-            ..Default::default()
-        });
-        assert_eq!(
-            scene
-                .reply(Reply {
-                    push,
-                    ..Default::default()
-                })
-                .unwrap_err()
-                .reconnects,
-            reconnects,
-            "{code}"
-        );
+        let disconnect = Some(DisconnectPush { code, ..Default::default() });
+        let push = Some(Push { disconnect, ..Default::default() });
+        assert_eq!(scene.reply(Reply { push, ..Default::default() }).unwrap_err().reconnects, reconnects, "{code}");
     }
 }
 
@@ -692,10 +526,7 @@ fn a_subscription_whose_reader_has_gone_is_given_up() {
 #[test]
 fn the_servers_own_subscriptions_are_followed_and_recovered() {
     let mut scene = Scene::new(None);
-    scene.connect(ConnectResult {
-        subs: [("news".into(), at(5))].into(),
-        ..Default::default()
-    });
+    scene.connect(ConnectResult { subs: [("news".into(), at(5))].into(), ..Default::default() });
     scene.publish(6);
     scene.publish(6);
     let requests = scene.state.server_side_requests();
@@ -707,18 +538,9 @@ fn the_servers_own_subscriptions_are_followed_and_recovered() {
         seen.push(match event {
             ConnectionEvent::Connected { .. } => "connected".to_owned(),
             ConnectionEvent::Disconnected { reconnects, .. } => format!("disconnected {reconnects}"),
-            ConnectionEvent::ServerSubscription {
-                event: SubscriptionEvent::Subscribed { .. },
-                ..
-            } => "s".to_owned(),
-            ConnectionEvent::ServerSubscription {
-                event: SubscriptionEvent::Publication(_),
-                ..
-            } => "p".to_owned(),
-            ConnectionEvent::ServerSubscription {
-                event: SubscriptionEvent::Unsubscribed { code, .. },
-                ..
-            } => {
+            ConnectionEvent::ServerSubscription { event: SubscriptionEvent::Subscribed { .. }, .. } => "s".to_owned(),
+            ConnectionEvent::ServerSubscription { event: SubscriptionEvent::Publication(_), .. } => "p".to_owned(),
+            ConnectionEvent::ServerSubscription { event: SubscriptionEvent::Unsubscribed { code, .. }, .. } => {
                 format!("u{code}")
             }
             other => panic!("{other:?}"),
@@ -730,16 +552,8 @@ fn the_servers_own_subscriptions_are_followed_and_recovered() {
 #[test]
 fn a_subscription_that_the_server_adds_starts_now() {
     let mut scene = Scene::connected();
-    let subscribe = Some(SubscribePush {
-        recoverable: true,
-        offset: 9,
-        epoch: "e".into(),
-        ..Default::default()
-    });
-    scene.push(Push {
-        subscribe,
-        ..Default::default()
-    });
+    let subscribe = Some(SubscribePush { recoverable: true, offset: 9, epoch: "e".into(), ..Default::default() });
+    scene.push(Push { subscribe, ..Default::default() });
     scene.publish(10);
     assert_eq!(scene.state.server_side_requests()["news"].offset, 10);
     scene.unsubscribe_push(2000);

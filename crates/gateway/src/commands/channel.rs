@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fanfare_broker::{HistoryQuery, Publish, Since};
+use fanfare_broker::{HistoryQuery, Publication, Publish, Since};
 use fanfare_protocol::{
     ClientInfo, ErrorCode, HistoryRequest, HistoryResult, PayloadLimits, PresenceRequest, PresenceResult,
     PresenceStatsRequest, PresenceStatsResult, PublishRequest, PublishResult, Reply, payload,
@@ -11,6 +11,18 @@ use fanfare_protocol::{
 
 use super::{Commands, Failure};
 use crate::shard::message_of;
+
+/// As many publications as fit into a reply, at least one: the rest is there for the next page.
+fn page(publications: &[Arc<Publication>], bytes_max: usize) -> &[Arc<Publication>] {
+    let mut left = bytes_max;
+    let fitting = publications.iter().take_while(|publication| {
+        let fits = publication.data.len() <= left;
+        left = left.saturating_sub(publication.data.len());
+        fits
+    });
+    let count = fitting.count().max(1).min(publications.len());
+    &publications[..count]
+}
 
 impl Commands {
     /// Publishes (protocol §7.3). The payload is judged here, once.
@@ -22,19 +34,10 @@ impl Commands {
         if !options.access.publish.admits(!info.user.is_empty(), subscribed) {
             return Err(self.denied(&channel, "publish", "not open to this client"));
         }
-        let publish = Publish {
-            data: request.data,
-            json,
-            info: Some(info),
-            retention: options.retention,
-            ..Publish::default()
-        };
+        let publish =
+            Publish { data: request.data, json, info: Some(info), retention: options.retention, ..Publish::default() };
         self.in_time(self.local.broker.publish(&channel, publish)).await?;
-        self.reply(&Reply {
-            id,
-            publish: Some(PublishResult::default()),
-            ..Reply::default()
-        });
+        self.reply(&Reply { id, publish: Some(PublishResult::default()), ..Reply::default() });
         Ok(())
     }
 
@@ -43,10 +46,7 @@ impl Commands {
         if data.is_empty() {
             return Err(ErrorCode::BadRequest.into());
         }
-        let limits = PayloadLimits {
-            bytes_max: self.local.options.payload_bytes_max,
-            ..PayloadLimits::default()
-        };
+        let limits = PayloadLimits { bytes_max: self.local.options.payload_bytes_max, ..PayloadLimits::default() };
         payload::inspect(data, &limits).map_err(|_| ErrorCode::BadRequest.into())
     }
 
@@ -66,40 +66,26 @@ impl Commands {
         if options.retention.is_none() {
             return Err(ErrorCode::NotAvailable.into());
         }
-        if !options
-            .access
-            .read_history
-            .admits(!self.info()?.user.is_empty(), self.is_subscribed(&channel))
-        {
+        if !options.access.read_history.admits(!self.info()?.user.is_empty(), self.is_subscribed(&channel)) {
             return Err(self.denied(&channel, "read_history", "not open to this client"));
         }
         let page_max = self.local.options.history_page_max;
         let query = HistoryQuery {
             limit: usize::try_from(request.limit).map_or(page_max, |limit| limit.min(page_max)),
-            since: request.since.map(|since| Since {
-                offset: since.offset,
-                epoch: since.epoch,
-            }),
+            since: request.since.map(|since| Since { offset: since.offset, epoch: since.epoch }),
             reverse: request.reverse,
         };
         let history = self.in_time(self.local.broker.history(&channel, query)).await?;
         if self.is_json() && history.publications.iter().any(|publication| !publication.json) {
             return Err(fanfare_protocol::Disconnect::INAPPROPRIATE_PROTOCOL.into());
         }
+        let page = page(&history.publications, self.local.options.outbox_bytes_max / 2);
         let result = HistoryResult {
-            publications: history
-                .publications
-                .iter()
-                .map(|publication| message_of(publication))
-                .collect(),
+            publications: page.iter().map(|publication| message_of(publication)).collect(),
             epoch: history.top.epoch.to_string(),
             offset: history.top.offset,
         };
-        self.reply(&Reply {
-            id,
-            history: Some(result),
-            ..Reply::default()
-        });
+        self.reply(&Reply { id, history: Some(result), ..Reply::default() });
         Ok(())
     }
 
@@ -107,15 +93,9 @@ impl Commands {
     pub(super) async fn presence(&self, id: u32, request: &PresenceRequest) -> Result<(), Failure> {
         let channel = self.readable_presence(&request.channel)?;
         let present = self.in_time(self.local.broker.presence(&channel)).await?;
-        let presence: BTreeMap<String, ClientInfo> = present
-            .into_iter()
-            .map(|(client, info)| (client, Arc::unwrap_or_clone(info)))
-            .collect();
-        self.reply(&Reply {
-            id,
-            presence: Some(PresenceResult { presence }),
-            ..Reply::default()
-        });
+        let presence: BTreeMap<String, ClientInfo> =
+            present.into_iter().map(|(client, info)| (client, Arc::unwrap_or_clone(info))).collect();
+        self.reply(&Reply { id, presence: Some(PresenceResult { presence }), ..Reply::default() });
         Ok(())
     }
 
@@ -124,15 +104,8 @@ impl Commands {
         let channel = self.readable_presence(&request.channel)?;
         let stats = self.in_time(self.local.broker.presence_stats(&channel)).await?;
         let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-        let result = PresenceStatsResult {
-            num_clients: count(stats.clients),
-            num_users: count(stats.users),
-        };
-        self.reply(&Reply {
-            id,
-            presence_stats: Some(result),
-            ..Reply::default()
-        });
+        let result = PresenceStatsResult { num_clients: count(stats.clients), num_users: count(stats.users) };
+        self.reply(&Reply { id, presence_stats: Some(result), ..Reply::default() });
         Ok(())
     }
 
@@ -141,11 +114,7 @@ impl Commands {
         if !options.presence {
             return Err(ErrorCode::NotAvailable.into());
         }
-        if !options
-            .access
-            .read_presence
-            .admits(!self.info()?.user.is_empty(), self.is_subscribed(&channel))
-        {
+        if !options.access.read_presence.admits(!self.info()?.user.is_empty(), self.is_subscribed(&channel)) {
             return Err(self.denied(&channel, "read_presence", "not open to this client"));
         }
         Ok(channel)
@@ -153,19 +122,17 @@ impl Commands {
 
     pub(super) fn is_json(&self) -> bool {
         self.with(|shard| {
-            shard
-                .session(self.session)
-                .is_some_and(|session| session.encoding == fanfare_protocol::Encoding::Json)
+            shard.session(self.session).is_some_and(|session| session.encoding == fanfare_protocol::Encoding::Json)
         })
     }
 
-    /// Waits for the broker for `command_timeout` at most: shorter than a pong may take, since no pong is read
-    /// meanwhile.
+    /// Waits for the broker, until the command's deadline at most: a command takes less time than a pong may, since
+    /// no pong is read meanwhile.
     pub(super) async fn in_time<T>(
         &self,
         call: impl Future<Output = Result<T, fanfare_broker::Error>>,
     ) -> Result<T, Failure> {
-        match tokio::time::timeout(self.local.options.command_timeout, call).await {
+        match tokio::time::timeout_at(self.deadline.get(), call).await {
             Ok(result) => Ok(result?),
             Err(_) => Err(fanfare_broker::Error::Unavailable("the broker did not answer in time").into()),
         }

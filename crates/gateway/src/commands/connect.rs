@@ -48,6 +48,14 @@ impl Commands {
         if token.is_empty() {
             return self.anonymous();
         }
+        let claims = self.verify(token)?;
+        if claims.user.is_empty() && !self.local.options.allow_anonymous {
+            return Err(Disconnect::PERMISSION_DENIED.into());
+        }
+        Ok(claims)
+    }
+
+    fn verify(&self, token: &str) -> Result<ConnectionClaims, Failure> {
         let now = self.local.now().unix_seconds;
         self.local.verifier.connection(token, now).map_err(|error| {
             if self.local.may_log() {
@@ -70,10 +78,7 @@ impl Commands {
             });
         }
         if self.local.may_log() {
-            tracing::info!(
-                key = "auth.allow_anonymous",
-                "a client without a token was refused: see this key"
-            );
+            tracing::info!(key = "auth.allow_anonymous", "a client without a token was refused: see this key");
         }
         Err(Disconnect::BAD_REQUEST.into())
     }
@@ -86,16 +91,8 @@ impl Commands {
             chan_info: Bytes::new(),
         };
         let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info)));
-        let over = self
-            .local
-            .options
-            .sessions_per_user_max
-            .is_some_and(|max| sessions > max);
-        if over && !claims.user.is_empty() {
-            Err(Disconnect::CONNECTION_LIMIT.into())
-        } else {
-            Ok(())
-        }
+        let over = self.local.options.sessions_per_user_max.is_some_and(|max| sessions > max);
+        if over && !claims.user.is_empty() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
     }
 
     /// The subscriptions to make: the token's, the personal channel, and what the client asks for and may have.
@@ -104,21 +101,14 @@ impl Commands {
         claims: &ConnectionClaims,
         requested: &BTreeMap<String, SubscribeRequest>,
     ) -> Result<Vec<Plan>, Failure> {
-        let mut wanted: BTreeMap<Channel, (Origin, ServerSubscription)> = claims
-            .subs
-            .iter()
-            .map(|(channel, sub)| (channel.clone(), (Origin::Token, sub.clone())))
-            .collect();
+        let mut wanted: BTreeMap<Channel, (Origin, ServerSubscription)> =
+            claims.subs.iter().map(|(channel, sub)| (channel.clone(), (Origin::Token, sub.clone()))).collect();
         if let Some(personal) = self.personal_channel(&claims.user) {
-            wanted
-                .entry(personal)
-                .or_insert_with(|| (Origin::Token, ServerSubscription::default()));
+            wanted.entry(personal).or_insert_with(|| (Origin::Token, ServerSubscription::default()));
         }
         for name in requested.keys() {
             if let Some(channel) = self.requested_channel(name, &claims.user)? {
-                wanted
-                    .entry(channel)
-                    .or_insert_with(|| (Origin::Requested, ServerSubscription::default()));
+                wanted.entry(channel).or_insert_with(|| (Origin::Requested, ServerSubscription::default()));
             }
         }
         if wanted.len() > self.local.options.channels_per_session_max {
@@ -137,40 +127,15 @@ impl Commands {
         subscription: ServerSubscription,
         requested: &BTreeMap<String, SubscribeRequest>,
     ) -> Result<Plan, Failure> {
-        let options = self
-            .local
-            .namespaces
-            .options(&channel)
-            .ok_or(ErrorCode::UnknownChannel)?;
         let request = requested.get(channel.as_str()).cloned().unwrap_or_default();
         let ServerSubscription { info, data, overrides } = subscription;
-        self.plan(
-            channel,
-            options,
-            origin,
-            &request,
-            Grant {
-                info,
-                data,
-                expire_at: None,
-                overrides,
-            },
-        )
+        self.plan(channel, origin, &request, Grant { info, data, expire_at: None, overrides })
     }
 
     /// The user's own channel, if the node gives one out.
     pub(super) fn personal_channel(&self, user: &str) -> Option<Channel> {
-        let namespace = self
-            .local
-            .options
-            .personal_channel
-            .as_ref()
-            .filter(|_| !user.is_empty())?;
-        let name = if namespace.is_empty() {
-            format!("#{user}")
-        } else {
-            format!("{namespace}:#{user}")
-        };
+        let namespace = self.local.options.personal_channel.as_ref().filter(|_| !user.is_empty())?;
+        let name = if namespace.is_empty() { format!("#{user}") } else { format!("{namespace}:#{user}") };
         Channel::parse(&name).ok()
     }
 
@@ -185,10 +150,7 @@ impl Commands {
 
     /// Begins all, gathers for all at once; undoes all if one fails.
     async fn make_all(&self, plans: Vec<Plan>) -> Result<Vec<(Making, Backlog)>, Failure> {
-        let making = plans
-            .into_iter()
-            .map(|plan| self.begin(plan))
-            .collect::<Result<Vec<_>, _>>()?;
+        let making = plans.into_iter().map(|plan| self.begin(plan)).collect::<Result<Vec<_>, _>>()?;
         let gathered = join_all(making.iter().map(|making| self.gather_or_undo(making))).await;
         let mut made = Vec::with_capacity(making.len());
         let mut failure = None;
@@ -198,7 +160,10 @@ impl Commands {
                 Err(failed) => failure = Some(failed),
             }
         }
-        let Some(failure) = failure else { return Ok(made) };
+        let Some(failure) = failure else {
+            share_outbox(&mut made, self.local.options.outbox_bytes_max / 2);
+            return Ok(made);
+        };
         for (making, _) in &made {
             self.undo(making).await;
         }
@@ -246,17 +211,25 @@ impl Commands {
                 return;
             };
             let result = ConnectResult { subs, ..result };
-            shard.reply(
-                self.session,
-                &Reply {
-                    id,
-                    connect: Some(result),
-                    ..Reply::default()
-                },
-            );
+            shard.reply(self.session, &Reply { id, connect: Some(result), ..Reply::default() });
         });
         for (making, committed) in live {
             self.follow_up(making, committed);
+        }
+    }
+}
+
+/// Leaves publications to as many subscriptions as fit into one reply together; the others are not recovered, and
+/// their clients are told so.
+fn share_outbox(made: &mut [(Making, Backlog)], bytes_max: usize) {
+    let mut left = bytes_max;
+    for (_, backlog) in made {
+        if let Backlog::Since { publications, .. } = backlog {
+            let bytes: usize = publications.iter().map(|publication| publication.data.len()).sum();
+            match left.checked_sub(bytes) {
+                Some(rest) => left = rest,
+                None => publications.clear(),
+            }
         }
     }
 }

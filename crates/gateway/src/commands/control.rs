@@ -37,7 +37,7 @@ fn answer(done: oneshot::Sender<()>) {
 }
 
 fn subscribe_all(local: &Rc<Local>, target: &Target, control: &SubscribeControl, done: oneshot::Sender<()>) {
-    let sessions = local.with(|shard| shard.matching(target));
+    let sessions = local.with(|shard| shard.matching_open(target));
     let control = Arc::new(control.clone());
     let owner = Rc::clone(local);
     local.spawn(async move {
@@ -77,8 +77,6 @@ impl Commands {
     }
 
     fn plan_control(&self, control: &SubscribeControl) -> Result<Plan, Failure> {
-        let options = self.local.namespaces.options(&control.channel);
-        let options = options.ok_or(fanfare_protocol::ErrorCode::UnknownChannel)?;
         let mut request = SubscribeRequest::default();
         if let Some(since) = &control.recover_since {
             request.recover = true;
@@ -89,31 +87,24 @@ impl Commands {
             info: control.info.clone(),
             data: control.data.clone(),
             expire_at: control.expire_at,
-            overrides: control.overrides.clone(),
+            overrides: control.overrides,
         };
-        self.plan(control.channel.clone(), options, Origin::Api, &request, grant)
+        self.plan(control.channel.clone(), Origin::Api, &request, grant)
     }
 
     /// Tells the client of its subscription; what it missed follows. Where that cannot be had, the push gives the
     /// position asked for and the connection is closed (3010): the client connects again from there and is told.
     fn push_subscribed(&self, plan: &Plan, committed: &Committed) {
         let mut offset = committed.position.as_ref().map_or(0, |position| position.offset);
-        let mut epoch = committed
-            .position
-            .as_ref()
-            .map_or_else(String::new, |position| position.epoch.to_string());
-        if let Some(Since {
-            offset: asked,
-            epoch: asked_epoch,
-        }) = &plan.since
-        {
+        let mut epoch = committed.position.as_ref().map_or_else(String::new, |position| position.epoch.to_string());
+        if let Some(Since { offset: asked, epoch: asked_epoch }) = &plan.since {
             offset = *asked;
             if committed.recovered == Some(false) {
                 epoch.clone_from(asked_epoch);
             }
         }
         let push = SubscribePush {
-            recoverable: plan.positioned,
+            recoverable: plan.recoverable,
             positioned: plan.positioned,
             epoch,
             offset,
@@ -121,14 +112,7 @@ impl Commands {
         };
         let channel = plan.new.channel.as_str().to_owned();
         self.with(|shard| {
-            shard.push(
-                self.session,
-                Push {
-                    channel,
-                    subscribe: Some(push),
-                    ..Push::default()
-                },
-            );
+            shard.push(self.session, Push { channel, subscribe: Some(push), ..Push::default() });
             for publication in &committed.publications {
                 shard.deliver_to(self.session, &Event::Publication(Arc::clone(publication)));
             }
@@ -141,25 +125,20 @@ impl Commands {
     /// A second subscribe to the same channel tells the client again, from where it stands.
     fn push_again(&self, control: &SubscribeControl) -> Result<(), Failure> {
         self.with(|shard| {
+            if shard.is_joining(self.session, &control.channel) {
+                // Its own push or reply is still to come.
+                return;
+            }
             let position = shard.position_of(self.session, &control.channel);
             let push = SubscribePush {
                 recoverable: position.is_some(),
                 positioned: position.is_some(),
-                epoch: position
-                    .as_ref()
-                    .map_or_else(String::new, |position| position.epoch.to_string()),
+                epoch: position.as_ref().map_or_else(String::new, |position| position.epoch.to_string()),
                 offset: position.map_or(0, |position| position.offset),
                 data: control.data.clone(),
             };
             let channel = control.channel.as_str().to_owned();
-            shard.push(
-                self.session,
-                Push {
-                    channel,
-                    subscribe: Some(push),
-                    ..Push::default()
-                },
-            );
+            shard.push(self.session, Push { channel, subscribe: Some(push), ..Push::default() });
         });
         Ok(())
     }

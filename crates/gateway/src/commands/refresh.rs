@@ -25,36 +25,21 @@ impl Commands {
             return Err(Disconnect::INSUFFICIENT_STATE.into());
         }
         self.with(|shard| {
-            shard.replace_info(self.session, claims.info.clone());
+            shard.replace_info(self.session, &claims.info);
             shard.set_expiry(self.session, claims.expire_at);
             let ttl = shard.ttl(claims.expire_at);
-            let result = RefreshResult {
-                expires: claims.expire_at.is_some(),
-                ttl,
-                ..RefreshResult::default()
-            };
-            shard.reply(
-                self.session,
-                &Reply {
-                    id,
-                    refresh: Some(result),
-                    ..Reply::default()
-                },
-            );
+            let result = RefreshResult { expires: claims.expire_at.is_some(), ttl, ..RefreshResult::default() };
+            shard.reply(self.session, &Reply { id, refresh: Some(result), ..Reply::default() });
         });
         Ok(())
     }
 
     fn verify_refresh(&self, token: &str) -> Result<ConnectionClaims, Failure> {
         let now = self.local.now().unix_seconds;
-        let claims = self
-            .local
-            .verifier
-            .connection(token, now)
-            .map_err(|error| match error {
-                TokenError::Expired | TokenError::NotYetValid => Disconnect::CONNECTION_EXPIRED,
-                TokenError::Invalid(_) | TokenError::NotConfigured => Disconnect::INVALID_TOKEN,
-            })?;
+        let claims = self.local.verifier.connection(token, now).map_err(|error| match error {
+            TokenError::Expired | TokenError::NotYetValid => Disconnect::CONNECTION_EXPIRED,
+            TokenError::Invalid(_) | TokenError::NotConfigured => Disconnect::INVALID_TOKEN,
+        })?;
         if claims.expire_at.is_some_and(|expire_at| expire_at <= now) {
             return Err(Disconnect::CONNECTION_EXPIRED.into());
         }
@@ -71,14 +56,8 @@ impl Commands {
             let Some(session) = shard.session(self.session) else {
                 return Vec::new();
             };
-            let from_token = session
-                .subscriptions
-                .iter()
-                .filter(|subscription| subscription.origin == Origin::Token);
-            from_token
-                .filter_map(|subscription| shard.channel(subscription.channel))
-                .map(|c| c.name.clone())
-                .collect()
+            let from_token = session.subscriptions.iter().filter(|subscription| subscription.origin == Origin::Token);
+            from_token.filter_map(|subscription| shard.channel(subscription.channel)).map(|c| c.name.clone()).collect()
         });
         present.sort_unstable();
         wanted != present
@@ -89,10 +68,7 @@ impl Commands {
         let (channel, _) = self.channel(&request.channel)?;
         let own = self.with(|shard| {
             let channel = shard.channel_id(&channel)?;
-            shard
-                .session(self.session)?
-                .subscription_index(channel)
-                .map(|_| channel)
+            shard.session(self.session)?.subscription_index(channel).map(|_| channel)
         });
         let own = own.ok_or(ErrorCode::PermissionDenied)?;
         if request.token.is_empty() {
@@ -101,16 +77,8 @@ impl Commands {
         let claims = self.verify_sub_refresh(&channel, &request.token)?;
         self.replace_subscription(own, &claims)?;
         let ttl = self.with(|shard| shard.ttl_uncapped(claims.expire_at));
-        let result = SubRefreshResult {
-            expires: claims.expire_at.is_some(),
-            ttl,
-            ..SubRefreshResult::default()
-        };
-        self.reply(&Reply {
-            id,
-            sub_refresh: Some(result),
-            ..Reply::default()
-        });
+        let result = SubRefreshResult { expires: claims.expire_at.is_some(), ttl, ..SubRefreshResult::default() };
+        self.reply(&Reply { id, sub_refresh: Some(result), ..Reply::default() });
         Ok(())
     }
 
@@ -120,14 +88,10 @@ impl Commands {
         token: &str,
     ) -> Result<SubscriptionClaims, Failure> {
         let now = self.local.now().unix_seconds;
-        let claims = self
-            .local
-            .verifier
-            .subscription(token, now)
-            .map_err(|error| match error {
-                TokenError::Expired | TokenError::NotYetValid => Failure::Error(ErrorCode::TokenExpired),
-                TokenError::Invalid(_) | TokenError::NotConfigured => Failure::Close(Disconnect::INVALID_TOKEN),
-            })?;
+        let claims = self.local.verifier.subscription(token, now).map_err(|error| match error {
+            TokenError::Expired | TokenError::NotYetValid => Failure::Error(ErrorCode::TokenExpired),
+            TokenError::Invalid(_) | TokenError::NotConfigured => Failure::Close(Disconnect::INVALID_TOKEN),
+        })?;
         if !self.is_meant(&claims, channel)? {
             return Err(Disconnect::INVALID_TOKEN.into());
         }

@@ -11,8 +11,10 @@ use fanfare_protocol::{
 };
 
 use super::{Commands, Failure};
+use crate::limits;
 use crate::shard::{
-    Backlog, Begun, Committed, Departure, NewSubscription, Origin, Refused, departure_of, message_of, with_channel_info,
+    Backlog, Begun, Committed, Departure, NewSubscription, Origin, Refused, departure_of, fits, message_of,
+    with_channel_info,
 };
 
 /// The flag by which a client would rather have no subscription than one with a gap (protocol §7.1).
@@ -22,8 +24,10 @@ const REJECT_UNRECOVERED: i64 = 2;
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) new: NewSubscription,
-    /// Whether it follows the stream's positions; then it is recoverable too.
+    /// Whether it follows the stream's positions.
     pub(super) positioned: bool,
+    /// Whether it can go on from a position.
+    pub(super) recoverable: bool,
     /// Where to recover from.
     pub(super) since: Option<Since>,
     /// Whether the client asked for recovery, possible or not.
@@ -44,12 +48,7 @@ pub(super) struct Grant {
 
 impl From<SubscriptionClaims> for Grant {
     fn from(claims: SubscriptionClaims) -> Self {
-        Self {
-            info: claims.info,
-            data: claims.data,
-            expire_at: claims.expire_at,
-            overrides: claims.overrides,
-        }
+        Self { info: claims.info, data: claims.data, expire_at: claims.expire_at, overrides: claims.overrides }
     }
 }
 
@@ -70,14 +69,7 @@ impl Commands {
         self.with(|shard| {
             let ttl = shard.ttl_uncapped(making.plan.expire_at);
             let result = result_of(&making.plan, &committed, ttl);
-            shard.reply(
-                self.session,
-                &Reply {
-                    id,
-                    subscribe: Some(result),
-                    ..Reply::default()
-                },
-            );
+            shard.reply(self.session, &Reply { id, subscribe: Some(result), ..Reply::default() });
         });
         self.follow_up(&making, &committed);
         self.announce(making).await;
@@ -88,45 +80,32 @@ impl Commands {
         if request.channel.is_empty() || !matches!(request.delta.as_str(), "" | "fossil") {
             return Err(Disconnect::BAD_REQUEST.into());
         }
-        let channel = self.parse(&request.channel)?;
-        self.check_room(&channel)?;
-        let options = self
-            .local
-            .namespaces
-            .options(&channel)
-            .ok_or(ErrorCode::UnknownChannel)?;
+        self.check_length(&request.channel)?;
+        let channel = Channel::parse(&request.channel);
+        if channel.as_ref().is_ok_and(|channel| self.is_subscribed(channel)) {
+            return Err(ErrorCode::AlreadySubscribed.into());
+        }
+        self.check_room()?;
+        let channel = channel.map_err(|_| ErrorCode::BadRequest)?;
+        let options = self.local.namespaces.options(&channel).ok_or(ErrorCode::UnknownChannel)?;
         if request.r#type != 0 {
             return Err(ErrorCode::PermissionDenied.into());
         }
         let token = std::mem::take(&mut request.token);
         let grant = self.authorize(&channel, options, &token)?;
-        if grant
-            .expire_at
-            .is_some_and(|expire_at| expire_at <= self.local.now().unix_seconds)
-        {
+        if grant.expire_at.is_some_and(|expire_at| expire_at <= self.local.now().unix_seconds) {
             return Err(ErrorCode::Expired.into());
         }
         if request.tf.is_some() {
             return Err(ErrorCode::BadRequest.into());
         }
-        self.plan(channel, options, Origin::Client, &request, grant)
+        self.plan(channel, Origin::Client, &request, grant)
     }
 
-    fn check_room(&self, channel: &Channel) -> Result<(), Failure> {
-        if self.is_subscribed(channel) {
-            return Err(ErrorCode::AlreadySubscribed.into());
-        }
+    fn check_room(&self) -> Result<(), Failure> {
         let max = self.local.options.channels_per_session_max;
-        let full = self.with(|shard| {
-            shard
-                .session(self.session)
-                .is_some_and(|s| s.subscriptions.len() >= max)
-        });
-        if full {
-            Err(ErrorCode::LimitExceeded.into())
-        } else {
-            Ok(())
-        }
+        let full = self.with(|shard| shard.session(self.session).is_some_and(|s| s.subscriptions.len() >= max));
+        if full { Err(ErrorCode::LimitExceeded.into()) } else { Ok(()) }
     }
 
     /// Who may subscribe: by token where there is one, else by the rules of the channel's name and namespace.
@@ -144,34 +123,27 @@ impl Commands {
 
     fn verify_subscription(&self, channel: &Channel, token: &str) -> Result<SubscriptionClaims, Failure> {
         let now = self.local.now().unix_seconds;
-        let claims = self
-            .local
-            .verifier
-            .subscription(token, now)
-            .map_err(|error| match error {
-                TokenError::Expired | TokenError::NotYetValid => ErrorCode::TokenExpired,
-                TokenError::Invalid(_) | TokenError::NotConfigured => ErrorCode::PermissionDenied,
-            })?;
-        if self.is_meant(&claims, channel)? {
-            Ok(claims)
-        } else {
-            Err(Disconnect::INVALID_TOKEN.into())
-        }
+        let claims = self.local.verifier.subscription(token, now).map_err(|error| match error {
+            TokenError::Expired | TokenError::NotYetValid => ErrorCode::TokenExpired,
+            TokenError::Invalid(_) | TokenError::NotConfigured => ErrorCode::PermissionDenied,
+        })?;
+        if self.is_meant(&claims, channel)? { Ok(claims) } else { Err(Disconnect::INVALID_TOKEN.into()) }
     }
 
     /// Puts together what a subscription is made with. Recovery is on wherever the namespace has history.
     pub(super) fn plan(
         &self,
         channel: Channel,
-        options: &ChannelOptions,
         origin: Origin,
         request: &SubscribeRequest,
         grant: Grant,
     ) -> Result<Plan, Failure> {
         let info = self.info()?;
+        let options = self.local.namespaces.options(&channel).ok_or(ErrorCode::UnknownChannel)?;
         let overrides = &grant.overrides;
-        let positioned = options.retention.is_some();
-        let recovers = positioned && overrides.force_recovery.unwrap_or(true) && request.recover;
+        let has_history = options.retention.is_some();
+        let recoverable = has_history && overrides.force_recovery != Some(false);
+        let positioned = recoverable || (has_history && overrides.force_positioning != Some(false));
         let may_see = options.access.read_presence.admits(!info.user.is_empty(), true);
         let announces = overrides.join_leave.unwrap_or(options.join_leave);
         let forced = overrides.force_push_join_leave == Some(true);
@@ -186,10 +158,9 @@ impl Commands {
         Ok(Plan {
             new,
             positioned,
-            since: recovers.then(|| Since {
-                offset: request.offset,
-                epoch: request.epoch.clone(),
-            }),
+            recoverable,
+            since: (recoverable && request.recover)
+                .then(|| Since { offset: request.offset, epoch: request.epoch.clone() }),
             was_recovering: request.recover,
             reject_unrecovered: origin == Origin::Client && request.flag & REJECT_UNRECOVERED != 0,
             expire_at: grant.expire_at,
@@ -199,13 +170,11 @@ impl Commands {
 
     pub(super) fn begin(&self, plan: Plan) -> Result<Making, Failure> {
         let info = self.info()?;
-        let begun = self
-            .with(|shard| shard.begin(self.session, &plan.new))
-            .map_err(|refused| match refused {
-                Refused::AlreadySubscribed => ErrorCode::AlreadySubscribed.into(),
-                Refused::LimitExceeded => ErrorCode::LimitExceeded.into(),
-                Refused::Gone => Failure::Gone,
-            })?;
+        let begun = self.with(|shard| shard.begin(self.session, &plan.new)).map_err(|refused| match refused {
+            Refused::AlreadySubscribed => ErrorCode::AlreadySubscribed.into(),
+            Refused::LimitExceeded => ErrorCode::LimitExceeded.into(),
+            Refused::Gone => Failure::Gone,
+        })?;
         let departure = departure_of(&plan.new, &info);
         Ok(Making { plan, begun, departure })
     }
@@ -222,10 +191,7 @@ impl Commands {
 
     /// Gathers what a begun subscription needs from the broker; undoes it if that fails.
     pub(super) async fn gather_or_undo(&self, making: &Making) -> Result<Backlog, Failure> {
-        if let Err(failure) = self
-            .in_time(self.local.broker.subscribe(&making.plan.new.channel))
-            .await
-        {
+        if let Err(failure) = self.in_time(self.local.broker.subscribe(&making.plan.new.channel)).await {
             self.with(|shard| shard.forget(making.begun));
             return Err(failure);
         }
@@ -238,18 +204,21 @@ impl Commands {
 
     async fn gather(&self, plan: &Plan, info: &Arc<ClientInfo>) -> Result<Backlog, Failure> {
         if plan.new.presence {
-            self.wait_for_own_presence().await;
+            self.wait_for_own_presence().await?;
             let ttl = self.local.options.presence_ttl;
-            self.in_time(self.local.broker.presence_add(&plan.new.channel, Arc::clone(info), ttl))
-                .await?;
+            self.in_time(self.local.broker.presence_add(&plan.new.channel, Arc::clone(info), ttl)).await?;
         }
         self.in_time(self.backlog(plan)).await
     }
 
     /// Earlier presence changes of this session that are still queued would undo or be undone by new ones.
-    async fn wait_for_own_presence(&self) {
+    async fn wait_for_own_presence(&self) -> Result<(), Failure> {
         let last = self.with(|shard| shard.session(self.session).map_or(0, |session| session.last_leave));
-        self.local.presence_changes.settled(last).await;
+        let settled = async {
+            self.local.presence_changes.settled(last).await;
+            Ok(())
+        };
+        self.in_time(settled).await
     }
 
     async fn backlog(&self, plan: &Plan) -> Result<Backlog, Error> {
@@ -258,26 +227,18 @@ impl Commands {
         }
         let top = HistoryQuery::default();
         let Some(since) = &plan.since else {
-            return Ok(Backlog::Top(
-                self.local.broker.history(&plan.new.channel, top).await?.top,
-            ));
+            return Ok(Backlog::Top(self.local.broker.history(&plan.new.channel, top).await?.top));
         };
         let limit = self.local.options.recovery_publications_max;
-        let query = HistoryQuery {
-            limit,
-            since: Some(since.clone()),
-            reverse: false,
-        };
+        let query = HistoryQuery { limit, since: Some(since.clone()), reverse: false };
         let history = match self.local.broker.history(&plan.new.channel, query).await {
             Err(Error::UnrecoverablePosition) => self.local.broker.history(&plan.new.channel, top).await?,
             history => history?,
         };
-        Ok(Backlog::Since {
-            offset: since.offset,
-            epoch: since.epoch.clone(),
-            publications: history.publications,
-            top: history.top,
-        })
+        // Without them the subscription is not recovered: the client is told of the gap.
+        let budget = self.local.options.outbox_bytes_max / 2;
+        let publications = if fits(&history.publications, budget) { history.publications } else { Vec::new() };
+        Ok(Backlog::Since { offset: since.offset, epoch: since.epoch.clone(), publications, top: history.top })
     }
 
     /// Makes a subscription live. After a failure there is everything to undo.
@@ -285,9 +246,7 @@ impl Commands {
         if making.plan.reject_unrecovered && backlog.is_unrecovered() {
             return Err(ErrorCode::UnrecoverablePosition.into());
         }
-        let committed = self
-            .with(|shard| shard.commit(making.begun, backlog))
-            .ok_or(Failure::Gone)?;
+        let committed = self.with(|shard| shard.commit(making.begun, backlog)).ok_or(Failure::Gone)?;
         let committed = committed.map_err(|_| Failure::Close(Disconnect::INSUFFICIENT_STATE))?;
         if self.is_json() && committed.publications.iter().any(|publication| !publication.json) {
             return Err(Disconnect::INAPPROPRIATE_PROTOCOL.into());
@@ -324,30 +283,22 @@ impl Commands {
     pub(super) async fn announce(&self, making: Making) {
         let departure = making.departure;
         if departure.join_leave {
-            let joined = self
-                .local
-                .broker
-                .publish_join(&departure.channel, Arc::clone(&departure.info));
+            let joined = self.local.broker.publish_join(&departure.channel, Arc::clone(&departure.info));
             if self.in_time(joined).await.is_err() {
                 tracing::debug!("a join was not published");
             }
         }
         if !self.with(|shard| shard.settle(making.begun)) {
-            depart(&self.local, departure).await;
+            // The presence of a subscription that was made since is not this one's to remove.
+            let presence = departure.presence && !self.is_subscribed(&departure.channel);
+            depart(&self.local, Departure { presence, ..departure }).await;
         }
     }
 
     /// Forgets a subscription whose join was never told and gives back its interest and its presence.
     pub(super) async fn undo(&self, making: &Making) {
         self.with(|shard| shard.forget(making.begun));
-        depart(
-            &self.local,
-            Departure {
-                join_leave: false,
-                ..making.departure.clone()
-            },
-        )
-        .await;
+        depart(&self.local, Departure { join_leave: false, ..making.departure.clone() }).await;
     }
 
     /// Ends a subscription (protocol §7.2); without one this succeeds too.
@@ -358,26 +309,28 @@ impl Commands {
         if let Ok(channel) = Channel::parse(&request.channel)
             && let Some(departure) = self.with(|shard| shard.unsubscribe(self.session, &channel))
         {
-            self.wait_for_own_presence().await;
+            if self.wait_for_own_presence().await.is_err() {
+                tracing::debug!("earlier changes of presence are still under way");
+            }
             depart(&self.local, departure).await;
         }
-        self.reply(&Reply {
-            id,
-            unsubscribe: Some(UnsubscribeResult::default()),
-            ..Reply::default()
-        });
+        self.reply(&Reply { id, unsubscribe: Some(UnsubscribeResult::default()), ..Reply::default() });
         Ok(())
     }
 }
 
-/// Gives back interest and presence, and tells the others of the leave.
+/// Gives back interest and presence, and tells the others of the leave. Bounded in time: presence that could not be
+/// taken back expires.
 pub(crate) async fn depart(local: &crate::local::Local, departure: Departure) {
     local.broker.unsubscribe(&departure.channel);
+    if tokio::time::timeout(limits::DEPART_TIMEOUT, take_back(local, departure)).await.is_err() {
+        tracing::debug!("the broker did not take a departure in time");
+    }
+}
+
+async fn take_back(local: &crate::local::Local, departure: Departure) {
     if departure.presence
-        && let Err(error) = local
-            .broker
-            .presence_remove(&departure.channel, &departure.info.client)
-            .await
+        && let Err(error) = local.broker.presence_remove(&departure.channel, &departure.info.client).await
     {
         tracing::debug!(%error, "a presence entry was not removed and will expire");
     }
@@ -396,15 +349,11 @@ pub(super) fn result_of(plan: &Plan, committed: &Committed, ttl: u32) -> Subscri
     SubscribeResult {
         expires: plan.expire_at.is_some(),
         ttl,
-        recoverable: plan.positioned,
+        recoverable: plan.recoverable,
         positioned: plan.positioned,
         epoch: position.map_or_else(String::new, |position| position.epoch.to_string()),
         offset: requested.unwrap_or_else(|| position.map_or(0, |position| position.offset)),
-        publications: committed
-            .publications
-            .iter()
-            .map(|publication| message_of(publication))
-            .collect(),
+        publications: committed.publications.iter().map(|publication| message_of(publication)).collect(),
         recovered,
         was_recovering: plan.was_recovering,
         data: plan.data.clone(),

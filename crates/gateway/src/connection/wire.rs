@@ -9,6 +9,9 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::limits;
 
+/// What a client's control frame has beside its payload: two bytes and the mask.
+const CONTROL_HEADER_BYTES: usize = 6;
+
 /// What came in.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
@@ -18,6 +21,14 @@ pub(crate) struct Inbound {
     pub(crate) pongs: u32,
     /// The peer has ended the connection, in order or by a violation.
     pub(crate) ended: Option<Result<(), Disconnect>>,
+    /// What is answered to the end: to be queued behind the replies to `frames`, for nothing may follow a close.
+    pub(crate) last_answers: Vec<u8>,
+}
+
+impl Inbound {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty() && self.pongs == 0 && self.ended.is_none()
+    }
 }
 
 /// What is counted of a connection's input, to bound what a peer can make us do.
@@ -25,6 +36,10 @@ pub(crate) struct Inbound {
 pub(crate) struct Intake {
     unfinished_bytes: usize,
     unfinished_bytes_max: usize,
+    /// Bytes taken that belong to no finished frame, as far as that can be told: 0 only between two frames.
+    pending_bytes: usize,
+    /// The largest message since the read buffer was new.
+    largest_bytes: usize,
     native_ping: bool,
     second: u64,
     control_frames: u32,
@@ -61,6 +76,8 @@ impl Intake {
         Self {
             unfinished_bytes: 0,
             unfinished_bytes_max: message_bytes_max + limits::FRAGMENT_OVERHEAD_BYTES,
+            pending_bytes: 0,
+            largest_bytes: 0,
             native_ping,
             second: 0,
             control_frames: 0,
@@ -69,12 +86,10 @@ impl Intake {
 
     /// Takes what one read brought, in the given second. Returns what came in and what is to be answered.
     pub(crate) fn take(&mut self, websocket: &mut WebSocketContext, input: &[u8], second: u64) -> (Inbound, Vec<u8>) {
-        let mut wire = Wire {
-            input,
-            output: Vec::new(),
-        };
+        let mut wire = Wire { input, output: Vec::new() };
         let mut inbound = Inbound::default();
         self.unfinished_bytes += input.len();
+        self.pending_bytes += input.len();
         while inbound.ended.is_none() {
             match websocket.read(&mut wire) {
                 Ok(message) => self.take_message(message, second, &mut inbound),
@@ -93,9 +108,9 @@ impl Intake {
         match message {
             Message::Text(text) => self.take_data(text.into(), inbound),
             Message::Binary(bytes) => self.take_data(bytes, inbound),
-            Message::Ping(_) => self.count_control(second, inbound),
-            Message::Pong(_) => {
-                self.count_control(second, inbound);
+            Message::Ping(payload) => self.count_control(payload.len(), second, inbound),
+            Message::Pong(payload) => {
+                self.count_control(payload.len(), second, inbound);
                 inbound.pongs += u32::from(self.native_ping);
             }
             // The answer to a close is written by the next read, which then ends.
@@ -105,10 +120,35 @@ impl Intake {
 
     fn take_data(&mut self, data: Bytes, inbound: &mut Inbound) {
         self.unfinished_bytes = 0;
+        self.largest_bytes = self.largest_bytes.max(data.len());
+        self.finish_frame(data.len());
         inbound.frames.push(data);
     }
 
-    fn count_control(&mut self, second: u64, inbound: &mut Inbound) {
+    /// A message in several fragments leaves bytes over, since each had a header: the read buffer is then kept.
+    fn finish_frame(&mut self, payload_bytes: usize) {
+        let header_bytes = match payload_bytes {
+            0..=125 => 6,
+            126..=0xFFFF => 8,
+            _ => 14,
+        };
+        self.pending_bytes = self.pending_bytes.saturating_sub(header_bytes + payload_bytes);
+    }
+
+    /// Whether the read buffer has grown with a large message and holds nothing now: it does not shrink by itself, and
+    /// a new one costs less than what it would keep for the life of the connection (I11).
+    pub(crate) fn has_outgrown_buffer(&mut self) -> bool {
+        let outgrown = self.pending_bytes == 0 && self.largest_bytes > limits::WEBSOCKET_READ_BUFFER_KEPT_BYTES;
+        if outgrown {
+            self.largest_bytes = 0;
+        }
+        outgrown
+    }
+
+    fn count_control(&mut self, payload_bytes: usize, second: u64, inbound: &mut Inbound) {
+        // It is no part of an unfinished message: a client that only ever answers pings would run into the bound.
+        self.unfinished_bytes = self.unfinished_bytes.saturating_sub(CONTROL_HEADER_BYTES + payload_bytes);
+        self.finish_frame(payload_bytes);
         if self.second != second {
             self.second = second;
             self.control_frames = 0;
@@ -193,11 +233,7 @@ mod tests {
 
     #[test]
     fn violations_get_the_codes_of_rfc_6455() {
-        assert_eq!(
-            Peer::new(1_000).code(&[0x83, 0x80, 0, 0, 0, 0]),
-            1002,
-            "reserved opcode"
-        );
+        assert_eq!(Peer::new(1_000).code(&[0x83, 0x80, 0, 0, 0, 0]), 1002, "reserved opcode");
         assert_eq!(Peer::new(1_000).code(&[0xC1, 0x80, 0, 0, 0, 0]), 1002, "RSV1");
         assert_eq!(Peer::new(1_000).code(&[0x81, 0x01, b'x']), 1002, "unmasked");
         assert_eq!(Peer::new(1_000).code(&frame(0x81, &[0xFF])), 1007, "not UTF-8");
@@ -219,11 +255,38 @@ mod tests {
     }
 
     #[test]
+    fn control_frames_do_not_count_as_an_unfinished_message() {
+        let mut peer = Peer::new(1_000);
+        for second in 0..1_000 {
+            let input = frame(0x8A, &[b'x'; 125]);
+            assert!(peer.intake.take(&mut peer.websocket, &input, second).0.ended.is_none());
+        }
+    }
+
+    #[test]
     fn endless_empty_fragments_are_a_violation() {
         let mut peer = Peer::new(100);
         assert!(peer.take(&frame(0x01, b"")).0.ended.is_none());
         let fragments = frame(0x00, b"").repeat(100);
         let ended = (0..100).find_map(|_| peer.take(&fragments).0.ended);
         assert_eq!(ended.unwrap().unwrap_err().code, 1008);
+    }
+
+    #[test]
+    fn a_grown_buffer_is_given_up_between_two_frames_only() {
+        let large = |peer: &mut Peer, more: &[u8]| {
+            let mut input = vec![0x81, 0xFE, 0x20, 0, 0, 0, 0, 0];
+            input.resize(8 + 0x2000, b'x');
+            input.extend_from_slice(more);
+            peer.take(&input).0.frames.len()
+        };
+        let mut peer = Peer::new(10_000);
+        assert_eq!(large(&mut peer, &frame(0x81, b"next")[..3]), 1);
+        assert!(!peer.intake.has_outgrown_buffer(), "a part of the next frame is in it");
+        assert_eq!(peer.take(&frame(0x81, b"next")[3..]).0.frames, ["next"]);
+        assert!(peer.intake.has_outgrown_buffer());
+        assert!(!peer.intake.has_outgrown_buffer(), "it is new");
+        peer.take(&frame(0x81, b"small"));
+        assert!(!peer.intake.has_outgrown_buffer());
     }
 }

@@ -28,6 +28,8 @@ pub(crate) struct Listener {
 pub(crate) struct Joining {
     pub(crate) session: SlotId,
     pub(crate) held_back: HeldBack,
+    /// Something of the channel found no room on the ring meanwhile.
+    pub(crate) broken: bool,
 }
 
 /// Events kept until something else is known; bounded in bytes.
@@ -67,6 +69,8 @@ pub(crate) struct ChannelState {
     pub(crate) position: Option<StreamPosition>,
     /// What arrives while a missing part is read again.
     pub(crate) repair: Option<HeldBack>,
+    /// Repairs in a row that brought the channel on but did not end the gap.
+    pub(crate) repairs_in_vain: u8,
     /// When it was last compared with the broker, in milliseconds.
     pub(crate) checked_millis: u64,
     /// The broker's top at that time, if it was ahead.
@@ -114,10 +118,7 @@ mod tests {
     use super::*;
 
     fn position(offset: u64, epoch: &str) -> StreamPosition {
-        StreamPosition {
-            offset,
-            epoch: epoch.into(),
-        }
+        StreamPosition { offset, epoch: epoch.into() }
     }
 
     #[test]

@@ -4,6 +4,7 @@ use fanfare_broker::control::{RefreshControl, Target};
 use fanfare_protocol::{Channel, ClientInfo, Disconnect, Push, RefreshPush, Unsubscribe};
 
 use super::Shard;
+use super::session::State;
 use crate::limits::TTL_SECONDS_MAX;
 use crate::slots::SlotId;
 
@@ -11,8 +12,16 @@ use crate::slots::SlotId;
 pub(crate) type Matching = Vec<SlotId>;
 
 impl Shard {
-    /// The identified sessions that fit every part of a target.
-    pub(crate) fn matching(&self, target: &Target) -> Matching {
+    /// The open sessions that fit every part of a target.
+    pub(crate) fn matching_open(&self, target: &Target) -> Matching {
+        let mut matching = self.matching(target);
+        // Before its connect reply a client must hear of nothing else.
+        matching.retain(|id| self.sessions.get(*id).is_some_and(|session| session.state == State::Open));
+        matching
+    }
+
+    /// The identified sessions that fit every part of a target, those that are still connecting too.
+    fn matching(&self, target: &Target) -> Matching {
         // No transport here hands out session ids yet, so a command that names one fits nobody.
         if target.session.is_some() {
             return Matching::new();
@@ -21,10 +30,7 @@ impl Shard {
             Some(user) => self.sessions_of(user).to_vec(),
             None => self.session_ids(),
         };
-        candidates
-            .into_iter()
-            .filter(|id| self.fits(*id, target.client.as_deref()))
-            .collect()
+        candidates.into_iter().filter(|id| self.fits(*id, target.client.as_deref())).collect()
     }
 
     fn fits(&self, id: SlotId, client: Option<&str>) -> bool {
@@ -45,11 +51,7 @@ impl Shard {
     /// Closes connections, but for the client ids in `kept`.
     pub(crate) fn apply_disconnect(&mut self, target: &Target, disconnect: &Disconnect, kept: &[String]) {
         for id in self.matching(target) {
-            let client = self
-                .sessions
-                .get(id)
-                .and_then(|session| session.info.as_ref())
-                .map(|info| &info.client);
+            let client = self.sessions.get(id).and_then(|session| session.info.as_ref()).map(|info| &info.client);
             if client.is_some_and(|client| !kept.contains(client)) {
                 self.close(id, disconnect);
             }
@@ -58,48 +60,36 @@ impl Shard {
 
     /// Replaces expiries and tells the clients.
     pub(crate) fn apply_refresh(&mut self, target: &Target, refresh: &RefreshControl) {
-        for id in self.matching(target) {
+        for id in self.matching_open(target) {
             self.refresh(id, refresh);
         }
     }
 
     fn refresh(&mut self, id: SlotId, refresh: &RefreshControl) {
-        let past = refresh
-            .expire_at
-            .is_some_and(|expire_at| expire_at <= self.now.unix_seconds);
+        let past = refresh.expire_at.is_some_and(|expire_at| expire_at <= self.now.unix_seconds);
         if refresh.expired || past {
             return self.close(id, &Disconnect::CONNECTION_EXPIRED);
         }
         if let Some(info) = &refresh.info {
-            self.replace_info(id, info.clone());
+            self.replace_info(id, info);
         }
         self.set_expiry(id, refresh.expire_at);
         let ttl = self.ttl(refresh.expire_at);
         self.push(
             id,
-            Push {
-                refresh: Some(RefreshPush {
-                    expires: refresh.expire_at.is_some(),
-                    ttl,
-                }),
-                ..Push::default()
-            },
+            Push { refresh: Some(RefreshPush { expires: refresh.expire_at.is_some(), ttl }), ..Push::default() },
         );
     }
 
-    /// Replaces the connection info of a session.
-    pub(crate) fn replace_info(&mut self, id: SlotId, conn_info: bytes::Bytes) {
+    /// Replaces the connection info of a session, in its subscriptions with an info of their own too.
+    pub(crate) fn replace_info(&mut self, id: SlotId, conn_info: &bytes::Bytes) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        if let Some(info) = &session.info {
-            session.info = Some(
-                ClientInfo {
-                    conn_info,
-                    ..ClientInfo::clone(info)
-                }
-                .into(),
-            );
+        let own = session.subscriptions.iter_mut().map(|subscription| &mut subscription.info);
+        for info in own.chain([&mut session.info]).flatten() {
+            let conn_info = conn_info.clone();
+            *info = ClientInfo { conn_info: conn_info.clone(), ..ClientInfo::clone(info) }.into();
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanfare_protocol::{Disconnect, Encoding, Reply, Unsubscribe};
 use rand::RngExt as _;
 
-use super::session::State;
+use super::session::{Stage, State};
 use super::{Effect, Shard};
 use crate::frame::Opcode;
 use crate::slots::SlotId;
@@ -204,17 +204,14 @@ impl Shard {
         };
         session.deadlines.presence = 0;
         let Some(own) = session.info.clone() else { return };
-        let present = session
-            .subscriptions
-            .iter()
-            .filter(|subscription| subscription.presence);
+        if session.last_leave > self.leaves_done {
+            // The last round is not through yet: queueing another one would only make the queue longer.
+            return self.start_presence(id);
+        }
+        let live = session.subscriptions.iter().filter(|subscription| subscription.stage == Stage::Live);
+        let present = live.filter(|subscription| subscription.presence);
         let refreshes: Vec<_> = present
-            .map(|subscription| {
-                (
-                    subscription.channel,
-                    subscription.info.clone().unwrap_or_else(|| own.clone()),
-                )
-            })
+            .map(|subscription| (subscription.channel, subscription.info.clone().unwrap_or_else(|| own.clone())))
             .collect();
         if refreshes.is_empty() {
             return;

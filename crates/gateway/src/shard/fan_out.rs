@@ -11,7 +11,7 @@ use fanfare_broker::{Event, History, Publication, StreamPosition};
 use fanfare_protocol::{ClientInfo, Disconnect, Encoding, Join, Leave, PublicationMessage, Push, Reply};
 
 use super::channel::{Continuity, HeldBack, continuity};
-use super::session::State;
+use super::session::{Fill, State};
 use super::{Effect, Shard, opcode};
 use crate::frame::{Frame, FrameEncoder};
 use crate::slots::SlotId;
@@ -33,18 +33,16 @@ impl Variants<'_> {
         if let Some(frame) = made {
             return Frame::clone(frame);
         }
-        let reply = Reply {
-            push: Some(std::mem::take(&mut self.push)),
-            ..Reply::default()
-        };
-        let frame = self
-            .encoder
-            .frame(opcode(encoding), |out| encoding.encode_reply(&reply, out));
+        let reply = Reply { push: Some(std::mem::take(&mut self.push)), ..Reply::default() };
+        let frame = self.encoder.frame(opcode(encoding), |out| encoding.encode_reply(&reply, out));
         self.push = reply.push.unwrap_or_default();
         *made = Some(Frame::clone(&frame));
         frame
     }
 }
+
+/// Repairs that may follow one another because too much arrived meanwhile.
+const REPAIRS_IN_VAIN_MAX: u8 = 3;
 
 /// What to do with a listener that an event was not queued for.
 enum Fault {
@@ -55,22 +53,18 @@ enum Fault {
 
 impl Shard {
     /// Takes an event from the ring.
-    pub(crate) fn take_event(&mut self, event: Event) {
-        let Some(id) = self.channel_id(event.channel()) else {
-            return;
-        };
-        let Some(channel) = self.channels.get_mut(id) else {
-            return;
-        };
+    pub(crate) fn take_event(&mut self, event: &Event) {
+        let Some(id) = self.channel_id(event.channel()) else { return };
+        let Some(channel) = self.channels.get_mut(id) else { return };
         for joining in &mut channel.joining {
             joining.held_back.push(event.clone());
         }
-        match &event {
+        match event {
             Event::Publication(publication) => {
                 self.stats.publications.add(1);
-                self.take_publication(id, &event, publication);
+                self.take_publication(id, event, publication);
             }
-            Event::Join(..) | Event::Leave(..) => self.fan_out(id, &event),
+            Event::Join(..) | Event::Leave(..) => self.fan_out(id, event),
         }
     }
 
@@ -78,12 +72,12 @@ impl Shard {
         let Some(channel) = self.channels.get_mut(id) else {
             return;
         };
-        let Some(next) = &publication.position else {
-            return self.fan_out(id, event);
-        };
         if let Some(repair) = &mut channel.repair {
             return repair.push(event.clone());
         }
+        let Some(next) = &publication.position else {
+            return self.fan_out(id, event);
+        };
         let Some(last) = &channel.position else {
             channel.position = Some(next.clone());
             return self.fan_out(id, event);
@@ -118,12 +112,7 @@ impl Shard {
         let offset = offset_of(event);
         let json = is_json(event);
         let announcement = !matches!(event, Event::Publication(_));
-        let mut variants = Variants {
-            push: push_of(event),
-            encoder: &mut self.encoder,
-            json: None,
-            protobuf: None,
-        };
+        let mut variants = Variants { push: push_of(event), encoder: &mut self.encoder, json: None, protobuf: None };
         let (mut deliveries, mut bytes) = (0, 0);
         let mut faults: Vec<(SlotId, Fault)> = Vec::new();
         for listener in &channel.listeners {
@@ -145,8 +134,10 @@ impl Shard {
                 session.dirty = true;
                 self.dirty.push_back(slot);
             }
-            if session.outbox.bytes() > self.options.outbox_bytes_max {
-                faults.push((slot, Fault::Slow));
+            match session.fill(self.options.outbox_bytes_max) {
+                Fill::Fine => {}
+                Fill::Pressed => self.pressed = true,
+                Fill::Over => faults.push((slot, Fault::Slow)),
             }
         }
         self.stats.deliveries.add(deliveries);
@@ -175,15 +166,17 @@ impl Shard {
 
     /// A ring had no room for an event of this channel: it is read again.
     pub(crate) fn mark_broken(&mut self, channel: &fanfare_protocol::Channel) {
-        if let Some(id) = self.channel_id(channel) {
-            self.stats.gaps.add(1);
-            self.start_repair(id, None);
+        let Some(id) = self.channel_id(channel) else { return };
+        if let Some(channel) = self.channels.get_mut(id) {
+            channel.joining.iter_mut().for_each(|joining| joining.broken = true);
         }
+        self.stats.gaps.add(1);
+        self.start_repair(id, None);
     }
 
     /// Reads a channel again from the last position on; what arrives meanwhile is held back. One at a time for
     /// a channel. Without a position there is nothing to read: such a channel promises no continuity.
-    fn start_repair(&mut self, id: SlotId, event: Option<&Event>) {
+    pub(super) fn start_repair(&mut self, id: SlotId, event: Option<&Event>) {
         let Some(channel) = self.channels.get_mut(id) else {
             return;
         };
@@ -204,16 +197,25 @@ impl Shard {
 
     /// Ends a repair with what history gave; `None` if it could not be read.
     pub(crate) fn finish_repair(&mut self, id: SlotId, history: Option<History>) {
-        let Some(channel) = self.channels.get_mut(id) else {
-            return;
-        };
+        let budget = self.options.outbox_bytes_max / 2;
+        let Some(channel) = self.channels.get_mut(id) else { return };
         let Some(held_back) = channel.repair.take() else { return };
-        let Some(missing) = missing(channel.position.as_ref(), history).filter(|_| !held_back.overflown) else {
-            return self.give_up(id);
+        let Some(missing) = missing(channel.position.as_ref(), history).filter(|missing| fits(missing, budget)) else {
+            return self.give_up(id, held_back);
         };
         for publication in missing {
             self.take_publication(id, &Event::Publication(Arc::clone(&publication)), &publication);
         }
+        if held_back.overflown {
+            return self.repair_again(id);
+        }
+        self.take_held_back(id, held_back);
+        if let Some(channel) = self.channels.get_mut(id).filter(|channel| channel.repair.is_none()) {
+            channel.repairs_in_vain = 0;
+        }
+    }
+
+    fn take_held_back(&mut self, id: SlotId, held_back: HeldBack) {
         for event in held_back.events {
             if let Event::Publication(publication) = &event {
                 self.take_publication(id, &event, publication);
@@ -221,24 +223,43 @@ impl Shard {
         }
     }
 
-    /// The gap cannot be filled: the positioned subscribers are told, the rest goes on at the next publication.
-    fn give_up(&mut self, id: SlotId) {
+    /// More arrived during the repair than is held back: it is read from history too.
+    fn repair_again(&mut self, id: SlotId) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        channel.repairs_in_vain += 1;
+        if channel.repairs_in_vain > REPAIRS_IN_VAIN_MAX {
+            return self.give_up(id, HeldBack::default());
+        }
+        self.start_repair(id, None);
+    }
+
+    /// The gap cannot be filled: the positioned subscribers are told, the rest goes on.
+    fn give_up(&mut self, id: SlotId, held_back: HeldBack) {
         self.insufficient(id);
         if let Some(channel) = self.channels.get_mut(id) {
             channel.position = None;
+            channel.repairs_in_vain = 0;
         }
+        self.take_held_back(id, held_back);
     }
 
-    /// Channels whose position was not compared with the broker's for `interval_millis`, at most `max`.
-    pub(crate) fn positions_to_check(&mut self, interval_millis: u64, max: usize) -> Vec<SlotId> {
+    /// Channels whose position was not compared with the broker's for `interval_millis`. Looks at `max` places at
+    /// most and goes on from there at the next call.
+    pub(crate) fn positions_to_check(&mut self, interval_millis: u64, max: u32) -> Vec<SlotId> {
         let now = self.now.millis;
-        let ids: Vec<SlotId> = self.channels.ids().collect();
-        let due = |id: &SlotId| {
-            self.channels.get(*id).is_some_and(|channel| {
-                channel.position.is_some() && channel.checked_millis.saturating_add(interval_millis) <= now
-            })
-        };
-        ids.into_iter().filter(due).take(max).collect()
+        let (places, first) = (self.channels.places(), self.check_cursor);
+        let looked_at = max.min(places);
+        self.check_cursor = if places == 0 { 0 } else { (first + looked_at) % places };
+        let mut due = Vec::new();
+        for place in 0..looked_at {
+            let Some((id, channel)) = self.channels.at_mut((first + place) % places) else { continue };
+            if channel.position.is_some() && channel.checked_millis.saturating_add(interval_millis) <= now {
+                // Looked at now, whatever comes of it: one that cannot be read must not keep out the others.
+                channel.checked_millis = now;
+                due.push(id);
+            }
+        }
+        due
     }
 
     /// Compares a channel with the broker's top (protocol §8.5). Being behind once may be a publication on its
@@ -278,6 +299,11 @@ fn missing(position: Option<&StreamPosition>, history: Option<History>) -> Optio
     contiguous.then_some(history.publications)
 }
 
+/// Whether the payloads of publications fit into so many bytes.
+pub(crate) fn fits(publications: &[Arc<Publication>], bytes_max: usize) -> bool {
+    publications.iter().map(|publication| publication.data.len()).sum::<usize>() <= bytes_max
+}
+
 fn offset_of(event: &Event) -> u64 {
     match event {
         Event::Publication(publication) => publication.position.as_ref().map_or(0, |position| position.offset),
@@ -296,21 +322,11 @@ fn push_of(event: &Event) -> Push {
     let channel = event.channel().as_str().to_owned();
     let own = |info: &Arc<ClientInfo>| Some(ClientInfo::clone(info));
     match event {
-        Event::Publication(publication) => Push {
-            channel,
-            publication: Some(message_of(publication)),
-            ..Push::default()
-        },
-        Event::Join(_, info) => Push {
-            channel,
-            join: Some(Join { info: own(info) }),
-            ..Push::default()
-        },
-        Event::Leave(_, info) => Push {
-            channel,
-            leave: Some(Leave { info: own(info) }),
-            ..Push::default()
-        },
+        Event::Publication(publication) => {
+            Push { channel, publication: Some(message_of(publication)), ..Push::default() }
+        }
+        Event::Join(_, info) => Push { channel, join: Some(Join { info: own(info) }), ..Push::default() },
+        Event::Leave(_, info) => Push { channel, leave: Some(Leave { info: own(info) }), ..Push::default() },
     }
 }
 
@@ -331,8 +347,6 @@ pub(crate) fn message_of(publication: &Publication) -> PublicationMessage {
 impl Shard {
     /// Whether a session can still be told something.
     pub(crate) fn is_open(&self, id: SlotId) -> bool {
-        self.sessions
-            .get(id)
-            .is_some_and(|session| session.state != State::Closing)
+        self.sessions.get(id).is_some_and(|session| session.state != State::Closing)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fanfare_protocol::{ClientInfo, ConnectResult, Disconnect, Encoding};
 
 use super::deadlines::millis;
-use super::session::{Deadlines, State};
+use super::session::{Deadlines, Fill, State};
 use super::{Effect, Session, Shard};
 use crate::frame::Frame;
 use crate::limits;
@@ -39,10 +39,7 @@ impl Shard {
 
     /// Opens an identified session for commands and gives what the connect reply tells of it.
     pub(crate) fn welcome(&mut self, id: SlotId, expire_at: Option<u64>) -> Option<ConnectResult> {
-        let session = self
-            .sessions
-            .get_mut(id)
-            .filter(|session| session.state == State::Connecting)?;
+        let session = self.sessions.get_mut(id).filter(|session| session.state == State::Connecting)?;
         session.state = State::Open;
         session.deadlines.connect = 0;
         let client = session.info.as_ref()?.client.clone();
@@ -63,10 +60,13 @@ impl Shard {
 
     /// A session whose `connect` was answered with an error takes no further command.
     pub(crate) fn refuse(&mut self, id: SlotId) {
-        self.leave_all(id);
-        if let Some(session) = self.sessions.get_mut(id)
-            && session.state != State::Closing
-        {
+        if !self.is_open(id) {
+            return;
+        }
+        self.detach(id);
+        if let Some(session) = self.sessions.get_mut(id) {
+            // It is no session of its user: neither the server API nor the limit of sessions may see it.
+            session.info = None;
             session.state = State::Refused;
         }
     }
@@ -107,11 +107,18 @@ impl Shard {
         }
         self.stats.outbox_bytes.add(frame.len() as u64);
         session.outbox.push(frame);
-        let over = session.outbox.bytes() > self.options.outbox_bytes_max;
+        let fill = session.fill(self.options.outbox_bytes_max);
+        self.pressed |= fill == Fill::Pressed;
         self.mark_dirty(id);
-        if over {
+        if fill == Fill::Over {
             self.close_slow(id);
         }
+    }
+
+    /// Whether so much waits for a session that its next command has to wait too.
+    pub(crate) fn is_filling(&self, id: SlotId) -> bool {
+        let session = self.sessions.get(id).filter(|session| session.state != State::Closing);
+        session.is_some_and(|session| session.outbox.bytes() > self.options.outbox_bytes_max / 4)
     }
 
     /// Closes a session whose outbox is over its bound.
@@ -138,7 +145,8 @@ impl Shard {
             return;
         };
         session.blocked = true;
-        if session.deadlines.write == 0 {
+        // A closing session has a deadline of its own.
+        if session.deadlines.write == 0 && session.state != State::Closing {
             session.deadlines.write = at;
             self.arm(id);
         }
@@ -157,11 +165,7 @@ impl Shard {
     }
 
     fn close_with(&mut self, id: SlotId, code: u16, frame: Option<Frame>) {
-        if self
-            .sessions
-            .get(id)
-            .is_none_or(|session| session.state == State::Closing)
-        {
+        if self.sessions.get(id).is_none_or(|session| session.state == State::Closing) {
             return;
         }
         self.detach(id);
@@ -172,10 +176,7 @@ impl Shard {
             return;
         };
         session.state = State::Closing;
-        session.deadlines = Deadlines {
-            cut,
-            ..Deadlines::default()
-        };
+        session.deadlines = Deadlines { cut, ..Deadlines::default() };
         let before = session.outbox.bytes();
         if slow {
             session.outbox.cut();

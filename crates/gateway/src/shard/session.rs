@@ -112,9 +112,30 @@ impl Session {
 
     /// Where the subscription to a channel stands.
     pub(crate) fn subscription_index(&self, channel: SlotId) -> Option<usize> {
-        self.subscriptions
-            .iter()
-            .position(|subscription| subscription.channel == channel)
+        self.subscriptions.iter().position(|subscription| subscription.channel == channel)
+    }
+}
+
+/// How full an outbox is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fill {
+    Fine,
+    /// Over half of its bound, and the socket was not asked yet to take it.
+    Pressed,
+    /// Over its bound with a socket that takes no more: a slow consumer.
+    Over,
+}
+
+impl Session {
+    /// How full the outbox is. Only a socket that has refused something makes a slow consumer; what it was not yet
+    /// offered is no fault of its reader.
+    pub(crate) fn fill(&self, outbox_bytes_max: usize) -> Fill {
+        let bytes = self.outbox.bytes();
+        match self.blocked {
+            true if bytes > outbox_bytes_max => Fill::Over,
+            false if bytes > outbox_bytes_max / 2 => Fill::Pressed,
+            _ => Fill::Fine,
+        }
     }
 }
 
@@ -153,6 +174,8 @@ impl Origin {
 #[derive(Debug)]
 pub(crate) struct Subscription {
     pub(crate) channel: SlotId,
+    /// Which making it came from: its maker must not take a later one for its own.
+    pub(crate) making: u64,
     /// Its place in the channel's listeners, while it is live.
     pub(crate) listener: u32,
     pub(crate) stage: Stage,
@@ -172,8 +195,5 @@ pub(crate) struct Subscription {
 
 /// The connection's info with a channel's info added.
 pub(crate) fn with_channel_info(info: &ClientInfo, channel_info: Bytes) -> Arc<ClientInfo> {
-    Arc::new(ClientInfo {
-        chan_info: channel_info,
-        ..info.clone()
-    })
+    Arc::new(ClientInfo { chan_info: channel_info, ..info.clone() })
 }

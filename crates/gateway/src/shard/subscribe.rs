@@ -33,6 +33,7 @@ pub(crate) struct NewSubscription {
 pub(crate) struct Begun {
     pub(crate) session: SlotId,
     pub(crate) channel: SlotId,
+    making: u64,
 }
 
 /// Why a subscription was not begun.
@@ -52,12 +53,7 @@ pub(crate) enum Backlog {
     /// Its top.
     Top(StreamPosition),
     /// What came after the position that the client asked to recover from.
-    Since {
-        offset: u64,
-        epoch: String,
-        publications: Vec<Arc<Publication>>,
-        top: StreamPosition,
-    },
+    Since { offset: u64, epoch: String, publications: Vec<Arc<Publication>>, top: StreamPosition },
 }
 
 impl Backlog {
@@ -65,12 +61,7 @@ impl Backlog {
     pub(crate) fn is_unrecovered(&self) -> bool {
         match self {
             Self::None | Self::Top(_) => false,
-            Self::Since {
-                offset,
-                epoch,
-                publications,
-                top,
-            } => !is_recovered(*offset, epoch, publications, top),
+            Self::Since { offset, epoch, publications, top } => !is_recovered(*offset, epoch, publications, top),
         }
     }
 }
@@ -99,20 +90,10 @@ fn splice(backlog: Backlog, held_back: HeldBack) -> Result<Committed, Insufficie
     }
     let (recovered, mut publications, top) = match backlog {
         Backlog::None => {
-            return Ok(Committed {
-                position: None,
-                recovered: None,
-                publications: Vec::new(),
-                late: held_back.events,
-            });
+            return Ok(Committed { position: None, recovered: None, publications: Vec::new(), late: held_back.events });
         }
         Backlog::Top(top) => (None, Vec::new(), top),
-        Backlog::Since {
-            offset,
-            epoch,
-            publications,
-            top,
-        } => {
+        Backlog::Since { offset, epoch, publications, top } => {
             let recovered = is_recovered(offset, &epoch, &publications, &top);
             (Some(recovered), if recovered { publications } else { Vec::new() }, top)
         }
@@ -134,12 +115,7 @@ fn splice(backlog: Backlog, held_back: HeldBack) -> Result<Committed, Insufficie
             Continuity::Gap | Continuity::OtherEpoch => return Err(Insufficient),
         }
     }
-    Ok(Committed {
-        position: Some(position),
-        recovered,
-        publications,
-        late,
-    })
+    Ok(Committed { position: Some(position), recovered, publications, late })
 }
 
 fn positioned(event: &Event) -> Option<(Arc<Publication>, StreamPosition)> {
@@ -155,10 +131,7 @@ fn is_recovered(offset: u64, epoch: &str, publications: &[Arc<Publication>], top
         return false;
     }
     let offset_of = |publication: &Arc<Publication>| publication.position.as_ref().map(|position| position.offset);
-    match (
-        publications.first().and_then(offset_of),
-        publications.last().and_then(offset_of),
-    ) {
+    match (publications.first().and_then(offset_of), publications.last().and_then(offset_of)) {
         (Some(first), Some(last)) => first == offset + 1 && last == top.offset,
         _ => offset == top.offset,
     }
@@ -167,11 +140,7 @@ fn is_recovered(offset: u64, epoch: &str, publications: &[Arc<Publication>], top
 impl Shard {
     /// Enters a subscription as joining.
     pub(crate) fn begin(&mut self, id: SlotId, new: &NewSubscription) -> Result<Begun, Refused> {
-        let session = self
-            .sessions
-            .get(id)
-            .filter(|session| session.state != State::Closing)
-            .ok_or(Refused::Gone)?;
+        let session = self.sessions.get(id).filter(|session| session.state != State::Closing).ok_or(Refused::Gone)?;
         let known = self.by_name.get(&new.channel).copied();
         if known.is_some_and(|channel| session.subscription_index(channel).is_some()) {
             return Err(Refused::AlreadySubscribed);
@@ -181,15 +150,17 @@ impl Shard {
         }
         let channel = known.unwrap_or_else(|| self.open_channel(new));
         self.enter(id, channel, new);
-        Ok(Begun { session: id, channel })
+        Ok(Begun { session: id, channel, making: self.makings })
     }
 
     fn enter(&mut self, id: SlotId, channel: SlotId, new: &NewSubscription) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
+        self.makings += 1;
         session.subscriptions.push(Subscription {
             channel,
+            making: self.makings,
             listener: 0,
             stage: Stage::Joining,
             origin: new.origin,
@@ -203,10 +174,7 @@ impl Shard {
         let Some(state) = self.channels.get_mut(channel) else {
             return;
         };
-        state.joining.push(Joining {
-            session: id,
-            held_back: HeldBack::default(),
-        });
+        state.joining.push(Joining { session: id, held_back: HeldBack::default(), broken: false });
         state.directory.set(self.index, state.subscribers());
         self.stats.subscriptions.add(1);
     }
@@ -219,6 +187,7 @@ impl Shard {
             joining: Vec::new(),
             position: None,
             repair: None,
+            repairs_in_vain: 0,
             checked_millis: self.now.millis,
             suspected: None,
         });
@@ -230,24 +199,24 @@ impl Shard {
     /// Makes a joining subscription live. `None` if it is gone, with its session. The subscription is still in
     /// the hands of the caller until it calls [`Self::settle`].
     pub(crate) fn commit(&mut self, begun: Begun, backlog: Backlog) -> Option<Result<Committed, Insufficient>> {
-        let session = self.sessions.get(begun.session)?;
-        session.subscription_index(begun.channel)?;
+        self.made_index(begun)?;
         let channel = self.channels.get_mut(begun.channel)?;
-        let at = channel
-            .joining
-            .iter()
-            .position(|joining| joining.session == begun.session)?;
+        let at = channel.joining.iter().position(|joining| joining.session == begun.session)?;
         // It stays among the joining until it is live, so that its channel cannot be closed under it.
+        let broken = channel.joining[at].broken;
         let spliced = splice(backlog, std::mem::take(&mut channel.joining[at].held_back));
         match &spliced {
-            Ok(committed) => self.go_live(begun, committed.position.clone()),
+            Ok(committed) => self.go_live(begun, committed.position.as_ref()),
             Err(Insufficient) => self.forget(begun),
+        }
+        if broken {
+            self.start_repair(begun.channel, None);
         }
         Some(spliced)
     }
 
-    fn go_live(&mut self, begun: Begun, position: Option<StreamPosition>) {
-        let stale = self.adopt_position(begun.channel, position.as_ref());
+    fn go_live(&mut self, begun: Begun, position: Option<&StreamPosition>) {
+        let stale = self.adopt_position(begun.channel, position);
         if stale {
             self.insufficient(begun.channel);
         }
@@ -266,7 +235,7 @@ impl Shard {
         channel.listeners.push(Listener {
             slot: begun.session.index,
             subscription: index as u32,
-            after: position.as_ref().map_or(0, |position| position.offset),
+            after: position.map_or(0, |position| position.offset),
             encoding: session.encoding,
             join_leave: subscription.join_leave,
             positioned: position.is_some(),
@@ -280,11 +249,10 @@ impl Shard {
         let (Some(channel), Some(fresh)) = (self.channels.get_mut(channel), fresh) else {
             return false;
         };
-        let stale = channel
-            .position
-            .as_ref()
-            .is_some_and(|known| known.epoch != fresh.epoch);
-        if stale || channel.position.is_none() {
+        let stale = channel.position.as_ref().is_some_and(|known| known.epoch != fresh.epoch);
+        // A position that is ahead was taken from another subscriber's history, not from the ring: what lies between
+        // is still to come, and that subscriber does not get it twice, since it begins behind it.
+        if channel.position.as_ref().is_none_or(|known| stale || known.offset > fresh.offset) {
             channel.position = Some(fresh.clone());
         }
         stale && !channel.listeners.is_empty()
@@ -293,10 +261,10 @@ impl Shard {
     /// Ends the making of a subscription: the shard cleans up for it from now on. `false` if it is gone, and the
     /// caller has to.
     pub(crate) fn settle(&mut self, begun: Begun) -> bool {
-        let Some(session) = self.sessions.get_mut(begun.session) else {
+        let Some(index) = self.made_index(begun) else {
             return false;
         };
-        let Some(index) = session.subscription_index(begun.channel) else {
+        let Some(session) = self.sessions.get_mut(begun.session) else {
             return false;
         };
         let subscription = &mut session.subscriptions[index];
@@ -310,7 +278,16 @@ impl Shard {
 
     /// Gives up a subscription in the making; its maker cleans up.
     pub(crate) fn forget(&mut self, begun: Begun) {
-        self.take_out(begun.session, begun.channel);
+        if self.made_index(begun).is_some() {
+            self.take_out(begun.session, begun.channel);
+        }
+    }
+
+    /// Where a subscription in the making stands, unless it is gone: one that was made after it is another.
+    fn made_index(&self, begun: Begun) -> Option<usize> {
+        let session = self.sessions.get(begun.session)?;
+        let index = session.subscription_index(begun.channel)?;
+        (session.subscriptions[index].making == begun.making).then_some(index)
     }
 
     /// Ends a subscription at its client's wish. What is left to do is handed to the caller.
@@ -346,18 +323,8 @@ impl Shard {
             return false;
         };
         self.depart(id, channel);
-        let unsubscribe = UnsubscribePush {
-            code: why.code,
-            reason: why.reason.to_string(),
-        };
-        self.push(
-            id,
-            Push {
-                channel: name.as_str().to_owned(),
-                unsubscribe: Some(unsubscribe),
-                ..Push::default()
-            },
-        );
+        let unsubscribe = UnsubscribePush { code: why.code, reason: why.reason.to_string() };
+        self.push(id, Push { channel: name.as_str().to_owned(), unsubscribe: Some(unsubscribe), ..Push::default() });
         true
     }
 
@@ -393,6 +360,11 @@ impl Shard {
             session.last_leave = self.leaves_queued;
         }
         self.effects.push(effect);
+    }
+
+    /// A queued change of presence has been carried out.
+    pub(crate) fn presence_changed(&mut self) {
+        self.leaves_done += 1;
     }
 
     /// Ends all subscriptions of a session that is closing.
@@ -459,12 +431,8 @@ impl Shard {
         let Some(state) = self.channels.get(channel) else {
             return;
         };
-        let told: Vec<u32> = state
-            .listeners
-            .iter()
-            .filter(|listener| listener.positioned)
-            .map(|listener| listener.slot)
-            .collect();
+        let told: Vec<u32> =
+            state.listeners.iter().filter(|listener| listener.positioned).map(|listener| listener.slot).collect();
         self.stats.insufficient.add(told.len() as u64);
         for slot in told {
             self.tell_insufficient(slot, channel);
@@ -490,15 +458,18 @@ impl Shard {
         self.by_name.get(channel).copied()
     }
 
+    /// Whether a session's subscription to a channel is not live yet.
+    pub(crate) fn is_joining(&self, id: SlotId, channel: &Channel) -> bool {
+        let channel = self.channel_id(channel).and_then(|channel| self.channels.get(channel));
+        channel.is_some_and(|channel| channel.joining.iter().any(|joining| joining.session == id))
+    }
+
     /// Where a session stands in a channel's stream.
     pub(crate) fn position_of(&self, id: SlotId, channel: &Channel) -> Option<StreamPosition> {
         let channel = self.channels.get(self.channel_id(channel)?)?;
         let last = channel.position.as_ref()?;
         let listener = channel.listeners.iter().find(|listener| listener.slot == id.index)?;
-        Some(StreamPosition {
-            offset: last.offset.max(listener.after),
-            epoch: Arc::clone(&last.epoch),
-        })
+        Some(StreamPosition { offset: last.offset.max(listener.after), epoch: Arc::clone(&last.epoch) })
     }
 
     pub(crate) fn channel(&self, id: SlotId) -> Option<&ChannelState> {

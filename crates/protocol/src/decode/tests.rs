@@ -24,15 +24,9 @@ fn one(frame: impl AsRef<[u8]>) -> Command {
 fn refused(frame: impl AsRef<[u8]>) {
     let text = String::from_utf8_lossy(frame.as_ref()).into_owned();
     let commands = json(frame);
-    assert!(
-        matches!(commands[..], [Err(DecodeError::Malformed(_))]),
-        "{text}: {commands:?}"
-    );
+    assert!(matches!(commands[..], [Err(DecodeError::Malformed(_))]), "{text}: {commands:?}");
 }
 
 fn ids(commands: &[Result<Command, DecodeError>]) -> Vec<Option<u32>> {
-    commands
-        .iter()
-        .map(|command| command.as_ref().ok().map(|command| command.id))
-        .collect()
+    commands.iter().map(|command| command.as_ref().ok().map(|command| command.id)).collect()
 }

@@ -139,11 +139,7 @@ impl<T: Field> Field for BTreeMap<String, T> {
     }
 
     fn bytes(&self) -> usize {
-        "{}".len()
-            + self
-                .iter()
-                .map(|(key, value)| Field::bytes(key) + value.bytes() + ":,".len())
-                .sum::<usize>()
+        "{}".len() + self.iter().map(|(key, value)| Field::bytes(key) + value.bytes() + ":,".len()).sum::<usize>()
     }
 
     fn read<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

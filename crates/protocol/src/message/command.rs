@@ -108,11 +108,7 @@ mod tests {
 
     #[test]
     fn the_first_in_dispatch_order_counts() {
-        let mut command = Command {
-            id: 1,
-            sub_refresh: Some(SubRefreshRequest::default()),
-            ..Command::default()
-        };
+        let mut command = Command { id: 1, sub_refresh: Some(SubRefreshRequest::default()), ..Command::default() };
         assert_eq!(command.kind(), Some(CommandKind::SubRefresh));
         command.send = Some(SendRequest::default());
         assert_eq!(command.kind(), Some(CommandKind::Send));
@@ -124,11 +120,7 @@ mod tests {
 
     #[test]
     fn a_ping_is_not_dispatched() {
-        let command = Command {
-            id: 1,
-            ping: Some(PingRequest {}),
-            ..Command::default()
-        };
+        let command = Command { id: 1, ping: Some(PingRequest {}), ..Command::default() };
         assert_eq!(command.kind(), None);
         assert!(!command.is_pong());
     }
@@ -136,19 +128,7 @@ mod tests {
     #[test]
     fn only_the_empty_command_is_a_pong() {
         assert!(Command::default().is_pong());
-        assert!(
-            !Command {
-                id: 1,
-                ..Command::default()
-            }
-            .is_pong()
-        );
-        assert!(
-            !Command {
-                connect: Some(ConnectRequest::default()),
-                ..Command::default()
-            }
-            .is_pong()
-        );
+        assert!(!Command { id: 1, ..Command::default() }.is_pong());
+        assert!(!Command { connect: Some(ConnectRequest::default()), ..Command::default() }.is_pong());
     }
 }

@@ -40,34 +40,16 @@ pub(crate) fn publication() -> PublicationMessage {
 }
 
 pub(crate) fn small_publication(offset: u64) -> PublicationMessage {
-    PublicationMessage {
-        data: json("1"),
-        offset,
-        ..PublicationMessage::default()
-    }
+    PublicationMessage { data: json("1"), offset, ..PublicationMessage::default() }
 }
 
 pub(crate) fn filter() -> FilterNode {
-    let leaf = |cmp: &str| FilterNode {
-        key: "topic".into(),
-        cmp: cmp.into(),
-        ..FilterNode::default()
-    };
+    let leaf = |cmp: &str| FilterNode { key: "topic".into(), cmp: cmp.into(), ..FilterNode::default() };
     let nodes = vec![
-        FilterNode {
-            val: "sports".into(),
-            ..leaf("eq")
-        },
-        FilterNode {
-            vals: vec!["a".into(), String::new()],
-            ..leaf("in")
-        },
+        FilterNode { val: "sports".into(), ..leaf("eq") },
+        FilterNode { vals: vec!["a".into(), String::new()], ..leaf("in") },
     ];
-    FilterNode {
-        op: "and".into(),
-        nodes,
-        ..FilterNode::default()
-    }
+    FilterNode { op: "and".into(), nodes, ..FilterNode::default() }
 }
 
 pub(crate) fn subscribe_request() -> SubscribeRequest {

@@ -22,10 +22,7 @@ where
     message.write_json(&mut json);
     check_file(&format!("{name}.json"), &json);
     check_file(&format!("{name}.pb"), &message.encode_to_vec());
-    assert!(
-        &serde_json::from_slice::<M>(&json).expect(name) == message,
-        "{name}: the JSON is read as something else"
-    );
+    assert!(&serde_json::from_slice::<M>(&json).expect(name) == message, "{name}: the JSON is read as something else");
     assert!(
         &M::decode(&*message.encode_to_vec()).expect(name) == message,
         "{name}: the Protobuf is read as something else"
@@ -66,17 +63,11 @@ fn frame<T>(encoding: Encoding, units: &[T], encode: impl Fn(&T, &mut Vec<u8>)) 
 }
 
 fn check_file(name: &str, bytes: &[u8]) {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/golden")
-        .join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("FANFARE_UPDATE_GOLDEN").is_some() {
         fs::write(&path, bytes).expect("the golden folder can be written to");
         return;
     }
     let golden = fs::read(&path).unwrap_or_else(|error| panic!("{name}: {error}; see the top of this file"));
-    assert!(
-        golden == bytes,
-        "{name}: written is {:?}",
-        String::from_utf8_lossy(bytes)
-    );
+    assert!(golden == bytes, "{name}: written is {:?}", String::from_utf8_lossy(bytes));
 }

@@ -5,6 +5,7 @@ use fanfare_client::Error;
 use super::{Exit, Failure};
 
 /// Turns an error into what the command fails with.
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 pub(crate) fn failure(error: Error) -> Failure {
     let failure = Failure::new(exit(&error), error.to_string());
     match hint(&error) {

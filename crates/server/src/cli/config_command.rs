@@ -156,10 +156,7 @@ mod tests {
         }
 
         fn flags(&self) -> ConfigFlags {
-            ConfigFlags {
-                config: Some(self.0.clone()),
-                ..ConfigFlags::default()
-            }
+            ConfigFlags { config: Some(self.0.clone()), ..ConfigFlags::default() }
         }
     }
 
@@ -195,10 +192,7 @@ mod tests {
     fn check_says_that_a_file_is_good() {
         let file = File::new("good", &good_text());
         let (exit, out, err) = run(&ConfigCommand::Check(Check { flags: file.flags() }), &[]);
-        assert_eq!(
-            (exit, out, err.as_str()),
-            (Exit::Ok, format!("{} is good\n", file.0.display()), "")
-        );
+        assert_eq!((exit, out, err.as_str()), (Exit::Ok, format!("{} is good\n", file.0.display()), ""));
     }
 
     #[test]
@@ -207,19 +201,13 @@ mod tests {
         let (exit, out, err) = run(&ConfigCommand::Check(Check { flags: file.flags() }), &[]);
         let name = file.0.display();
         assert_eq!((exit, out), (Exit::Ok, format!("{name} is good, with 1 warning\n")));
-        assert!(
-            err.starts_with(&format!("warning: {name}:6:11: channels.publish is \"anyone\"")),
-            "{err}"
-        );
+        assert!(err.starts_with(&format!("warning: {name}:6:11: channels.publish is \"anyone\"")), "{err}");
     }
 
     #[test]
     fn check_tells_every_problem_and_exits_with_2() {
         let file = File::new("bad", "[listen]\nadress = \"x\"\n[log]\nlevel = 3\n");
-        let (exit, out, err) = run(
-            &ConfigCommand::Check(Check { flags: file.flags() }),
-            &[("FANFARE_COLOUR", "red")],
-        );
+        let (exit, out, err) = run(&ConfigCommand::Check(Check { flags: file.flags() }), &[("FANFARE_COLOUR", "red")]);
         assert_eq!((exit.code(), out.as_str()), (2, ""));
         let name = file.0.display();
         let expected = format!(
@@ -229,20 +217,14 @@ mod tests {
              {name}:4:9: log.level is the number 3\n"
         );
         assert!(err.starts_with(&expected), "{err}");
-        assert!(
-            err.contains("\n\nenvironment FANFARE_COLOUR: unknown variable\n"),
-            "{err}"
-        );
+        assert!(err.contains("\n\nenvironment FANFARE_COLOUR: unknown variable\n"), "{err}");
         assert!(err.contains("\n\napi.keys is not set"), "{err}");
     }
 
     #[test]
     fn a_file_that_is_named_has_to_be_there() {
         for (flag, variable) in [(Some("/nowhere/a.toml"), ""), (None, "/nowhere/a.toml")] {
-            let flags = ConfigFlags {
-                config: flag.map(PathBuf::from),
-                ..ConfigFlags::default()
-            };
+            let flags = ConfigFlags { config: flag.map(PathBuf::from), ..ConfigFlags::default() };
             let (exit, _, err) = run(&ConfigCommand::Check(Check { flags }), &[("FANFARE_CONFIG", variable)]);
             assert_eq!(exit, Exit::Usage);
             assert!(err.contains("cannot read /nowhere/a.toml: "), "{err}");
@@ -251,46 +233,21 @@ mod tests {
 
     #[test]
     fn show_prints_every_key_and_no_secret() {
-        let file = File::new(
-            "show",
-            &format!("{}[channels.namespaces.news]\npublish = \"users\"\n", good_text()),
-        );
-        let (exit, out, err) = run(
-            &ConfigCommand::Show(Show {
-                flags: file.flags(),
-                origins: false,
-                json: false,
-            }),
-            &[],
-        );
+        let file = File::new("show", &format!("{}[channels.namespaces.news]\npublish = \"users\"\n", good_text()));
+        let (exit, out, err) =
+            run(&ConfigCommand::Show(Show { flags: file.flags(), origins: false, json: false }), &[]);
         assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
-        assert!(
-            out.starts_with("[listen]\naddress = \"127.0.0.1:8000\"\nallowed_origins = []\n"),
-            "{out}"
-        );
-        assert!(
-            out.contains("\n[auth]\nhmac_secret = \"(set, hidden)\"\nallow_short_secret = false\n"),
-            "{out}"
-        );
-        assert!(
-            out.contains("\n\n[channels.namespaces.news]\nhistory_size = 100\n"),
-            "{out}"
-        );
+        assert!(out.starts_with("[listen]\naddress = \"127.0.0.1:8000\"\nallowed_origins = []\n"), "{out}");
+        assert!(out.contains("\n[auth]\nhmac_secret = \"(set, hidden)\"\nallow_short_secret = false\n"), "{out}");
+        assert!(out.contains("\n\n[channels.namespaces.news]\nhistory_size = 100\n"), "{out}");
         assert!(!out.contains(KEY), "{out}");
     }
 
     #[test]
     fn show_says_where_each_value_comes_from() {
         let file = File::new("origins", "[log]\nlevel = \"warn\"\n[drain]\nwindow = \"1s\"\n");
-        let flags = ConfigFlags {
-            listen: Some("127.0.0.1:3".to_owned()),
-            ..file.flags()
-        };
-        let show = ConfigCommand::Show(Show {
-            flags,
-            origins: true,
-            json: false,
-        });
+        let flags = ConfigFlags { listen: Some("127.0.0.1:3".to_owned()), ..file.flags() };
+        let show = ConfigCommand::Show(Show { flags, origins: true, json: false });
         let (exit, out, _) = run(&show, &[("FANFARE_DRAIN__WINDOW", "2s")]);
         assert_eq!(exit, Exit::Ok);
         let name = file.0.display().to_string();
@@ -307,11 +264,7 @@ mod tests {
     #[test]
     fn show_prints_one_object_a_line() {
         let file = File::new("json", "[node]\nname = 'a\"b'\n[session]\nping_interval = \"off\"\n");
-        let show = ConfigCommand::Show(Show {
-            flags: file.flags(),
-            origins: false,
-            json: true,
-        });
+        let show = ConfigCommand::Show(Show { flags: file.flags(), origins: false, json: true });
         let (_, out, _) = run(&show, &[("FANFARE_AUTH__HMAC_SECRET", SECRET)]);
         let objects: Vec<serde_json::Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let value = |key: &str| objects.iter().find(|object| object["key"] == key).unwrap()["value"].clone();

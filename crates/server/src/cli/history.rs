@@ -88,10 +88,40 @@ pub(crate) fn position(text: &str) -> Result<StreamPosition, String> {
 #[cfg(test)]
 mod tests {
     use fanfare_client::ClientInfo;
-    use fanfare_client::api::NodeInfo;
 
     use super::*;
     use crate::cli::output::scripted;
+
+    fn printed(history: &fanfare_client::History, as_json: bool) -> (String, String) {
+        let (mut io, out, err) = scripted::io("", &[]);
+        let (channel, node) = ("news".to_owned(), NodeFlags::default());
+        let command = History { channel, limit: 100, reverse: false, since: None, json: as_json, node };
+        command.print(history, &mut io).unwrap();
+        (out.text(), err.text())
+    }
+
+    fn history() -> fanfare_client::History {
+        let info = ClientInfo { user: "42".into(), client: "c".into(), ..ClientInfo::default() };
+        let position = |offset| Some(StreamPosition::new(offset, "e"));
+        let publications = vec![
+            Publication { data: r#"{"n":1}"#.into(), position: position(1), ..Publication::default() },
+            Publication { data: "2".into(), position: position(2), info: Some(info), ..Publication::default() },
+            Publication { data: "boom".into(), position: position(3), ..Publication::default() },
+        ];
+        fanfare_client::History { publications, top: StreamPosition::new(3, "e") }
+    }
+
+    #[test]
+    fn a_history_is_printed_for_people_and_for_programs() {
+        let notice = "3 publications; news is at 3:e\n".to_owned();
+        let lines = "     1  {\"n\":1}\n     2  2  by 42\n     3  (4 bytes that are not JSON)\n";
+        assert_eq!(printed(&history(), false), (lines.into(), notice.clone()));
+        let lines = r#"{"type":"publication","channel":"news","offset":1,"epoch":"e","data":{"n":1}}
+{"type":"publication","channel":"news","offset":2,"epoch":"e","data":2,"info":{"client":"c","user":"42"}}
+{"type":"publication","channel":"news","offset":3,"epoch":"e"}
+"#;
+        assert_eq!(printed(&history(), true), (lines.into(), notice));
+    }
 
     #[test]
     fn a_position_has_two_parts() {
@@ -100,6 +130,5 @@ mod tests {
         for text in ["", "41", "41:", ":e", "x:e", "-1:e", "99999999999999999999:e"] {
             assert!(position(text).is_err(), "{text}");
         }
-        let _ = (ClientInfo::default(), NodeInfo::default());
     }
 }

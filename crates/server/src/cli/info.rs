@@ -109,7 +109,9 @@ mod tests {
 
     #[test]
     fn uptime_has_two_units_at_most() {
-        for (seconds, text) in [(0, "0s"), (59, "59s"), (61, "1m1s"), (3_599, "59m59s"), (7_260, "2h1m"), (90_000, "1d1h")] {
+        for (seconds, text) in
+            [(0, "0s"), (59, "59s"), (61, "1m1s"), (3_599, "59m59s"), (7_260, "2h1m"), (90_000, "1d1h")]
+        {
             assert_eq!(uptime(seconds), text);
         }
     }

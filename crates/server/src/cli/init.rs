@@ -26,9 +26,7 @@ impl Init {
         write(&self.file, self.force).map_err(|error| self.failure(&error))?;
         let name = self.file.display();
         io.line(&format!("{name}"))?;
-        io.notice(&format!(
-            "wrote {name} with a new API key and a new token secret; users may subscribe"
-        ));
+        io.notice(&format!("wrote {name} with a new API key and a new token secret; users may subscribe"));
         io.notice(&format!("start with: fanfare serve --config {name}"));
         Ok(())
     }
@@ -49,12 +47,10 @@ fn write(path: &Path, force: bool) -> std::io::Result<()> {
         return fill(path);
     }
     let beside = path.with_extension(format!("new-{}", std::process::id()));
-    fill(&beside)
-        .and_then(|()| std::fs::rename(&beside, path))
-        .inspect_err(|_| {
-            // What could not be moved is of no use to anybody.
-            let _ = std::fs::remove_file(&beside);
-        })
+    fill(&beside).and_then(|()| std::fs::rename(&beside, path)).inspect_err(|_| {
+        // What could not be moved is of no use to anybody.
+        let _ = std::fs::remove_file(&beside);
+    })
 }
 
 fn fill(path: &Path) -> std::io::Result<()> {
@@ -116,13 +112,8 @@ mod tests {
         assert_eq!((exit, out), (Exit::Ok, format!("{}\n", folder.file().display())));
         let mode = std::fs::metadata(folder.file()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        let sources = Sources {
-            file: Some(Source::read(&folder.file()).unwrap()),
-            ..Sources::default()
-        };
-        let loaded = Config::load(sources)
-            .map_err(|problems| problems.to_string())
-            .unwrap_or_else(|p| panic!("{p}"));
+        let sources = Sources { file: Some(Source::read(&folder.file()).unwrap()), ..Sources::default() };
+        let loaded = Config::load(sources).map_err(|problems| problems.to_string()).unwrap_or_else(|p| panic!("{p}"));
         assert_eq!(loaded.config.api.keys.len(), 1);
         assert_eq!(loaded.warnings, []);
         let text = std::fs::read_to_string(folder.file()).unwrap();
@@ -137,10 +128,7 @@ mod tests {
                 .map(str::to_owned)
                 .collect()
         };
-        let (one, two) = (
-            secrets(config::annotated_with_secrets()),
-            secrets(config::annotated_with_secrets()),
-        );
+        let (one, two) = (secrets(config::annotated_with_secrets()), secrets(config::annotated_with_secrets()));
         assert_eq!((one.len(), two.len()), (2, 2));
         assert!(one[0] != two[0] && one[1] != two[1] && !one[0].ends_with(&one[1][one[1].len() - 20..]));
     }
@@ -175,9 +163,6 @@ mod tests {
     fn a_folder_that_is_not_there_is_named() {
         let (exit, _, err) = run(PathBuf::from("/nowhere/at/all/fanfare.toml"), false);
         assert_eq!(exit, Exit::Failed);
-        assert!(
-            err.starts_with("error: cannot write /nowhere/at/all/fanfare.toml: "),
-            "{err}"
-        );
+        assert!(err.starts_with("error: cannot write /nowhere/at/all/fanfare.toml: "), "{err}");
     }
 }

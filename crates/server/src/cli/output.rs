@@ -2,6 +2,7 @@
 //!
 //! Knows terminals, colours and broken pipes; knows no command.
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Read, Write};
 
 use fanfare_auth::Secret;
@@ -96,6 +97,9 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// Gives the value of an environment variable.
+pub type Environment = Box<dyn Fn(&str) -> Option<String>>;
+
 /// What a command reads and writes. The real one is [`Io::process`]; tests script their own.
 pub struct Io {
     /// Results, for pipes and files.
@@ -111,7 +115,7 @@ pub struct Io {
     /// Colours of `err`.
     pub err_style: Style,
     /// Environment variables; an empty one counts as absent.
-    pub environment: Box<dyn Fn(&str) -> Option<String>>,
+    pub environment: Environment,
 }
 
 impl Io {
@@ -194,6 +198,11 @@ impl Style {
         Self { colors: is_terminal && !refused }
     }
 
+    /// Whether there are any.
+    pub fn has_colors(self) -> bool {
+        self.colors
+    }
+
     /// For errors.
     pub fn red(self, text: &str) -> String {
         self.paint("1;31", text)
@@ -232,7 +241,8 @@ pub fn visible(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     for character in text.chars() {
         match character.is_control() {
-            true => clean.push_str(&format!("\\u{:04x}", u32::from(character))),
+            // Writing to a string cannot fail.
+            true => write!(clean, "\\u{:04x}", u32::from(character)).unwrap_or_default(),
             false => clean.push(character),
         }
     }

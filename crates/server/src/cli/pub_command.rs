@@ -231,7 +231,10 @@ mod tests {
         };
         assert_eq!(printed(false, StreamPosition::new(3, "aB")), "published to news at 3:aB\n");
         assert_eq!(printed(false, StreamPosition::new(0, "")), "published to news\n");
-        assert_eq!(printed(true, StreamPosition::new(3, "aB")), "{\"channel\":\"news\",\"offset\":3,\"epoch\":\"aB\"}\n");
+        assert_eq!(
+            printed(true, StreamPosition::new(3, "aB")),
+            "{\"channel\":\"news\",\"offset\":3,\"epoch\":\"aB\"}\n"
+        );
         assert_eq!(printed(true, StreamPosition::new(0, "")), "{\"channel\":\"news\"}\n");
     }
 }

@@ -80,11 +80,7 @@ impl TokenCommand {
 impl New {
     fn run(&self, io: &mut Io, variables: Variables, now_seconds: u64) -> Result<(), Failure> {
         let expires_at = self.expires_at(now_seconds)?;
-        let channels = self
-            .channels
-            .iter()
-            .map(|name| channel(name))
-            .collect::<Result<_, _>>()?;
+        let channels = self.channels.iter().map(|name| channel(name)).collect::<Result<_, _>>()?;
         let subscribe = self.subscribe.as_deref().map(channel).transpose()?;
         let auth = auth_options(self.config.clone(), variables)?;
         let Some(secret) = &auth.hmac_secret else {
@@ -100,19 +96,14 @@ impl New {
             ..NewToken::default()
         };
         let issuer = Issuer::new(secret);
-        io.line(&subscribe.map_or_else(
-            || issuer.connection(&token),
-            |channel| issuer.subscription(&token, &channel),
-        ))
+        io.line(&subscribe.map_or_else(|| issuer.connection(&token), |channel| issuer.subscription(&token, &channel)))
     }
 
     fn expires_at(&self, now_seconds: u64) -> Result<Option<u64>, Failure> {
         if self.ttl == "off" {
             return Ok(None);
         }
-        let ttl = parse_duration(&self.ttl)
-            .ok()
-            .filter(|ttl| *ttl >= Duration::from_secs(1));
+        let ttl = parse_duration(&self.ttl).ok().filter(|ttl| *ttl >= Duration::from_secs(1));
         let expires_at = ttl.and_then(|ttl| now_seconds.checked_add(ttl.as_secs()));
         let expires_at = expires_at.filter(|date| *date <= fanfare_auth::limits::DATE_SECONDS_MAX);
         let failure = || Failure::usage(format!("--ttl cannot be {:?}", self.ttl));
@@ -129,11 +120,7 @@ impl Inspect {
         let inspection = inspect(token).map_err(|error| not_a_token(&error))?;
         let auth = auth_options(self.config.clone(), variables)?;
         let verdict = verdict(auth, token, &inspection, now_seconds)?;
-        let report = Report {
-            inspection,
-            verdict,
-            now_seconds,
-        };
+        let report = Report { inspection, verdict, now_seconds };
         match self.json {
             true => io.line(&report.json().to_string()),
             false => report.lines().iter().try_for_each(|line| io.line(line)),
@@ -153,9 +140,7 @@ fn read_file(path: &std::path::Path) -> Result<String, Failure> {
     let failure = |error| Failure::usage(format!("cannot read {}: {error}", path.display()));
     let file = std::fs::File::open(path).map_err(failure)?;
     let mut text = String::new();
-    file.take(TOKEN_READ_BYTES_MAX)
-        .read_to_string(&mut text)
-        .map_err(failure)?;
+    file.take(TOKEN_READ_BYTES_MAX).read_to_string(&mut text).map_err(failure)?;
     Ok(text)
 }
 
@@ -243,11 +228,7 @@ impl Report {
     }
 
     fn kind(&self) -> &'static str {
-        if is_for_subscription(&self.inspection) {
-            "subscription"
-        } else {
-            "connection"
-        }
+        if is_for_subscription(&self.inspection) { "subscription" } else { "connection" }
     }
 
     fn expires_in_seconds(&self) -> Option<i64> {
@@ -275,10 +256,7 @@ fn rough(seconds: u64) -> String {
 }
 
 fn auth_options(config: Option<PathBuf>, variables: Variables) -> Result<fanfare_auth::Options, Failure> {
-    let flags = ConfigFlags {
-        config,
-        ..ConfigFlags::default()
-    };
+    let flags = ConfigFlags { config, ..ConfigFlags::default() };
     let loaded = flags.sources(variables).and_then(Config::load_partial)?;
     Ok(loaded.config.auth)
 }
@@ -300,9 +278,7 @@ fn not_a_token(error: &TokenError) -> Failure {
 }
 
 fn now_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 #[cfg(test)]
@@ -329,11 +305,7 @@ mod tests {
     }
 
     fn new(user: &str) -> New {
-        New {
-            user: user.to_owned(),
-            ttl: "1h".to_owned(),
-            ..New::default()
-        }
+        New { user: user.to_owned(), ttl: "1h".to_owned(), ..New::default() }
     }
 
     fn look(inspect: &Inspect, input: &str, variables: Variables, now_seconds: u64) -> (Exit, String, String) {
@@ -344,22 +316,12 @@ mod tests {
 
     fn verifier() -> Verifier {
         let hmac_secret = Some(fanfare_auth::Secret::new(SECRET.to_owned()));
-        Verifier::new(fanfare_auth::Options {
-            hmac_secret,
-            ..fanfare_auth::Options::default()
-        })
-        .unwrap()
+        Verifier::new(fanfare_auth::Options { hmac_secret, ..fanfare_auth::Options::default() }).unwrap()
     }
 
     #[test]
     fn a_new_token_is_good_for_its_time() {
-        let (exit, token, err) = make(
-            &New {
-                channels: vec!["news".to_owned()],
-                ..new("42")
-            },
-            variables(),
-        );
+        let (exit, token, err) = make(&New { channels: vec!["news".to_owned()], ..new("42") }, variables());
         assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
         let claims = verifier().connection(token.trim(), NOW).unwrap();
         assert_eq!((claims.user.as_str(), claims.expire_at), ("42", Some(NOW + 3_600)));
@@ -369,28 +331,16 @@ mod tests {
 
     #[test]
     fn a_new_token_can_be_for_one_subscription() {
-        let (_, token, _) = make(
-            &New {
-                subscribe: Some("$news".to_owned()),
-                ttl: "off".to_owned(),
-                ..new("42")
-            },
-            variables(),
-        );
+        let (_, token, _) =
+            make(&New { subscribe: Some("$news".to_owned()), ttl: "off".to_owned(), ..new("42") }, variables());
         let claims = verifier().subscription(token.trim(), NOW).unwrap();
-        assert_eq!(
-            (claims.channel.as_str(), claims.user.as_str(), claims.expire_at),
-            ("$news", "42", None)
-        );
+        assert_eq!((claims.channel.as_str(), claims.user.as_str(), claims.expire_at), ("$news", "42", None));
     }
 
     #[test]
     fn audience_and_issuer_are_those_that_the_node_demands() {
-        let names = [
-            ("FANFARE_AUTH__HMAC_SECRET", SECRET),
-            ("FANFARE_AUTH__AUDIENCE", "a"),
-            ("FANFARE_AUTH__ISSUER", "i"),
-        ];
+        let names =
+            [("FANFARE_AUTH__HMAC_SECRET", SECRET), ("FANFARE_AUTH__AUDIENCE", "a"), ("FANFARE_AUTH__ISSUER", "i")];
         let (_, token, _) = make(&new("42"), names.into_iter().collect());
         let claims = inspect(&token).unwrap().claims;
         assert_eq!((claims["aud"].as_str(), claims["iss"].as_str()), (Some("a"), Some("i")));
@@ -400,32 +350,17 @@ mod tests {
     fn no_token_is_made_without_a_secret() {
         let (exit, out, err) = make(&new("42"), Variables::default());
         assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
-        assert!(
-            err.starts_with("error: auth.hmac_secret is not set, so no token can be signed\n"),
-            "{err}"
-        );
+        assert!(err.starts_with("error: auth.hmac_secret is not set, so no token can be signed\n"), "{err}");
     }
 
     #[test]
     fn what_cannot_be_in_a_token_is_refused() {
         for ttl in ["0s", "1", "soon", "1ms", "", "99999999999d"] {
-            let (exit, _, err) = make(
-                &New {
-                    ttl: ttl.to_owned(),
-                    ..new("42")
-                },
-                variables(),
-            );
+            let (exit, _, err) = make(&New { ttl: ttl.to_owned(), ..new("42") }, variables());
             assert_eq!(exit, Exit::Usage, "{ttl}");
             assert!(err.starts_with(&format!("error: --ttl cannot be {ttl:?}\n")), "{err}");
         }
-        let (exit, _, err) = make(
-            &New {
-                channels: vec![String::new()],
-                ..new("42")
-            },
-            variables(),
-        );
+        let (exit, _, err) = make(&New { channels: vec![String::new()], ..new("42") }, variables());
         assert_eq!(exit, Exit::Usage);
         assert!(err.starts_with("error: \"\" is not a channel: "), "{err}");
     }
@@ -455,65 +390,31 @@ mod tests {
 
     fn verdict_of(token: &str, variables: Variables, now_seconds: u64) -> String {
         let (_, out, err) = look(&Inspect::default(), token, variables, now_seconds);
-        out.lines()
-            .find_map(|line| line.strip_prefix("verdict  "))
-            .unwrap_or(&err)
-            .to_owned()
+        out.lines().find_map(|line| line.strip_prefix("verdict  ")).unwrap_or(&err).to_owned()
     }
 
     #[test]
     fn the_verdict_is_what_a_node_would_say() {
         let (_, token, _) = make(&new("42"), variables());
-        assert_eq!(
-            verdict_of(&token, variables(), NOW + 9_000),
-            "refused: the token is expired; the signature fits"
-        );
-        let other = [("FANFARE_AUTH__HMAC_SECRET", "abcdef0123456789abcdef0123456789")]
-            .into_iter()
-            .collect();
+        assert_eq!(verdict_of(&token, variables(), NOW + 9_000), "refused: the token is expired; the signature fits");
+        let other = [("FANFARE_AUTH__HMAC_SECRET", "abcdef0123456789abcdef0123456789")].into_iter().collect();
         let refused = verdict_of(&token, other, NOW);
-        assert!(
-            refused.starts_with("refused: invalid token: the signature does not"),
-            "{refused}"
-        );
-        assert_eq!(
-            verdict_of(&token, Variables::default(), NOW),
-            "unknown: auth.hmac_secret is not set here"
-        );
+        assert!(refused.starts_with("refused: invalid token: the signature does not"), "{refused}");
+        assert_eq!(verdict_of(&token, Variables::default(), NOW), "unknown: auth.hmac_secret is not set here");
     }
 
     #[test]
     fn a_token_is_taken_from_wherever_it_is() {
-        let (_, token, _) = make(
-            &New {
-                subscribe: Some("news".to_owned()),
-                ..new("42")
-            },
-            variables(),
-        );
+        let (_, token, _) = make(&New { subscribe: Some("news".to_owned()), ..new("42") }, variables());
         let path = std::env::temp_dir().join(format!("fanfare-token-{}", std::process::id()));
         std::fs::write(&path, &token).unwrap();
-        let argument = |text: &str| Inspect {
-            token: Some(text.to_owned()),
-            json: true,
-            ..Inspect::default()
-        };
-        let from_file = Inspect {
-            token_file: Some(path.clone()),
-            json: true,
-            ..Inspect::default()
-        };
+        let argument = |text: &str| Inspect { token: Some(text.to_owned()), json: true, ..Inspect::default() };
+        let from_file = Inspect { token_file: Some(path.clone()), json: true, ..Inspect::default() };
         for (inspect, input) in [(argument(token.trim()), ""), (argument("-"), &*token), (from_file, "")] {
             let (_, out, err) = look(&inspect, input, variables(), NOW + 10);
             let object: Value = serde_json::from_str(&out).unwrap_or_else(|_| panic!("{err}"));
-            assert_eq!(
-                (&object["kind"], &object["expires_in_seconds"]),
-                (&json!("subscription"), &json!(3_590))
-            );
-            assert_eq!(
-                (&object["accepted"], &object["claims"]["channel"]),
-                (&json!(true), &json!("news"))
-            );
+            assert_eq!((&object["kind"], &object["expires_in_seconds"]), (&json!("subscription"), &json!(3_590)));
+            assert_eq!((&object["accepted"], &object["claims"]["channel"]), (&json!(true), &json!("news")));
         }
         std::fs::remove_file(path).unwrap();
     }

@@ -27,16 +27,11 @@ fn load(sources: Sources) -> Loaded {
 }
 
 fn load_file(text: &str) -> Loaded {
-    load(Sources {
-        file: file(text),
-        ..Sources::default()
-    })
+    load(Sources { file: file(text), ..Sources::default() })
 }
 
 fn every_key() -> impl Iterator<Item = (&'static Section, &'static Key)> {
-    schema::SECTIONS
-        .iter()
-        .flat_map(|section| section.keys.iter().map(move |key| (section, key)))
+    schema::SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)))
 }
 
 /// A value that differs from the default, on any machine.
@@ -91,16 +86,9 @@ fn every_key_ends_up_in_its_own_field() {
     let defaults = lines_of(Settings::defaults().draft());
     for (section, key) in every_key() {
         let mut settings = Settings::defaults();
-        variables::overlay(
-            &[(name_of(section, key), other_value(key))].into_iter().collect(),
-            &mut settings,
-        );
+        variables::overlay(&[(name_of(section, key), other_value(key))].into_iter().collect(), &mut settings);
         let changed = lines_of(settings.draft());
-        let at = changed
-            .iter()
-            .zip(&defaults)
-            .position(|(one, other)| one != other)
-            .expect("it changes something");
+        let at = changed.iter().zip(&defaults).position(|(one, other)| one != other).expect("it changes something");
         let name = field(section.name, key.name).rsplit('.').next().unwrap();
         // A value of several lines begins on the line of its field.
         let line = changed[..=at].iter().rev().find(|line| line.contains(": ")).unwrap();
@@ -111,18 +99,9 @@ fn every_key_ends_up_in_its_own_field() {
 #[test]
 fn defaults_are_those_of_the_parts() {
     let config = Settings::defaults().draft().finish();
-    assert_eq!(
-        format!("{:?}", config.gateway),
-        format!("{:?}", fanfare_gateway::Options::default())
-    );
-    assert_eq!(
-        format!("{:?}", config.broker),
-        format!("{:?}", fanfare_broker::memory::Options::default())
-    );
-    assert_eq!(
-        format!("{:?}", config.auth),
-        format!("{:?}", fanfare_auth::Options::default())
-    );
+    assert_eq!(format!("{:?}", config.gateway), format!("{:?}", fanfare_gateway::Options::default()));
+    assert_eq!(format!("{:?}", config.broker), format!("{:?}", fanfare_broker::memory::Options::default()));
+    assert_eq!(format!("{:?}", config.auth), format!("{:?}", fanfare_auth::Options::default()));
     assert_eq!(config.listen.address, super::ADDRESS_DEFAULT);
     assert!(config.http_workers >= 1 && !config.dev);
 }
@@ -138,18 +117,8 @@ fn minutes(minutes: u64) -> Duration {
 #[test]
 fn channels_are_closed_with_history_unless_something_is_said() {
     let options = options(&load_file("").config, "news").unwrap();
-    let retention = Retention {
-        size: 100,
-        ttl: minutes(5),
-        meta_ttl: minutes(24 * 60),
-    };
-    assert_eq!(
-        options,
-        ChannelOptions {
-            retention: Some(retention),
-            ..ChannelOptions::default()
-        }
-    );
+    let retention = Retention { size: 100, ttl: minutes(5), meta_ttl: minutes(24 * 60) };
+    assert_eq!(options, ChannelOptions { retention: Some(retention), ..ChannelOptions::default() });
 }
 
 #[test]
@@ -161,38 +130,21 @@ fn a_namespace_takes_nothing_from_the_channels_without_one() {
     assert_eq!(options(&config, "news").unwrap().retention, None);
     assert_eq!(options(&config, "news").unwrap().access.publish, Audience::Users);
     let chat = options(&config, "chat:1").unwrap();
-    assert_eq!(
-        chat.retention.unwrap(),
-        Retention {
-            size: 100,
-            ttl: minutes(60),
-            meta_ttl: minutes(24 * 60)
-        }
-    );
-    assert_eq!(
-        (chat.access.read_history, chat.access.publish),
-        (Audience::Subscribers, Audience::Nobody)
-    );
+    assert_eq!(chat.retention.unwrap(), Retention { size: 100, ttl: minutes(60), meta_ttl: minutes(24 * 60) });
+    assert_eq!((chat.access.read_history, chat.access.publish), (Audience::Subscribers, Audience::Nobody));
     assert!(!chat.presence);
     assert!(options(&config, "bare:1").is_some());
     assert_eq!(options(&config, "other:1"), None);
 }
 
 fn flag(value: &str) -> Vec<Flag> {
-    vec![Flag {
-        name: "--listen",
-        key: "listen.address",
-        value: value.to_owned(),
-    }]
+    vec![Flag { name: "--listen", key: "listen.address", value: value.to_owned() }]
 }
 
 fn address_and_origin(sources: Sources) -> (String, String) {
     let loaded = load(sources);
     let setting = loaded.settings.get("listen.address");
-    (
-        loaded.config.listen.address.to_string(),
-        loaded.settings.origin_text(setting),
-    )
+    (loaded.config.listen.address.to_string(), loaded.settings.origin_text(setting))
 }
 
 #[test]
@@ -203,51 +155,21 @@ fn a_flag_counts_before_a_variable_before_the_file_before_the_default() {
         assert_eq!(address_and_origin(sources), (address.to_owned(), origin.to_owned()));
     };
     expect(Sources::default(), "127.0.0.1:8000", "default");
-    expect(
-        Sources {
-            file: text.clone(),
-            ..Sources::default()
-        },
-        "127.0.0.1:1",
-        "fanfare.toml:4",
-    );
-    let both = Sources {
-        file: text,
-        variables: variable,
-        ..Sources::default()
-    };
+    expect(Sources { file: text.clone(), ..Sources::default() }, "127.0.0.1:1", "fanfare.toml:4");
+    let both = Sources { file: text, variables: variable, ..Sources::default() };
     expect(both.clone(), "127.0.0.1:2", "environment FANFARE_LISTEN__ADDRESS");
+    expect(Sources { flags: flag("127.0.0.1:3"), ..both.clone() }, "127.0.0.1:3", "flag --listen");
     expect(
-        Sources {
-            flags: flag("127.0.0.1:3"),
-            ..both.clone()
-        },
+        Sources { file: None, variables: Variables::default(), flags: flag("127.0.0.1:3") },
         "127.0.0.1:3",
         "flag --listen",
     );
-    expect(
-        Sources {
-            file: None,
-            variables: Variables::default(),
-            flags: flag("127.0.0.1:3"),
-        },
-        "127.0.0.1:3",
-        "flag --listen",
-    );
-    expect(
-        Sources { file: None, ..both },
-        "127.0.0.1:2",
-        "environment FANFARE_LISTEN__ADDRESS",
-    );
+    expect(Sources { file: None, ..both }, "127.0.0.1:2", "environment FANFARE_LISTEN__ADDRESS");
 }
 
 #[test]
 fn a_value_of_the_file_is_judged_even_where_a_flag_counts() {
-    let sources = Sources {
-        file: file("[listen]\naddress = 5\n"),
-        flags: flag("127.0.0.1:3"),
-        ..Sources::default()
-    };
+    let sources = Sources { file: file("[listen]\naddress = 5\n"), flags: flag("127.0.0.1:3"), ..Sources::default() };
     assert!(Config::load_partial(sources).is_err());
 }
 
@@ -259,37 +181,19 @@ fn words_stand_in_place_of_values() {
     assert_eq!(config.gateway.ping_interval, None);
     assert_eq!(config.gateway.personal_channel.as_deref(), Some("chat"));
     assert_eq!(config.gateway.sessions_per_user_max, Some(5));
-    assert_eq!(
-        (config.auth.audience, config.auth.issuer.as_deref()),
-        (None, Some("me"))
-    );
+    assert_eq!((config.auth.audience, config.auth.issuer.as_deref()), (None, Some("me")));
     assert!(config.gateway.shards >= 1);
-    assert_eq!(
-        load_file("[session]\npersonal_channel = \"#\"\n")
-            .config
-            .gateway
-            .personal_channel
-            .as_deref(),
-        Some("")
-    );
+    assert_eq!(load_file("[session]\npersonal_channel = \"#\"\n").config.gateway.personal_channel.as_deref(), Some(""));
 }
 
 #[test]
 fn tables_can_be_written_in_any_way() {
-    for text in [
-        "log.level = \"warn\"\n",
-        "log = { level = \"warn\" }\n",
-        "\u{feff}[log]\r\n  level   = 'warn' # loud\r\n",
-    ] {
+    for text in
+        ["log.level = \"warn\"\n", "log = { level = \"warn\" }\n", "\u{feff}[log]\r\n  level   = 'warn' # loud\r\n"]
+    {
         assert_eq!(load_file(text).config.log.level.as_str(), "warn", "{text:?}");
     }
-    assert_eq!(
-        load_file("[limits]\nsessions_max = 1_000\n")
-            .config
-            .gateway
-            .sessions_max,
-        1_000
-    );
+    assert_eq!(load_file("[limits]\nsessions_max = 1_000\n").config.gateway.sessions_max, 1_000);
 }
 
 #[test]
@@ -308,10 +212,7 @@ fn variables_of_others_and_empty_ones_are_left_alone() {
         ("FANFARE_LISTEN__ADRESS", ""),
         ("HOME", "/root"),
     ];
-    let loaded = load(Sources {
-        variables: names.into_iter().collect(),
-        ..Sources::default()
-    });
+    let loaded = load(Sources { variables: names.into_iter().collect(), ..Sources::default() });
     assert_eq!(loaded.config.listen.address, super::ADDRESS_DEFAULT);
 }
 
@@ -325,35 +226,19 @@ fn secrets_can_be_read_from_files() {
     };
     let names = [
         ("FANFARE_AUTH__HMAC_SECRET_FILE", write("hmac", format!("{SECRET}\n"))),
-        (
-            "FANFARE_API__KEYS_FILE",
-            write("keys", format!("{KEY}\r\n\n{SECRET}\n")),
-        ),
+        ("FANFARE_API__KEYS_FILE", write("keys", format!("{KEY}\r\n\n{SECRET}\n"))),
     ];
-    let loaded = Config::load(Sources {
-        variables: names.into_iter().collect(),
-        ..Sources::default()
-    });
+    let loaded = Config::load(Sources { variables: names.into_iter().collect(), ..Sources::default() });
     std::fs::remove_dir_all(&folder).unwrap();
-    let config = loaded
-        .map_err(|problems| problems.to_string())
-        .unwrap_or_else(|problems| panic!("{problems}"))
-        .config;
+    let config = loaded.map_err(|problems| problems.to_string()).unwrap_or_else(|problems| panic!("{problems}")).config;
     assert_eq!(config.auth.hmac_secret.unwrap().expose(), SECRET);
-    assert_eq!(
-        config.api.keys.iter().map(|key| key.expose()).collect::<Vec<_>>(),
-        [KEY, SECRET]
-    );
+    assert_eq!(config.api.keys.iter().map(|key| key.expose()).collect::<Vec<_>>(), [KEY, SECRET]);
 }
 
 #[test]
 fn serve_starts_without_a_token_secret_if_anonymous_clients_are_let_in() {
     let text = format!("[api]\nkeys = [\"{KEY}\"]\n[auth]\nallow_anonymous = true\n");
-    let loaded = Config::load(Sources {
-        file: file(&text),
-        ..Sources::default()
-    })
-    .map(|loaded| loaded.config);
+    let loaded = Config::load(Sources { file: file(&text), ..Sources::default() }).map(|loaded| loaded.config);
     let config = loaded.map_err(|problems| problems.to_string()).unwrap();
     assert!(config.gateway.allow_anonymous && config.auth.hmac_secret.is_none());
 }
@@ -365,10 +250,7 @@ fn warnings(text: &str) -> Vec<String> {
 #[test]
 fn what_is_perhaps_not_meant_is_warned_of() {
     assert_eq!(warnings(""), [""; 0]);
-    assert_eq!(
-        warnings("[auth]\nallow_anonymous = true\n[channels]\nsubscribe = \"anyone\"\n"),
-        [""; 0]
-    );
+    assert_eq!(warnings("[auth]\nallow_anonymous = true\n[channels]\nsubscribe = \"anyone\"\n"), [""; 0]);
     for (text, warning) in [
         (
             "[channels]\nsubscribe = \"anyone\"\n",
@@ -410,18 +292,13 @@ fn a_file_of_secrets_that_everybody_may_read_is_warned_of() {
     let warnings = |text: &str, mode: u32| {
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let loaded = load(Sources {
-            file: Some(Source::read(&path).unwrap()),
-            ..Sources::default()
-        });
+        let loaded = load(Sources { file: Some(Source::read(&path).unwrap()), ..Sources::default() });
         loaded.warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
     let (name, secret) = (path.display(), format!("[auth]\nhmac_secret = \"{SECRET}\"\n"));
     assert_eq!(
         warnings(&secret, 0o644),
-        [format!(
-            "{name} holds secrets and can be read by everybody on this machine\n  = hint: chmod 600 {name}"
-        )]
+        [format!("{name} holds secrets and can be read by everybody on this machine\n  = hint: chmod 600 {name}")]
     );
     assert_eq!(warnings(&secret, 0o640), [""; 0]);
     assert_eq!(warnings("[log]\nlevel = \"warn\"\n", 0o644), [""; 0]);
@@ -432,36 +309,20 @@ fn a_file_of_secrets_that_everybody_may_read_is_warned_of() {
 fn dev_is_open_and_its_secret_is_new_each_time() {
     let (one, two) = (Config::dev(), Config::dev());
     assert!(one.dev && one.gateway.allow_anonymous && one.api.keys.is_empty());
-    let secret = |config: &Config| {
-        config
-            .auth
-            .hmac_secret
-            .as_ref()
-            .map(|secret| secret.expose().to_owned())
-    };
+    let secret = |config: &Config| config.auth.hmac_secret.as_ref().map(|secret| secret.expose().to_owned());
     assert_ne!(secret(&one), secret(&two));
     assert_eq!(secret(&one).unwrap().len(), 64);
     let options = options(&one, "news").unwrap();
     assert!(options.presence && options.join_leave && options.retention.is_some());
     let access = options.access;
-    assert_eq!(
-        [
-            access.subscribe,
-            access.publish,
-            access.read_history,
-            access.read_presence
-        ],
-        [Audience::Anyone; 4]
-    );
+    assert_eq!([access.subscribe, access.publish, access.read_history, access.read_presence], [Audience::Anyone; 4]);
 }
 
 #[test]
 fn a_secret_is_never_printed() {
     let text = format!("[api]\nkeys = [\"{KEY}\"]\n[auth]\nhmac_secret = \"{SECRET}\"\n");
     let loaded = load_file(&text);
-    let lines = [loaded.settings.to_toml_lines(true), loaded.settings.to_json_lines()]
-        .concat()
-        .join("\n");
+    let lines = [loaded.settings.to_toml_lines(true), loaded.settings.to_json_lines()].concat().join("\n");
     let debug = format!("{:?}", loaded.config);
     assert!(!lines.contains(KEY) && !debug.contains(KEY), "{lines}\n{debug}");
     assert!(lines.contains("hmac_secret = \"(set, hidden)\""), "{lines}");
@@ -474,30 +335,20 @@ fn the_annotated_file_is_current() {
         std::fs::write(path, annotated()).unwrap();
     }
     let written = std::fs::read_to_string(path).unwrap();
-    assert!(
-        written == annotated(),
-        "config/fanfare.toml is not current: run this test with FANFARE_UPDATE_CONFIG=1"
-    );
+    assert!(written == annotated(), "config/fanfare.toml is not current: run this test with FANFARE_UPDATE_CONFIG=1");
 }
 
 #[test]
 fn the_annotated_file_has_every_key_with_its_default() {
     assert_eq!(load_file(&annotated()).warnings, []);
     for (section, key) in every_key() {
-        assert!(
-            annotated().contains(&name_of(section, key)),
-            "{}.{}",
-            section.name,
-            key.name
-        );
+        assert!(annotated().contains(&name_of(section, key)), "{}.{}", section.name, key.name);
     }
     let is_key =
         |line: &str| line.starts_with('#') && line[1..].starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
     let uncomment = |line: &'static str| if is_key(line) { &line[1..] } else { line };
-    let text: String = Box::leak(annotated().into_boxed_str())
-        .lines()
-        .map(|line| format!("{}\n", uncomment(line)))
-        .collect();
+    let text: String =
+        Box::leak(annotated().into_boxed_str()).lines().map(|line| format!("{}\n", uncomment(line))).collect();
     let text = text.replace("hmac_secret = \"\"", "");
     let config = load_file(&text).config;
     let defaults = Settings::defaults().draft().finish();

@@ -70,11 +70,7 @@ pub(crate) fn missing(settings: &Settings) -> Vec<Problem> {
     }
     let (secret, anonymous) = (settings.get("auth.hmac_secret"), settings.get("auth.allow_anonymous"));
     if secret.value.secret().is_none() && !secret.is_refused && !anonymous.value.is_on() && !anonymous.is_refused {
-        problems.push(unset(
-            secret,
-            file,
-            "no client could connect, unless auth.allow_anonymous = true",
-        ));
+        problems.push(unset(secret, file, "no client could connect, unless auth.allow_anonymous = true"));
     }
     problems
 }
@@ -114,11 +110,7 @@ fn pair(settings: &Settings, large: &Setting, relation: Relation, small: &Settin
     let relation = relation.text();
     let message = format!("{large_title} ({large_value}) must be {relation} {small_title} ({small_value})");
     let place = settings.place(large);
-    let place = if place == Place::Nowhere {
-        settings.place(small)
-    } else {
-        place
-    };
+    let place = if place == Place::Nowhere { settings.place(small) } else { place };
     Some(Problem::new(place, message).hint(format!("raise {large_title} or lower {small_title}")))
 }
 
@@ -133,40 +125,23 @@ fn shown(value: &Value) -> String {
 
 /// Of each table of channels: the position has to outlive the history.
 fn lifetimes(settings: &Settings) -> Vec<Problem> {
-    let pair_of = |table| {
-        pair(
-            settings,
-            key(table, "history_meta_ttl"),
-            Relation::AtLeast,
-            key(table, "history_ttl"),
-        )
-    };
+    let pair_of = |table| pair(settings, key(table, "history_meta_ttl"), Relation::AtLeast, key(table, "history_ttl"));
     settings.channel_tables().filter_map(pair_of).collect()
 }
 
 /// A key of a table of channels.
 fn key<'a>(table: &'a [Setting], name: &str) -> &'a Setting {
-    table
-        .iter()
-        .find(|setting| setting.key.name == name)
-        .expect("a table of channels has every key")
+    table.iter().find(|setting| setting.key.name == name).expect("a table of channels has every key")
 }
 
 fn secret_strength(settings: &Settings) -> Option<Problem> {
-    let (setting, allowed) = (
-        settings.get("auth.hmac_secret"),
-        settings.get("auth.allow_short_secret"),
-    );
+    let (setting, allowed) = (settings.get("auth.hmac_secret"), settings.get("auth.allow_short_secret"));
     if allowed.value.is_on() || allowed.is_refused {
         return None;
     }
     let weakness = weakness(setting)?;
     let hint = "`openssl rand -hex 32` makes a good one; auth.allow_short_secret = true takes this one all the same";
-    Some(
-        settings
-            .problem(setting, format!("{} {weakness}", setting.title()))
-            .hint(hint),
-    )
+    Some(settings.problem(setting, format!("{} {weakness}", setting.title())).hint(hint))
 }
 
 fn weakness(setting: &Setting) -> Option<String> {
@@ -184,23 +159,14 @@ fn personal_namespace(settings: &Settings) -> Option<Problem> {
     if settings.namespaces().contains(&name.as_str()) {
         return None;
     }
-    let message = format!(
-        "{} names the namespace {name:?}, which is not configured",
-        setting.title()
-    );
-    Some(
-        settings
-            .problem(setting, message)
-            .hint(format!("add [channels.namespaces.{name}] to the configuration file")),
-    )
+    let message = format!("{} names the namespace {name:?}, which is not configured", setting.title());
+    Some(settings.problem(setting, message).hint(format!("add [channels.namespaces.{name}] to the configuration file")))
 }
 
 fn exposed_file(settings: &Settings) -> Option<Problem> {
     let source = settings.source.as_ref().filter(|source| source.is_exposed())?;
     let in_file = |setting: &Setting| matches!(setting.origin, Origin::File(_));
-    let holds_secret = settings
-        .iter()
-        .any(|setting| in_file(setting) && setting.key.kind.is_secret());
+    let holds_secret = settings.iter().any(|setting| in_file(setting) && setting.key.kind.is_secret());
     let name = source.name();
     holds_secret.then(|| {
         let message = format!("{name} holds secrets and can be read by everybody on this machine");
@@ -235,31 +201,16 @@ fn unused_audiences(settings: &Settings, table: &[Setting]) -> Vec<Problem> {
     }
     let has_history = key(table, "history_size").value.number() > 0;
     let has_presence = key(table, "presence").value.is_on();
-    warnings.extend(nothing_kept(
-        settings,
-        key(table, "read_history"),
-        has_history,
-        "history_size is 0",
-    ));
-    warnings.extend(nothing_kept(
-        settings,
-        key(table, "read_presence"),
-        has_presence,
-        "presence is false",
-    ));
+    warnings.extend(nothing_kept(settings, key(table, "read_history"), has_history, "history_size is 0"));
+    warnings.extend(nothing_kept(settings, key(table, "read_presence"), has_presence, "presence is false"));
     warnings
 }
 
 fn only_users(settings: &Settings, setting: &Setting) -> Option<Problem> {
     let is_open = matches!(setting.value, Value::Audience(Audience::Anyone));
     is_open.then(|| {
-        let message = format!(
-            "{} is \"anyone\", but only users with a token can connect",
-            setting.title()
-        );
-        settings
-            .problem(setting, message)
-            .hint("write \"users\", or set auth.allow_anonymous = true")
+        let message = format!("{} is \"anyone\", but only users with a token can connect", setting.title());
+        settings.problem(setting, message).hint("write \"users\", or set auth.allow_anonymous = true")
     })
 }
 

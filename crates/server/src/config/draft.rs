@@ -18,6 +18,9 @@ pub(crate) struct Draft {
     pub(crate) header_timeout: Duration,
     pub(crate) api_keys: Vec<Secret>,
     pub(crate) body_bytes_max: usize,
+    pub(crate) body_timeout: Duration,
+    pub(crate) batch_commands_max: usize,
+    pub(crate) broadcast_channels_max: usize,
     pub(crate) auth: fanfare_auth::Options,
     pub(crate) gateway: fanfare_gateway::Options,
     pub(crate) broker: fanfare_broker::memory::Options,
@@ -64,6 +67,9 @@ impl Draft {
             api: ApiOptions {
                 keys: self.api_keys,
                 body_bytes_max: self.body_bytes_max,
+                body_timeout: self.body_timeout,
+                batch_commands_max: self.batch_commands_max,
+                broadcast_channels_max: self.broadcast_channels_max,
             },
             auth: self.auth,
             gateway,
@@ -78,18 +84,11 @@ impl Draft {
 }
 
 fn namespaces(default: ChannelDraft, named: BTreeMap<String, ChannelDraft>) -> Namespaces {
-    Namespaces::new(
-        options(default),
-        named.into_iter().map(|(name, draft)| (name, options(draft))).collect(),
-    )
+    Namespaces::new(options(default), named.into_iter().map(|(name, draft)| (name, options(draft))).collect())
 }
 
-fn options(draft: ChannelDraft) -> ChannelOptions {
-    let retention = Retention {
-        size: draft.history_size,
-        ttl: draft.history_ttl,
-        meta_ttl: draft.history_meta_ttl,
-    };
+pub(crate) fn options(draft: ChannelDraft) -> ChannelOptions {
+    let retention = Retention { size: draft.history_size, ttl: draft.history_ttl, meta_ttl: draft.history_meta_ttl };
     ChannelOptions {
         retention: (draft.history_size > 0).then_some(retention),
         presence: draft.presence,
@@ -99,11 +98,7 @@ fn options(draft: ChannelDraft) -> ChannelOptions {
 }
 
 fn log(format: &str, level: &str) -> Log {
-    let format = if format == "json" {
-        LogFormat::Json
-    } else {
-        LogFormat::Text
-    };
+    let format = if format == "json" { LogFormat::Json } else { LogFormat::Text };
     let level = match level {
         "error" => LogLevel::Error,
         "warn" => LogLevel::Warn,

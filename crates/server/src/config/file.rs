@@ -27,15 +27,11 @@ pub(crate) fn overlay(mut source: Source, settings: &mut Settings) -> Result<Vec
     let (root, errors) = DeTable::parse_recoverable(&text);
     let problems = if errors.is_empty() {
         mask_table(&mut source, root.get_ref(), None);
-        let mut walk = Walk {
-            source: &source,
-            settings,
-            problems: Vec::new(),
-        };
+        let mut walk = Walk { source: &source, settings, problems: Vec::new() };
         walk.root(root.get_ref());
         Ok(walk.problems)
     } else {
-        // mask_lines(&mut source);
+        mask_lines(&mut source);
         Err(syntax(&source, &errors))
     };
     settings.source = Some(source);
@@ -47,11 +43,7 @@ pub(crate) fn given(value: &DeValue<'_>) -> Given {
     match value {
         DeValue::String(text) => Given::Text(text.to_string()),
         DeValue::Integer(number) => {
-            let end = if number.as_str().starts_with('-') {
-                i128::MIN
-            } else {
-                i128::MAX
-            };
+            let end = if number.as_str().starts_with('-') { i128::MIN } else { i128::MAX };
             Given::Integer(i128::from_str_radix(number.as_str(), number.radix()).unwrap_or(end))
         }
         DeValue::Boolean(on) => Given::Bool(*on),
@@ -117,15 +109,8 @@ impl Walk<'_> {
         let Some(key) = section.key(name.get_ref()) else {
             return self.unknown_key(section, namespace, (name, value));
         };
-        let target = Target {
-            section,
-            namespace,
-            key,
-        };
-        let Err(refusal) = self
-            .settings
-            .put(target, &given(value.get_ref()), Origin::File(value.span()))
-        else {
+        let target = Target { section, namespace, key };
+        let Err(refusal) = self.settings.put(target, &given(value.get_ref()), Origin::File(value.span())) else {
             return;
         };
         let element = refusal.element.and_then(|index| value.get_ref().as_array()?.get(index));
@@ -166,8 +151,7 @@ impl Walk<'_> {
     }
 
     fn report(&mut self, span: &Range<usize>, message: String, hint: String) {
-        self.problems
-            .push(Problem::new(self.source.locate(span), message).hint(hint));
+        self.problems.push(Problem::new(self.source.locate(span), message).hint(hint));
     }
 }
 
@@ -184,11 +168,7 @@ fn key_hint(section: &'static Section, namespace: Option<&str>, name: &str) -> S
 
 /// The section where a key of this name is, or one nearly of this name.
 fn elsewhere(name: &str) -> Option<String> {
-    let keys = || {
-        schema::SECTIONS
-            .iter()
-            .flat_map(|section| section.keys.iter().map(move |key| (section, key)))
-    };
+    let keys = || schema::SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)));
     let near = spelling::nearest(name, keys().map(|(_, key)| key.name))?;
     let (section, _) = keys().find(|(_, key)| key.name == near)?;
     if near == name {
@@ -205,9 +185,7 @@ fn bracketed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 fn syntax(source: &Source, errors: &[toml::de::Error]) -> Vec<Problem> {
     let mut lines = BTreeSet::new();
     let spans = errors.iter().map(|error| (error, error.span().unwrap_or(0..0)));
-    let firsts = spans
-        .filter(|(_, span)| lines.insert(source.line(span.start)))
-        .take(SYNTAX_PROBLEMS_MAX);
+    let firsts = spans.filter(|(_, span)| lines.insert(source.line(span.start))).take(SYNTAX_PROBLEMS_MAX);
     let problem = |(error, span): (&toml::de::Error, Range<usize>)| {
         let problem = Problem::new(source.locate(&span), format!("this is not TOML: {}", error.message()));
         problem.hint(syntax_hint(error.message()))
@@ -244,9 +222,7 @@ fn inner_section(section: Option<&'static Section>, name: &str) -> Option<&'stat
 }
 
 fn is_harmless(section: Option<&'static Section>, name: &str) -> bool {
-    section
-        .and_then(|section| section.key(name))
-        .is_some_and(|key| !key.kind.is_secret())
+    section.and_then(|section| section.key(name)).is_some_and(|key| !key.kind.is_secret())
 }
 
 fn mask_value(source: &mut Source, value: &Spanned<DeValue<'_>>) {
@@ -267,11 +243,7 @@ fn mask_lines(source: &mut Source) {
     for line in text.split_inclusive('\n') {
         let key = line.split_once('=').map(|(key, _)| key);
         let begins_anew = !in_secret && key.is_some() || key.is_some_and(is_known) || is_header(line);
-        let hidden_from = if begins_anew {
-            key.map_or(0, |key| key.len() + 1)
-        } else {
-            0
-        };
+        let hidden_from = if begins_anew { key.map_or(0, |key| key.len() + 1) } else { 0 };
         if begins_anew {
             in_secret = key.is_some_and(|key| !is_known(key) || is_secret(key));
         }
@@ -284,22 +256,13 @@ fn mask_lines(source: &mut Source) {
 
 fn is_header(line: &str) -> bool {
     let name = line.trim().trim_start_matches('[').trim_end_matches(']');
-    line.trim_start().starts_with('[')
-        && name
-            .split('.')
-            .next()
-            .is_some_and(|name| schema::section(name).is_some())
+    line.trim_start().starts_with('[') && name.split('.').next().is_some_and(|name| schema::section(name).is_some())
 }
 
 fn is_known(name: &str) -> bool {
-    schema::SECTIONS
-        .iter()
-        .any(|section| section.key(name.trim()).is_some())
+    schema::SECTIONS.iter().any(|section| section.key(name.trim()).is_some())
 }
 
 fn is_secret(name: &str) -> bool {
-    schema::SECTIONS
-        .iter()
-        .filter_map(|section| section.key(name.trim()))
-        .any(|key| key.kind.is_secret())
+    schema::SECTIONS.iter().filter_map(|section| section.key(name.trim())).any(|key| key.kind.is_secret())
 }

@@ -38,11 +38,7 @@ pub(crate) struct Refusal {
 
 impl Refusal {
     pub(crate) fn new(complaint: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            complaint: complaint.into(),
-            hint: hint.into(),
-            element: None,
-        }
+        Self { complaint: complaint.into(), hint: hint.into(), element: None }
     }
 }
 
@@ -94,15 +90,8 @@ impl Kind {
         if let Self::Count(0, _) = self {
             return Ok(Value::Number(0, Unit::One));
         }
-        let off = if word == Some("off") {
-            r#""off" is the word for it"#
-        } else {
-            "this key always has one"
-        };
-        Err(Refusal::new(
-            "cannot be 0",
-            format!(r#"0 never means "no limit", {off}; {hint}"#),
-        ))
+        let off = if word == Some("off") { r#""off" is the word for it"# } else { "this key always has one" };
+        Err(Refusal::new("cannot be 0", format!(r#"0 never means "no limit", {off}; {hint}"#)))
     }
 }
 
@@ -181,10 +170,7 @@ fn choice(text: &str, words: &'static [&'static str], hint: String) -> Result<Va
     if words.contains(&text) {
         return Ok(Value::Text(text.to_owned()));
     }
-    Err(Refusal::new(
-        format!("cannot be {text:?}"),
-        with_nearest(text, words, hint),
-    ))
+    Err(Refusal::new(format!("cannot be {text:?}"), with_nearest(text, words, hint)))
 }
 
 fn audience(text: &str, audiences: &[Audience], hint: String) -> Result<Value, Refusal> {
@@ -228,14 +214,7 @@ fn address_hint(text: &str, hint: String) -> String {
 
 fn each<T>(list: &[Given], mut read: impl FnMut(&Given) -> Result<T, Refusal>) -> Result<Vec<T>, Refusal> {
     let numbered = list.iter().enumerate();
-    numbered
-        .map(|(index, given)| {
-            read(given).map_err(|refusal| Refusal {
-                element: Some(index),
-                ..refusal
-            })
-        })
-        .collect()
+    numbered.map(|(index, given)| read(given).map_err(|refusal| Refusal { element: Some(index), ..refusal })).collect()
 }
 
 fn origin(given: &Given, hint: &str) -> Result<String, Refusal> {
@@ -246,9 +225,7 @@ fn origin(given: &Given, hint: &str) -> Result<String, Refusal> {
 }
 
 fn personal_channel(text: &str, hint: String) -> Result<Value, Refusal> {
-    let namespace = text
-        .strip_suffix('#')
-        .map(|rest| rest.strip_suffix(':').unwrap_or(rest));
+    let namespace = text.strip_suffix('#').map(|rest| rest.strip_suffix(':').unwrap_or(rest));
     match namespace {
         Some("") if text == "#" => Ok(Value::Text(String::new())),
         Some(name) if text.ends_with(":#") && schema::is_namespace_name(name) => Ok(Value::Text(name.to_owned())),
@@ -259,10 +236,7 @@ fn personal_channel(text: &str, hint: String) -> Result<Value, Refusal> {
 fn secret(text: &str) -> Result<Secret, Refusal> {
     let generate = "`openssl rand -hex 32` makes one";
     if text.is_empty() {
-        return Err(Refusal::new(
-            "is empty",
-            format!("{generate}; leave the key out to have none"),
-        ));
+        return Err(Refusal::new("is empty", format!("{generate}; leave the key out to have none")));
     }
     if text.chars().any(char::is_control) {
         return Err(Refusal::new("holds a control character", generate));
@@ -273,15 +247,9 @@ fn secret(text: &str) -> Result<Secret, Refusal> {
 fn secrets(list: &[Given], bytes_min: usize, hint: &str) -> Result<Vec<Secret>, Refusal> {
     let secrets = each(list, |given| one_of_secrets(given, bytes_min, hint))?;
     for (index, secret) in secrets.iter().enumerate() {
-        if secrets[..index]
-            .iter()
-            .any(|earlier| earlier.expose() == secret.expose())
-        {
+        if secrets[..index].iter().any(|earlier| earlier.expose() == secret.expose()) {
             let refusal = Refusal::new("holds the same secret twice", "take one of them out");
-            return Err(Refusal {
-                element: Some(index),
-                ..refusal
-            });
+            return Err(Refusal { element: Some(index), ..refusal });
         }
     }
     Ok(secrets)
@@ -296,10 +264,7 @@ fn one_of_secrets(given: &Given, bytes_min: usize, hint: &str) -> Result<Secret,
         return Err(Refusal::new("holds an empty secret", generate));
     }
     if text.len() < bytes_min {
-        return Err(Refusal::new(
-            format!("holds a secret of {} bytes, {bytes_min} are needed", text.len()),
-            generate,
-        ));
+        return Err(Refusal::new(format!("holds a secret of {} bytes, {bytes_min} are needed", text.len()), generate));
     }
     if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Refusal::new(

@@ -94,33 +94,14 @@ mod tests {
 
     #[test]
     fn what_is_no_origin_is_refused() {
-        let refusal = |text: &str| {
-            read(text)
-                .map_err(|refused| (refused.to_string(), refused.hint("general")))
-                .unwrap_err()
-        };
+        let refusal =
+            |text: &str| read(text).map_err(|refused| (refused.to_string(), refused.hint("general"))).unwrap_err();
         for (text, complaint, hint) in [
-            (
-                "app.example.com",
-                "which has no scheme",
-                r#"write "https://app.example.com""#,
-            ),
-            (
-                "https://app.example.com/",
-                "which is more than an origin",
-                r#"write "https://app.example.com""#,
-            ),
-            (
-                "https://u@a.b/c?d",
-                "which is more than an origin",
-                r#"write "https://a.b""#,
-            ),
+            ("app.example.com", "which has no scheme", r#"write "https://app.example.com""#),
+            ("https://app.example.com/", "which is more than an origin", r#"write "https://app.example.com""#),
+            ("https://u@a.b/c?d", "which is more than an origin", r#"write "https://a.b""#),
             ("https://*.example.com", "but patterns are not known", "general"),
-            (
-                "https://a.b:443",
-                "but browsers leave this port out",
-                r#"write "https://a.b""#,
-            ),
+            ("https://a.b:443", "but browsers leave this port out", r#"write "https://a.b""#),
             ("https://", "which is not an origin", "general"),
             ("https://a b", "which is not an origin", "general"),
         ] {

@@ -31,18 +31,11 @@ pub struct Problems(pub(crate) Vec<Problem>);
 
 impl Problem {
     pub(crate) fn new(place: Place, message: impl Into<String>) -> Self {
-        Self {
-            place,
-            message: message.into(),
-            hint: None,
-        }
+        Self { place, message: message.into(), hint: None }
     }
 
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
-        Self {
-            hint: Some(hint.into()),
-            ..self
-        }
+        Self { hint: Some(hint.into()), ..self }
     }
 }
 
@@ -75,9 +68,7 @@ impl fmt::Display for Problem {
             Place::File(location) => location.margin(),
             _ => 1,
         };
-        self.hint
-            .iter()
-            .try_for_each(|hint| write!(f, "\n{:indent$} = hint: {hint}", ""))
+        self.hint.iter().try_for_each(|hint| write!(f, "\n{:indent$} = hint: {hint}", ""))
     }
 }
 

@@ -153,11 +153,7 @@ const VARIABLES: &[(&str, &str)] = &[
 
 /// Flags, each refused.
 fn flags() -> Vec<Flag> {
-    let flag = |name, key, value: &str| Flag {
-        name,
-        key,
-        value: value.to_owned(),
-    };
+    let flag = |name, key, value: &str| Flag { name, key, value: value.to_owned() };
     vec![
         flag("--listen", "listen.address", "8000"),
         flag("--log-format", "log.format", "jsno"),
@@ -173,17 +169,11 @@ fn refusal(sources: Sources) -> String {
 }
 
 fn file(text: &str) -> Sources {
-    Sources {
-        file: Some(Source::from_text("fanfare.toml", text.to_owned())),
-        ..Sources::default()
-    }
+    Sources { file: Some(Source::from_text("fanfare.toml", text.to_owned())), ..Sources::default() }
 }
 
 fn variables(pairs: &[(&str, &str)]) -> Sources {
-    Sources {
-        variables: pairs.iter().copied().collect::<Variables>(),
-        ..Sources::default()
-    }
+    Sources { variables: pairs.iter().copied().collect::<Variables>(), ..Sources::default() }
 }
 
 fn all_refusals() -> String {
@@ -195,20 +185,11 @@ fn all_refusals() -> String {
         add(&format!("file {case:?}"), &refusal(file(case)));
     }
     for (name, value) in VARIABLES {
-        add(
-            &format!("variable {name}={value:?}"),
-            &refusal(variables(&[(name, value)])),
-        );
+        add(&format!("variable {name}={value:?}"), &refusal(variables(&[(name, value)])));
     }
     for flag in flags() {
         let case = format!("flag {} {:?}", flag.name, flag.value);
-        add(
-            &case,
-            &refusal(Sources {
-                flags: vec![flag],
-                ..Sources::default()
-            }),
-        );
+        add(&case, &refusal(Sources { flags: vec![flag], ..Sources::default() }));
     }
     text
 }
@@ -222,10 +203,7 @@ fn refusals_are_worded_as_agreed() {
         std::fs::write(path, &found).unwrap();
     }
     let golden = std::fs::read_to_string(path).unwrap();
-    assert!(
-        found == golden,
-        "run with FANFARE_UPDATE_CONFIG=1 and look at the difference; found:\n{found}"
-    );
+    assert!(found == golden, "run with FANFARE_UPDATE_CONFIG=1 and look at the difference; found:\n{found}");
 }
 
 #[test]
@@ -265,12 +243,7 @@ fn every_key_refuses_another_type() {
     for section in schema::SECTIONS {
         for key in section.keys {
             let text = format!("[{}]\n{} = {}\n", section.name, key.name, ill_typed(key));
-            let start = format!(
-                "fanfare.toml:2:{}: {}.{} is ",
-                key.name.len() + 4,
-                section.name,
-                key.name
-            );
+            let start = format!("fanfare.toml:2:{}: {}.{} is ", key.name.len() + 4, section.name, key.name);
             let refusal = refusal(file(&text));
             assert!(refusal.starts_with(&start), "{refusal}");
         }
@@ -280,11 +253,7 @@ fn every_key_refuses_another_type() {
 #[test]
 fn no_number_means_no_limit() {
     for section in schema::SECTIONS {
-        for key in section
-            .keys
-            .iter()
-            .filter(|key| matches!(key.kind, Kind::Duration(..) | Kind::Size(..)))
-        {
+        for key in section.keys.iter().filter(|key| matches!(key.kind, Kind::Duration(..) | Kind::Size(..))) {
             let refusal = refusal(file(&format!("[{}]\n{} = 0\n", section.name, key.name)));
             assert!(refusal.contains("0 never means \"no limit\""), "{refusal}");
         }
@@ -312,19 +281,14 @@ fn what_serve_needs_is_named_together() {
 
 #[test]
 fn a_key_that_is_refused_is_not_called_missing_too() {
-    let problems = Config::load(file("[api]\nkeys = [\"short\"]\n[auth]\nhmac_secret = 5\n"))
-        .map(|_| ())
-        .unwrap_err();
+    let problems = Config::load(file("[api]\nkeys = [\"short\"]\n[auth]\nhmac_secret = 5\n")).map(|_| ()).unwrap_err();
     assert_eq!(problems.iter().count(), 2, "{problems}");
 }
 
 #[test]
 fn a_variable_and_its_file_are_not_both_taken() {
     let name = "FANFARE_AUTH__HMAC_SECRET";
-    let both = [
-        (name, "0123456789abcdef0123456789abcdef"),
-        ("FANFARE_AUTH__HMAC_SECRET_FILE", "/etc/secret"),
-    ];
+    let both = [(name, "0123456789abcdef0123456789abcdef"), ("FANFARE_AUTH__HMAC_SECRET_FILE", "/etc/secret")];
     assert_eq!(
         refusal(variables(&both)),
         "environment FANFARE_AUTH__HMAC_SECRET_FILE: FANFARE_AUTH__HMAC_SECRET is set too\n  = hint: set one of the two"
@@ -347,14 +311,8 @@ fn a_file_that_cannot_be_read_is_named() {
     );
     assert!(refusal(&folder).starts_with("cannot read "));
     std::fs::write(&path, b"[log]\nlevel = \"\xff\"\n").unwrap();
-    assert_eq!(
-        refusal(&path),
-        format!("{name}:2:10: the file is not UTF-8\n  = hint: save it as UTF-8")
-    );
+    assert_eq!(refusal(&path), format!("{name}:2:10: the file is not UTF-8\n  = hint: save it as UTF-8"));
     std::fs::write(&path, vec![b'#'; (4 << 20) + 1]).unwrap();
-    assert_eq!(
-        refusal(&path),
-        format!("{name} is larger than 4194304 bytes: no configuration")
-    );
+    assert_eq!(refusal(&path), format!("{name} is larger than 4194304 bytes: no configuration"));
     std::fs::remove_dir_all(&folder).unwrap();
 }

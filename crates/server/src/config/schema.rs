@@ -60,27 +60,12 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 
-const EVERYBODY: &[Audience] = &[
-    Audience::Nobody,
-    Audience::Users,
-    Audience::Subscribers,
-    Audience::Anyone,
-];
+const EVERYBODY: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::Subscribers, Audience::Anyone];
 const SUBSCRIBING: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::Anyone];
 
 /// All sections, in the order they are shown in.
-pub(crate) static SECTIONS: &[Section] = &[
-    LISTEN,
-    API,
-    AUTH,
-    CHANNEL_OPTIONS,
-    SESSION,
-    LIMITS,
-    BROKER,
-    NODE,
-    LOG,
-    DRAIN,
-];
+pub(crate) static SECTIONS: &[Section] =
+    &[LISTEN, API, AUTH, CHANNEL_OPTIONS, SESSION, LIMITS, BROKER, NODE, LOG, DRAIN];
 
 /// The section of this name.
 pub(crate) fn section(name: &str) -> Option<&'static Section> {
@@ -124,14 +109,7 @@ const fn node(
     doc: &'static str,
     put: fn(&mut Draft, &Value),
 ) -> Key {
-    Key {
-        name,
-        kind,
-        word: None,
-        default,
-        doc,
-        put: Put::Node(put),
-    }
+    Key { name, kind, word: None, default, doc, put: Put::Node(put) }
 }
 
 const fn channel(
@@ -141,22 +119,12 @@ const fn channel(
     doc: &'static str,
     put: fn(&mut ChannelDraft, &Value),
 ) -> Key {
-    Key {
-        name,
-        kind,
-        word: None,
-        default,
-        doc,
-        put: Put::Channel(put),
-    }
+    Key { name, kind, word: None, default, doc, put: Put::Channel(put) }
 }
 
 impl Key {
     const fn or(self, word: &'static str) -> Self {
-        Self {
-            word: Some(word),
-            ..self
-        }
+        Self { word: Some(word), ..self }
     }
 }
 
@@ -208,6 +176,27 @@ const API: Section = Section {
             r#""1MiB""#,
             "Largest body of a request; a larger one gets 413. At least limits.payload_bytes_max.",
             |draft, value| draft.body_bytes_max = value.number(),
+        ),
+        node(
+            "body_timeout",
+            seconds(1, 5 * MINUTE),
+            r#""10s""#,
+            "Time to send the body of a request; then it gets 408.",
+            |draft, value| draft.body_timeout = value.duration(),
+        ),
+        node(
+            "batch_commands_max",
+            Kind::Count(1, 1_000_000),
+            "1000",
+            "Commands in one batch; a batch with more is refused.",
+            |draft, value| draft.batch_commands_max = value.number(),
+        ),
+        node(
+            "broadcast_channels_max",
+            Kind::Count(1, 1_000_000),
+            "10000",
+            "Channels in one broadcast; a broadcast to more is refused.",
+            |draft, value| draft.broadcast_channels_max = value.number(),
         ),
     ],
 };
@@ -271,13 +260,9 @@ const CHANNEL_OPTIONS: Section = Section {
              none, and there is no catching up.",
             |draft, value| draft.history_size = value.number(),
         ),
-        channel(
-            "history_ttl",
-            seconds(1, 365 * DAY),
-            r#""5m""#,
-            "How long each of them is kept.",
-            |draft, value| draft.history_ttl = value.duration(),
-        ),
+        channel("history_ttl", seconds(1, 365 * DAY), r#""5m""#, "How long each of them is kept.", |draft, value| {
+            draft.history_ttl = value.duration()
+        }),
         channel(
             "history_meta_ttl",
             seconds(1, 3650 * DAY),
@@ -286,15 +271,9 @@ const CHANNEL_OPTIONS: Section = Section {
              that is told that it may have missed something. At least history_ttl.",
             |draft, value| draft.history_meta_ttl = value.duration(),
         ),
-        channel(
-            "presence",
-            Kind::Bool,
-            "false",
-            "Keep who is subscribed to each channel.",
-            |draft, value| {
-                draft.presence = value.is_on();
-            },
-        ),
+        channel("presence", Kind::Bool, "false", "Keep who is subscribed to each channel.", |draft, value| {
+            draft.presence = value.is_on();
+        }),
         channel(
             "join_leave",
             Kind::Bool,
@@ -467,7 +446,7 @@ const LIMITS: Section = Section {
         node(
             "unsent_bytes_max",
             Kind::Size(4 * KIB, 64 * MIB),
-            r#""64KiB""#,
+            r#""16KiB""#,
             "Bytes that the operating system may hold unsent for one client.",
             |draft, value| draft.gateway.unsent_bytes_max = value.number(),
         ),
@@ -529,13 +508,9 @@ const NODE: Section = Section {
     name: "node",
     doc: "The running process.",
     keys: &[
-        node(
-            "name",
-            Kind::Text(128),
-            r#""fanfare""#,
-            "Name of this node, shown by `fanfare info`.",
-            |draft, value| draft.gateway.node_name = value.text().unwrap_or_default(),
-        ),
+        node("name", Kind::Text(128), r#""fanfare""#, "Name of this node, shown by `fanfare info`.", |draft, value| {
+            draft.gateway.node_name = value.text().unwrap_or_default()
+        }),
         node(
             "shards",
             Kind::Count(1, fanfare_gateway::limits::SHARDS_MAX),

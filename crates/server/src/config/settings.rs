@@ -50,32 +50,21 @@ pub(crate) struct Target<'a> {
 impl Settings {
     /// All keys with their defaults; no namespaces.
     pub(crate) fn defaults() -> Self {
-        let keys = schema::SECTIONS
-            .iter()
-            .flat_map(|section| section.keys.iter().map(move |key| (section, key)));
-        let entries = keys
-            .map(|(section, key)| Setting::default_of(section, None, key))
-            .collect();
+        let keys = schema::SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)));
+        let entries = keys.map(|(section, key)| Setting::default_of(section, None, key)).collect();
         Self { entries, source: None }
     }
 
     /// Adds a namespace; its keys have their defaults, whatever `[channels]` says.
     pub(crate) fn add_namespace(&mut self, name: &str) {
         let section = schema::channel_options();
-        let settings = section
-            .keys
-            .iter()
-            .map(|key| Setting::default_of(section, Some(name.to_owned()), key));
+        let settings = section.keys.iter().map(|key| Setting::default_of(section, Some(name.to_owned()), key));
         self.entries.extend(settings);
     }
 
     /// Names of the namespaces, in the order they were added.
     pub(crate) fn namespaces(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self
-            .entries
-            .iter()
-            .filter_map(|setting| setting.namespace.as_deref())
-            .collect();
+        let mut names: Vec<&str> = self.entries.iter().filter_map(|setting| setting.namespace.as_deref()).collect();
         names.dedup();
         names
     }
@@ -87,9 +76,8 @@ impl Settings {
 
     /// `[channels]` and each namespace, with all their keys.
     pub(crate) fn channel_tables(&self) -> impl Iterator<Item = &[Setting]> {
-        let tables = self
-            .entries
-            .chunk_by(|one, next| one.section.name == next.section.name && one.namespace == next.namespace);
+        let tables =
+            self.entries.chunk_by(|one, next| one.section.name == next.section.name && one.namespace == next.namespace);
         tables.filter(|table| table[0].section.name == schema::CHANNELS)
     }
 
@@ -149,11 +137,7 @@ impl Settings {
             }
             let line = format!("{} = {}", setting.key.name, setting.value.to_toml());
             let origin = self.origin_text(setting);
-            lines.push(if with_origins {
-                format!("{line:<44} # {origin}")
-            } else {
-                line
-            });
+            lines.push(if with_origins { format!("{line:<44} # {origin}") } else { line });
         }
         lines
     }
@@ -187,14 +171,7 @@ impl Settings {
 
 impl Setting {
     fn default_of(section: &'static Section, namespace: Option<String>, key: &'static Key) -> Self {
-        Self {
-            section,
-            namespace,
-            key,
-            value: default_value(key),
-            origin: Origin::Default,
-            is_refused: false,
-        }
+        Self { section, namespace, key, value: default_value(key), origin: Origin::Default, is_refused: false }
     }
 
     fn is(&self, target: Target<'_>) -> bool {
@@ -205,12 +182,7 @@ impl Setting {
 
     /// Its name in messages: `session.ping_interval`, `channels.namespaces.news.publish`.
     pub(crate) fn title(&self) -> String {
-        Target {
-            section: self.section,
-            namespace: self.namespace.as_deref(),
-            key: self.key,
-        }
-        .title()
+        Target { section: self.section, namespace: self.namespace.as_deref(), key: self.key }.title()
     }
 
     /// The table that it stands in, without brackets.

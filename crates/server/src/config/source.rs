@@ -43,15 +43,9 @@ impl Source {
             problem.hint(format!("`fanfare init {name}` writes one with every key explained"))
         };
         let mut file = std::fs::File::open(path).map_err(unreadable)?;
-        let exposed = file
-            .metadata()
-            .map(|metadata| others_may_read(&metadata))
-            .unwrap_or(false);
+        let exposed = file.metadata().map(|metadata| others_may_read(&metadata)).unwrap_or(false);
         let mut bytes = Vec::new();
-        file.by_ref()
-            .take(FILE_BYTES_MAX + 1)
-            .read_to_end(&mut bytes)
-            .map_err(unreadable)?;
+        file.by_ref().take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(Problem::new(
                 Place::Nowhere,
@@ -59,21 +53,13 @@ impl Source {
             ));
         }
         let text = String::from_utf8(bytes).map_err(|error| not_utf8(&name, &error))?;
-        Ok(Self {
-            exposed,
-            ..Self::from_text(&name, text)
-        })
+        Ok(Self { exposed, ..Self::from_text(&name, text) })
     }
 
     /// A text that stands for a file.
     pub fn from_text(name: &str, text: String) -> Self {
         let shown = text.clone();
-        Self {
-            name: name.to_owned(),
-            text,
-            shown,
-            exposed: false,
-        }
+        Self { name: name.to_owned(), text, shown, exposed: false }
     }
 
     /// Its name.
@@ -113,12 +99,7 @@ impl Source {
         let marked_to = marked_from + self.shown[start..end].chars().count().max(1);
         let line = self.line(start);
         let snippet = snippet(line, &self.shown[line_start..line_end], marked_from..marked_to);
-        Place::File(Location {
-            file: self.name.clone(),
-            line,
-            column: column + 1,
-            snippet,
-        })
+        Place::File(Location { file: self.name.clone(), line, column: column + 1, snippet })
     }
 }
 
@@ -137,31 +118,16 @@ impl fmt::Display for Location {
 
 /// As many bytes as before, so that places stay where they are.
 fn mask_char(c: char) -> String {
-    if c == '\n' {
-        "\n".to_owned()
-    } else {
-        "*".repeat(c.len_utf8())
-    }
+    if c == '\n' { "\n".to_owned() } else { "*".repeat(c.len_utf8()) }
 }
 
 fn snippet(line: usize, text: &str, marked: Range<usize>) -> String {
     let skipped = marked.start.saturating_sub(SNIPPET_CHARS_MAX);
-    let text: String = text
-        .chars()
-        .skip(skipped)
-        .take(2 * SNIPPET_CHARS_MAX)
-        .map(printable)
-        .collect();
+    let text: String = text.chars().skip(skipped).take(2 * SNIPPET_CHARS_MAX).map(printable).collect();
     let column = marked.start - skipped;
     let carets = "^".repeat(marked.len().min(SNIPPET_CHARS_MAX));
     let margin = line.to_string().len();
-    format!(
-        "{:margin$} |\n{line} | {}\n{:margin$} | {:column$}{carets}",
-        "",
-        text.trim_end(),
-        "",
-        ""
-    )
+    format!("{:margin$} |\n{line} | {}\n{:margin$} | {:column$}{carets}", "", text.trim_end(), "", "")
 }
 
 fn printable(c: char) -> char {
@@ -179,11 +145,7 @@ fn floor_boundary(text: &str, at: usize) -> usize {
 fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Problem {
     let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
     let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
-    let column = String::from_utf8_lossy(good)
-        .rsplit('\n')
-        .next()
-        .map_or(0, |rest| rest.chars().count())
-        + 1;
+    let column = String::from_utf8_lossy(good).rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
     Problem::new(Place::Nowhere, format!("{name}:{line}:{column}: the file is not UTF-8")).hint("save it as UTF-8")
 }
 

@@ -4,10 +4,7 @@
 pub(crate) fn nearest<'a>(typed: &str, words: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let edits_max = (typed.chars().count() / 3).max(1);
     let judged = words.into_iter().map(|word| (edits(typed, word), word));
-    judged
-        .filter(|(edits, _)| *edits <= edits_max)
-        .min_by_key(|(edits, _)| *edits)
-        .map(|(_, word)| word)
+    judged.filter(|(edits, _)| *edits <= edits_max).min_by_key(|(edits, _)| *edits).map(|(_, word)| word)
 }
 
 /// How many letters have to be put in, taken out, replaced or swapped with their neighbour; case does not count.
@@ -63,9 +60,6 @@ mod tests {
 
     #[test]
     fn a_swap_is_one_edit() {
-        assert_eq!(
-            (edits("ab", "ba"), edits("", "abc"), edits("kitten", "sitting")),
-            (1, 3, 3)
-        );
+        assert_eq!((edits("ab", "ba"), edits("", "abc"), edits("kitten", "sitting")), (1, 3, 3));
     }
 }

@@ -47,10 +47,7 @@ fn render_section(text: &mut String, section: &Section, filled: &[Filled<'_>]) {
     for key in section.keys {
         text.push('\n');
         let title = format!("{}.{}", section.name, key.name);
-        let value = filled
-            .iter()
-            .find(|filled| filled.title == title)
-            .map(|filled| filled.toml.as_str());
+        let value = filled.iter().find(|filled| filled.title == title).map(|filled| filled.toml.as_str());
         render_key(text, section, key, value);
     }
     if section.name == schema::CHANNELS {

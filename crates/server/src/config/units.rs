@@ -3,13 +3,7 @@
 use std::time::Duration;
 
 /// Units of a duration, with their milliseconds; the largest last.
-const DURATION_UNITS: &[(&str, u64)] = &[
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 86_400_000),
-];
+const DURATION_UNITS: &[(&str, u64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// Units of a size, with their bytes; the largest last.
 const SIZE_UNITS: &[(&str, u64)] = &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)];
@@ -64,9 +58,7 @@ fn quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, Refused> {
         return Err(Refused::NoNumber);
     }
     let number: u64 = number.parse().map_err(|_| Refused::TooLarge)?;
-    number
-        .checked_mul(factor(number, unit.trim_start(), units)?)
-        .ok_or(Refused::TooLarge)
+    number.checked_mul(factor(number, unit.trim_start(), units)?).ok_or(Refused::TooLarge)
 }
 
 fn factor(number: u64, unit: &str, units: &[(&str, u64)]) -> Result<u64, Refused> {
@@ -77,9 +69,7 @@ fn factor(number: u64, unit: &str, units: &[(&str, u64)]) -> Result<u64, Refused
         return Err(Refused::Fraction);
     }
     let known = units.iter().find(|(name, _)| *name == unit);
-    known
-        .map(|(_, factor)| *factor)
-        .ok_or_else(|| Refused::UnknownUnit(unit.to_owned()))
+    known.map(|(_, factor)| *factor).ok_or_else(|| Refused::UnknownUnit(unit.to_owned()))
 }
 
 fn text(quantity: u64, units: &[(&str, u64)]) -> String {
@@ -114,12 +104,7 @@ mod tests {
 
     #[test]
     fn sizes_are_read() {
-        for (text, bytes) in [
-            ("12B", 12),
-            ("64KiB", 65_536),
-            ("1MiB", 1_048_576),
-            ("2GiB", 2_147_483_648),
-        ] {
+        for (text, bytes) in [("12B", 12), ("64KiB", 65_536), ("1MiB", 1_048_576), ("2GiB", 2_147_483_648)] {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
     }
@@ -140,18 +125,13 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        for millis in [
-            0, 1, 250, 1_000, 1_500, 60_000, 90_000, 3_600_000, 86_400_000, 86_401_000,
-        ] {
+        for millis in [0, 1, 250, 1_000, 1_500, 60_000, 90_000, 3_600_000, 86_400_000, 86_401_000] {
             let written = duration_text(Duration::from_millis(millis));
             assert_eq!(duration(&written), Ok(Duration::from_millis(millis)), "{written}");
         }
         assert_eq!(duration_text(Duration::from_secs(90)), "90s");
         assert_eq!(duration_text(Duration::from_secs(86_400)), "1d");
         assert_eq!(duration_text(Duration::ZERO), "0s");
-        assert_eq!(
-            (size_text(65_536), size_text(1_000)),
-            ("64KiB".to_owned(), "1000B".to_owned())
-        );
+        assert_eq!((size_text(65_536), size_text(1_000)), ("64KiB".to_owned(), "1000B".to_owned()));
     }
 }

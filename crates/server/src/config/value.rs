@@ -197,10 +197,7 @@ impl Value {
             Self::Text(text) => quoted(text),
             Self::Audience(audience) => quoted(audience_text(*audience)),
             Self::Address(address) => quoted(&address.to_string()),
-            Self::List(list) => format!(
-                "[{}]",
-                list.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")
-            ),
+            Self::List(list) => format!("[{}]", list.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")),
             Self::Secrets(secrets) if secrets.is_empty() => "[]".to_owned(),
             Self::Secret(_) | Self::Secrets(_) => r#""(set, hidden)""#.to_owned(),
         }

@@ -48,9 +48,7 @@ impl Variables {
 
     fn ours(&self) -> Vec<(&str, Option<&str>)> {
         let all = self.0.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
-        let mut ours: Vec<_> = all
-            .filter(|(name, value)| is_for_config(name) && *value != Some(""))
-            .collect();
+        let mut ours: Vec<_> = all.filter(|(name, value)| is_for_config(name) && *value != Some("")).collect();
         ours.sort_unstable();
         ours
     }
@@ -58,31 +56,20 @@ impl Variables {
 
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Variables {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(variables: I) -> Self {
-        Self(
-            variables
-                .into_iter()
-                .map(|(name, value)| (name.into(), Some(value.into())))
-                .collect(),
-        )
+        Self(variables.into_iter().map(|(name, value)| (name.into(), Some(value.into()))).collect())
     }
 }
 
 /// Puts the values of variables over the earlier ones.
 pub(crate) fn overlay(variables: &Variables, settings: &mut Settings) -> Vec<Problem> {
     let ours = variables.ours();
-    let put = ours
-        .into_iter()
-        .map(|(name, value)| one(name, value, variables, settings));
+    let put = ours.into_iter().map(|(name, value)| one(name, value, variables, settings));
     put.filter_map(Result::err).collect()
 }
 
 /// The variable of a key.
 pub(crate) fn name_of(section: &Section, key: &Key) -> String {
-    format!(
-        "{PREFIX}{}__{}",
-        section.name.to_ascii_uppercase(),
-        key.name.to_ascii_uppercase()
-    )
+    format!("{PREFIX}{}__{}", section.name.to_ascii_uppercase(), key.name.to_ascii_uppercase())
 }
 
 fn one(name: &str, value: Option<&str>, variables: &Variables, settings: &mut Settings) -> Result<(), Problem> {
@@ -93,11 +80,7 @@ fn one(name: &str, value: Option<&str>, variables: &Variables, settings: &mut Se
         let message = format!("{} is set too", name.trim_end_matches(FILE_SUFFIX));
         return Err(problem(&message).hint("set one of the two"));
     }
-    let given = if is_file {
-        from_file(name, value, target.key)?
-    } else {
-        Given::from_text(value, target.key.kind)
-    };
+    let given = if is_file { from_file(name, value, target.key)? } else { Given::from_text(value, target.key.kind) };
     let put = settings.put(target, &given, Origin::Variable(name.to_owned()));
     put.map_err(|refusal| {
         problem(&format!("{} {}", target.title(), refusal.complaint)).hint(of_variable(&refusal.hint, target.key))
@@ -106,11 +89,7 @@ fn one(name: &str, value: Option<&str>, variables: &Variables, settings: &mut Se
 
 /// Lists are written without brackets in a variable.
 fn of_variable(hint: &str, key: &Key) -> String {
-    if key.kind.is_list() {
-        format!("{hint}; in a variable without brackets, by commas")
-    } else {
-        hint.to_owned()
-    }
+    if key.kind.is_list() { format!("{hint}; in a variable without brackets, by commas") } else { hint.to_owned() }
 }
 
 fn target(name: &str) -> Option<(Target<'static>, bool)> {
@@ -119,19 +98,8 @@ fn target(name: &str) -> Option<(Target<'static>, bool)> {
         let is_file = key.kind.is_secret() && name == format!("{variable}{FILE_SUFFIX}");
         (name == variable || is_file).then_some(is_file)
     };
-    let mut keys = schema::SECTIONS
-        .iter()
-        .flat_map(|section| section.keys.iter().map(move |key| (section, key)));
-    keys.find_map(|(section, key)| {
-        Some((
-            Target {
-                section,
-                namespace: None,
-                key,
-            },
-            is(section, key)?,
-        ))
-    })
+    let mut keys = schema::SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)));
+    keys.find_map(|(section, key)| Some((Target { section, namespace: None, key }, is(section, key)?)))
 }
 
 fn from_file(name: &str, path: &str, key: &Key) -> Result<Given, Problem> {
@@ -149,9 +117,7 @@ fn from_file(name: &str, path: &str, key: &Key) -> Result<Given, Problem> {
 fn read(path: &str) -> std::io::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();
-    std::fs::File::open(path)?
-        .take(SECRET_FILE_BYTES_MAX)
-        .read_to_string(&mut text)?;
+    std::fs::File::open(path)?.take(SECRET_FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 
@@ -161,9 +127,7 @@ fn is_for_config(name: &str) -> bool {
 
 fn is_of_kubernetes(name: &str) -> bool {
     let follows = |rest: &str| rest.is_empty() || rest.starts_with('_');
-    let known = KUBERNETES_PREFIXES
-        .iter()
-        .any(|prefix| name.strip_prefix(prefix).is_some_and(follows));
+    let known = KUBERNETES_PREFIXES.iter().any(|prefix| name.strip_prefix(prefix).is_some_and(follows));
     known && !name.contains("__")
 }
 
@@ -172,12 +136,8 @@ fn unknown(name: &str) -> Problem {
     if name.starts_with("FANFARE_CHANNELS__NAMESPACES") {
         return problem.hint("namespaces are written in the configuration file: [channels.namespaces.NAME]");
     }
-    let keys = schema::SECTIONS
-        .iter()
-        .flat_map(|section| section.keys.iter().map(move |key| name_of(section, key)));
-    let names: Vec<String> = keys
-        .chain(COMMAND_VARIABLES.iter().map(|name| (*name).to_owned()))
-        .collect();
+    let keys = schema::SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| name_of(section, key)));
+    let names: Vec<String> = keys.chain(COMMAND_VARIABLES.iter().map(|name| (*name).to_owned())).collect();
     // The prefix is right, so that it should not count towards how near a name is.
     let rests = names.iter().filter_map(|name| name.strip_prefix(PREFIX));
     match spelling::nearest(name.trim_start_matches(PREFIX), rests) {

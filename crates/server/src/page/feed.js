@@ -4,6 +4,7 @@ import { channelHue, clock, element, milliseconds } from "/page/dom.js";
 
 // Older ones leave the page: it stays quick whatever comes in.
 const alertsMax = 200;
+const lineMax = 80;
 
 export class Feed {
   #list;
@@ -121,7 +122,14 @@ function gapItem({ gap, at }) {
 function body(data) {
   const text = typeof data === "string" ? data : data?.text;
   if (typeof text === "string") return element("p", "text", text);
-  return element("pre", "json", JSON.stringify(data, null, 1));
+  // Long data scrolls, with the keyboard too.
+  return Object.assign(element("pre", "json", json(data)), { tabIndex: 0 });
+}
+
+// Short data stays on one line.
+function json(data) {
+  const line = JSON.stringify(data);
+  return line.length <= lineMax ? line : JSON.stringify(data, null, 2);
 }
 
 function facts({ level, channel, offset, recovered, from, at, latencyMs }) {

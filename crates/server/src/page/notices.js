@@ -15,7 +15,7 @@ export class Notices {
   // Stays until it is put away: somebody has to have seen it.
   gap(channels, awayMs) {
     const text = `Missed alerts could not be recovered in ${list(channels)}.`;
-    const why = `The node no longer has what was published there during the ${seconds(awayMs)} away.`;
+    const why = `The node has no record of what was published there during the ${seconds(awayMs)} away.`;
     this.#add("gap", "alert", text, why);
   }
 

@@ -76,7 +76,7 @@ export class Roster {
   }
 
   #person(client, user) {
-    const name = user || `anonymous ${client.slice(0, 4)}`;
+    const name = user || `guest ${client.slice(0, 4)}`;
     const item = element("li", "person", client === this.self ? `${name} (you)` : name);
     item.classList.toggle("you", client === this.self);
     item.title = client;
@@ -89,7 +89,7 @@ export class Roster {
     row.style.setProperty("--hue", channelHue(channel));
     const people = element("ul", "present");
     people.ariaLabel = `In ${channel}`;
-    row.append(element("span", "channel-name", channel), this.#leaveButton(channel), people);
+    row.append(element("span", "channel-name", channel), people, this.#leaveButton(channel));
     return { row, people };
   }
 

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"runtime"
 	"slices"
@@ -62,9 +61,7 @@ func TestProtobuf(t *testing.T) {
 }
 
 func run(t *testing.T, newClient func(string, centrifuge.Config) *centrifuge.Client) {
-	if _, err := os.Stat(binary()); err != nil {
-		t.Fatal(err)
-	}
+	t.Parallel()
 	n, err := startNode()
 	check(t, err)
 	t.Cleanup(func() { check(t, n.stop()) })

@@ -41,7 +41,7 @@ export function suite(name, Centrifuge, codec) {
         websocket: WebSocket,
         minReconnectDelay: 50,
         maxReconnectDelay: 200,
-        token: options.getToken ? undefined : token({ sub: options.user ?? fresh("user"), ...options.claims }),
+        ...(options.getToken ? {} : { token: token({ sub: options.user ?? fresh("user"), ...options.claims }) }),
         ...options,
       });
       made.happenings = new Happenings(made, "connecting", "connected", "disconnected", "subscribed", "publication", "error");

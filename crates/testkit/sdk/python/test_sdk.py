@@ -72,7 +72,7 @@ class Suite:
 
     async def cable(self):
         cable = await Cable.lay(self.node.address)
-        self.addCleanup(cable.remove)
+        self.addAsyncCleanup(cable.remove)
         return cable
 
     async def receives(self, sub, values, first=1):
@@ -181,7 +181,7 @@ class Suite:
         sub = await self.subscribed(client, channel)
         disconnect = {"code": FORCE_RECONNECT, "reason": "force reconnect"}
         await self.node.api("disconnect", user=user, disconnect=disconnect)
-        self.assertEqual((await client.happenings.next("disconnected")).code, FORCE_RECONNECT)
+        self.assertEqual((await client.happenings.next("connecting")).code, FORCE_RECONNECT)
         await self.node.publish(channel, {"n": 1})
         self.assertTrue((await sub.happenings.next("subscribed")).recovered)
         await self.receives(sub, [{"n": 1}])
@@ -253,7 +253,7 @@ class Suite:
 
         client = await self.connected(get_token=get_token)
         await self.eventually(lambda: len(fetched) >= 4)
-        self.assertEqual(client.happenings.left("disconnected") + client.happenings.left("error"), [])
+        self.assertEqual(client.happenings.left("connecting") + client.happenings.left("error"), [])
         self.assertEqual(client.state, ClientState.CONNECTED)
 
     async def test_subscribes_with_a_token_where_nobody_may_without_and_refreshes_it(self):

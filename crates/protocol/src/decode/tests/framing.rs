@@ -51,10 +51,7 @@ fn a_command_of_unknown_fields_alone_is_no_pong() {
     refused(r#"{"connect":null}"#);
     let unknown = [3, 0xfa, 0x07, 0];
     assert!(matches!(protobuf(unknown)[..], [Err(DecodeError::Malformed(_))]));
-    assert_eq!(
-        Encoding::Json.decode_replies(br#"{"x":1}"#).next(),
-        Some(Ok(Reply::default()))
-    );
+    assert_eq!(Encoding::Json.decode_replies(br#"{"x":1}"#).next(), Some(Ok(Reply::default())));
 }
 
 #[test]
@@ -66,22 +63,14 @@ fn text_after_an_object_is_refused() {
 
 #[test]
 fn invalid_utf8_is_told_apart_and_nothing_of_the_frame_is_read() {
-    for frame in [
-        &b"\xff"[..],
-        b"{\"id\":1,\"rpc\":{\"data\":\"\xc3\x28\"}}",
-        b"{}\n{}\xed\xa0\x80",
-    ] {
+    for frame in [&b"\xff"[..], b"{\"id\":1,\"rpc\":{\"data\":\"\xc3\x28\"}}", b"{}\n{}\xed\xa0\x80"] {
         assert_eq!(json(frame), [Err(DecodeError::InvalidUtf8)]);
     }
 }
 
 #[test]
 fn errors_never_quote_the_input() {
-    for frame in [
-        r#"{"connect":{"token":1,"x":"secret"}}"#,
-        r#"{"id":"secret"}"#,
-        r#"{"secret"}"#,
-    ] {
+    for frame in [r#"{"connect":{"token":1,"x":"secret"}}"#, r#"{"id":"secret"}"#, r#"{"secret"}"#] {
         let error = json(frame).remove(0).unwrap_err();
         assert!(!error.to_string().contains("secret"), "{error}");
     }

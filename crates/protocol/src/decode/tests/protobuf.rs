@@ -24,21 +24,9 @@ fn protobuf_units_follow_each_other() {
 #[test]
 fn a_huge_declared_length_is_refused_unallocated() {
     let huge = [0xff, 0xff, 0xff, 0xff, 0x7f, 0x08];
-    assert_eq!(
-        protobuf(huge),
-        [Err(DecodeError::TooLong {
-            declared_bytes: 0x7_ffff_ffff,
-            left_bytes: 1
-        })]
-    );
+    assert_eq!(protobuf(huge), [Err(DecodeError::TooLong { declared_bytes: 0x7_ffff_ffff, left_bytes: 1 })]);
     let largest = [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
-    assert_eq!(
-        protobuf(largest),
-        [Err(DecodeError::TooLong {
-            declared_bytes: u64::MAX,
-            left_bytes: 0
-        })]
-    );
+    assert_eq!(protobuf(largest), [Err(DecodeError::TooLong { declared_bytes: u64::MAX, left_bytes: 0 })]);
 }
 
 #[test]
@@ -51,32 +39,16 @@ fn a_huge_length_inside_a_unit_is_refused_unallocated() {
 
 #[test]
 fn a_protobuf_unit_is_no_longer_than_its_frame() {
-    assert_eq!(
-        protobuf([3, 8, 1]),
-        [Err(DecodeError::TooLong {
-            declared_bytes: 3,
-            left_bytes: 2
-        })]
-    );
+    assert_eq!(protobuf([3, 8, 1]), [Err(DecodeError::TooLong { declared_bytes: 3, left_bytes: 2 })]);
     assert_eq!(ids(&protobuf([2, 8, 1, 1])), [Some(1), None]);
 }
 
 #[test]
 fn malformed_protobuf_is_refused() {
     let endless_length = [0xff; 11];
-    for frame in [
-        &[0x80][..],
-        &endless_length,
-        &[1, 8],
-        &[2, 0, 1],
-        &[2, 0x0f, 1],
-        &[5, 0x22, 3, 0x0a, 1, 0xff],
-    ] {
+    for frame in [&[0x80][..], &endless_length, &[1, 8], &[2, 0, 1], &[2, 0x0f, 1], &[5, 0x22, 3, 0x0a, 1, 0xff]] {
         let commands = protobuf(frame);
-        assert!(
-            matches!(commands[..], [Err(DecodeError::Malformed(_))]),
-            "{frame:?}: {commands:?}"
-        );
+        assert!(matches!(commands[..], [Err(DecodeError::Malformed(_))]), "{frame:?}: {commands:?}");
     }
 }
 

@@ -4,17 +4,7 @@ use super::*;
 
 #[test]
 fn only_an_object_is_a_command() {
-    for text in [
-        "null",
-        "[]",
-        "[{\"id\":1}]",
-        "1",
-        "\"x\"",
-        "true",
-        "x",
-        "{\"id\":1",
-        "\u{feff}{}",
-    ] {
+    for text in ["null", "[]", "[{\"id\":1}]", "1", "\"x\"", "true", "x", "{\"id\":1", "\u{feff}{}"] {
         refused(text);
     }
 }
@@ -50,9 +40,7 @@ fn null_is_zero_for_plain_fields_and_no_message() {
     let command = one(r#"{"id":1,"connect":null,"subscribe":{"channel":null,"recover":null,"offset":null,"tf":null}}"#);
     assert_eq!(command.connect, None);
     assert_eq!(command.subscribe, Some(crate::SubscribeRequest::default()));
-    let connect = one(r#"{"id":1,"connect":{"subs":{"a":null},"headers":null}}"#)
-        .connect
-        .unwrap();
+    let connect = one(r#"{"id":1,"connect":{"subs":{"a":null},"headers":null}}"#).connect.unwrap();
     assert_eq!(connect.subs["a"], crate::SubscribeRequest::default());
     assert!(connect.headers.is_empty());
 }
@@ -66,13 +54,7 @@ fn null_is_a_payload_and_a_missing_one_is_empty() {
 
 #[test]
 fn a_payload_is_kept_byte_for_byte() {
-    for payload in [
-        r#"{ "a":1,"a" : 1e400 }"#,
-        "\"\\u0041\\ud800\"",
-        "[1,\r2]",
-        "-0",
-        "12345678901234567890",
-    ] {
+    for payload in [r#"{ "a":1,"a" : 1e400 }"#, "\"\\u0041\\ud800\"", "[1,\r2]", "-0", "12345678901234567890"] {
         let command = one(format!(r#"{{"publish":{{"data": {payload} }}}}"#));
         assert_eq!(command.publish.unwrap().data, payload);
     }
@@ -87,16 +69,7 @@ fn a_payload_that_is_no_json_is_refused() {
 
 #[test]
 fn values_of_the_wrong_type_are_refused() {
-    for id in [
-        "-1",
-        "4294967296",
-        "1.0",
-        "1e3",
-        "\"1\"",
-        "true",
-        "[]",
-        "18446744073709551616",
-    ] {
+    for id in ["-1", "4294967296", "1.0", "1e3", "\"1\"", "true", "[]", "18446744073709551616"] {
         refused(format!(r#"{{"id":{id}}}"#));
     }
     refused(r#"{"connect":{"token":1}}"#);
@@ -115,9 +88,7 @@ fn unknown_keys_are_skipped_whatever_they_hold() {
 #[test]
 fn a_payload_of_two_hundred_thousand_levels_passes_through() {
     let payload = "[".repeat(200_000) + &"]".repeat(200_000);
-    let command = one(format!(
-        r#"{{"id":1,"publish":{{"data":{payload}}},"unknown":{payload}}}"#
-    ));
+    let command = one(format!(r#"{{"id":1,"publish":{{"data":{payload}}},"unknown":{payload}}}"#));
     assert_eq!(command.publish.as_ref().unwrap().data, payload);
     let mut out = Vec::new();
     Encoding::Json.encode_command(&command, &mut out);

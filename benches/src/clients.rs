@@ -1,0 +1,158 @@
+//! Many plain clients: as little work as possible between the socket and a counter.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::node::{self, Node};
+
+/// Connects under way at once.
+const CONCURRENCY: usize = 256;
+
+/// How long a measurement waits for what has to arrive.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Connected clients, which read and count.
+pub(crate) struct Clients {
+    received: Arc<AtomicU64>,
+    count: usize,
+    _readers: JoinSet<()>,
+}
+
+impl Clients {
+    /// Connects and subscribes; returns when every client has both replies.
+    pub(crate) async fn connect(address: SocketAddr, count: usize) -> io::Result<Self> {
+        let places = Arc::new(Semaphore::new(CONCURRENCY));
+        let mut opening = JoinSet::new();
+        for user in 0..count {
+            let (places, token) = (Arc::clone(&places), node::token(user));
+            opening.spawn(async move {
+                let _place = places.acquire_owned().await.map_err(io::Error::other)?;
+                open(address, &token).await
+            });
+        }
+        let mut streams = Vec::with_capacity(count);
+        while let Some(opened) = opening.join_next().await {
+            streams.push(opened.map_err(io::Error::other)??);
+        }
+        Ok(Self::reading(streams))
+    }
+
+    /// Connects plain sockets.
+    pub(crate) async fn read_only(address: SocketAddr, count: usize) -> io::Result<Self> {
+        let mut streams = Vec::with_capacity(count);
+        for _ in 0..count {
+            streams.push(TcpStream::connect(address).await?);
+        }
+        Ok(Self::reading(streams))
+    }
+
+    fn reading(streams: Vec<TcpStream>) -> Self {
+        let received = Arc::new(AtomicU64::new(0));
+        let mut readers = JoinSet::new();
+        let count = streams.len();
+        for mut stream in streams {
+            let received = Arc::clone(&received);
+            readers.spawn(async move {
+                let mut buffer = [0; 2_048];
+                while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+                    received.fetch_add(length as u64, Ordering::Relaxed);
+                }
+            });
+        }
+        Self { received, count, _readers: readers }
+    }
+
+    pub(crate) fn received_bytes(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Publishes until the offsets have as many digits as in the measurement, and learns a frame's length.
+    pub(crate) async fn learn_frame(&self, node: &Node, payload: &str) -> io::Result<usize> {
+        for _ in 0..1_000 {
+            node.publish(payload).await?;
+        }
+        self.settle().await;
+        let before = self.received_bytes();
+        node.publish(payload).await?;
+        self.settle().await;
+        Ok((self.received_bytes() - before) as usize / self.count)
+    }
+
+    async fn settle(&self) {
+        let mut last = u64::MAX;
+        while last != self.received_bytes() {
+            last = self.received_bytes();
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    }
+
+    /// Waits until all clients together have received so many bytes.
+    pub(crate) async fn wait_for(&self, bytes: u64) -> io::Result<()> {
+        let arrived = async {
+            while self.received_bytes() < bytes {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        let missing = |_| io::Error::other(format!("{} of {bytes} bytes arrived", self.received_bytes()));
+        tokio::time::timeout(PATIENCE, arrived).await.map_err(missing)
+    }
+}
+
+/// A session that has connected and subscribed to one channel.
+async fn open(address: SocketAddr, token: &str) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let upgrade = format!(
+        "GET /connection/websocket HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    stream.write_all(upgrade.as_bytes()).await?;
+    read_until(&mut stream, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=").await?;
+    let commands = format!(
+        "{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"news\"}}}}"
+    );
+    stream.write_all(&masked_text(&commands)).await?;
+    read_until(&mut stream, "{\"id\":2,\"subscribe\":{").await?;
+    Ok(stream)
+}
+
+/// Reads until a text has come by; refuses an error reply.
+async fn read_until(stream: &mut TcpStream, wanted: &str) -> io::Result<()> {
+    let mut seen = String::new();
+    let mut buffer = [0; 2_048];
+    while !seen.contains(wanted) {
+        let length = stream.read(&mut buffer).await?;
+        seen.push_str(&String::from_utf8_lossy(&buffer[..length]));
+        if length == 0 || seen.contains("\"error\"") {
+            return Err(io::Error::other(format!("instead of {wanted:?} came {seen:?}")));
+        }
+    }
+    Ok(())
+}
+
+/// A text frame of a client, masked with zeros.
+fn masked_text(text: &str) -> Vec<u8> {
+    let mut frame = vec![0x81];
+    match u16::try_from(text.len()) {
+        Ok(length @ 0..=125) => frame.push(0x80 | length as u8),
+        Ok(length) => {
+            frame.push(0x80 | 126);
+            frame.extend_from_slice(&length.to_be_bytes());
+        }
+        Err(_) => {
+            frame.push(0x80 | 127);
+            frame.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        }
+    }
+    frame.extend_from_slice(&[0; 4]);
+    frame.extend_from_slice(text.as_bytes());
+    frame
+}

@@ -1,0 +1,140 @@
+//! Measures a node: memory of an idle connection, CPU of a delivery, sessions a second.
+//!
+//! It starts the node's program as a process of its own and reads that process's memory and CPU time from `/proc`,
+//! so that the clients' work is not counted. The CPU of a delivery is given as a ratio to a bare loop that writes the
+//! same frames to as many sockets in the same run: machines differ and are noisy, ratios less so.
+//!
+//! ```text
+//! cargo build --release --bin fanfare
+//! cargo run --release -p fanfare-benches -- idle      [CONNECTIONS]
+//! cargo run --release -p fanfare-benches -- deliver   [SUBSCRIBERS] [SECONDS]
+//! cargo run --release -p fanfare-benches -- connect   [SESSIONS]
+//! ```
+
+mod bare_loop;
+mod clients;
+mod node;
+mod process;
+
+use std::io::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::clients::Clients;
+use crate::node::Node;
+use crate::process::Process;
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+/// Publications a second in `deliver`.
+const RATE: u32 = 50;
+/// Bytes of a payload in `deliver`.
+const PAYLOAD_BYTES: usize = 128;
+
+fn main() -> Outcome {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |at: usize, default: usize| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
+    let runtime = tokio::runtime::Runtime::new()?;
+    match arguments.first().map(String::as_str) {
+        Some("idle") => runtime.block_on(idle(number(1, 10_000))),
+        Some("deliver") => runtime.block_on(deliver(number(1, 1_000), number(2, 10))),
+        Some("connect") => runtime.block_on(connect(number(1, 5_000))),
+        Some("hold") => runtime.block_on(hold(arguments.get(1).ok_or("hold needs an address")?, number(2, 0))),
+        Some("bare-loop") => bare_loop::run(number(1, 0), number(2, 0), number(3, 0)),
+        _ => Err("say what to measure: idle, deliver or connect".into()),
+    }
+}
+
+fn say(line: &str) -> Outcome {
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(())
+}
+
+/// Resident memory for each idle connection with one channel.
+async fn idle(connections: usize) -> Outcome {
+    let node = Node::start().await?;
+    // What the first connections need once, such as thread stacks and buffers, is no part of the figure.
+    let warm = Clients::connect(node.address(), 100).await?;
+    let before = node.process().resident_bytes()?;
+    let clients = Clients::connect(node.address(), connections).await?;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let after = node.process().resident_bytes()?;
+    let cpu = node.process().cpu()?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let idle_cpu = (node.process().cpu()? - cpu).as_secs_f64() / 10.0 / (connections + 100) as f64;
+    say(&format!(
+        "idle: {connections} connections, {} bytes each resident, {:.2} µs of CPU a second each",
+        after.saturating_sub(before) / connections as u64,
+        idle_cpu * 1e6
+    ))?;
+    drop((warm, clients));
+    Ok(())
+}
+
+/// CPU of a delivery, against a bare loop that writes the same frames.
+async fn deliver(subscribers: usize, seconds: usize) -> Outcome {
+    let publications = RATE as usize * seconds;
+    let node = Node::start().await?;
+    let clients = Clients::connect(node.address(), subscribers).await?;
+    let payload = format!("{{\"text\":\"{}\"}}", "x".repeat(PAYLOAD_BYTES - 11));
+    let frame_bytes = clients.learn_frame(&node, &payload).await?;
+    let before = (node.process().cpu()?, clients.received_bytes());
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
+    for _ in 0..publications {
+        ticks.tick().await;
+        node.publish(&payload).await?;
+    }
+    clients.wait_for(before.1 + (publications * subscribers) as u64 * (frame_bytes as u64)).await?;
+    let cpu = node.process().cpu()? - before.0;
+    drop(node);
+    let bare = bare_loop_cpu(subscribers, publications, frame_bytes).await?;
+    let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / (publications * subscribers) as f64;
+    say(&format!(
+        "deliver: {subscribers} subscribers, {PAYLOAD_BYTES} bytes, {RATE} publications a second for {seconds} s: \
+         {:.2} µs of CPU a delivery; bare loop {:.2} µs; ratio {:.2}",
+        each(cpu),
+        each(bare),
+        each(cpu) / each(bare)
+    ))
+}
+
+/// CPU time of the bare loop for the same frames, in a process of its own.
+async fn bare_loop_cpu(
+    sockets: usize,
+    rounds: usize,
+    frame_bytes: usize,
+) -> Result<Duration, Box<dyn std::error::Error>> {
+    let mut child = bare_loop::start(sockets, rounds, frame_bytes)?;
+    let readers = Clients::read_only(child.address, sockets).await?;
+    let process = Process::of(child.id());
+    let before = process.cpu()?;
+    child.go()?;
+    readers.wait_for((sockets * rounds * frame_bytes) as u64).await?;
+    let spent = process.cpu()? - before;
+    child.end()?;
+    Ok(spent)
+}
+
+/// Holds connections to a node of the budget tests until the input ends, then says how much they received.
+async fn hold(address: &str, connections: usize) -> Outcome {
+    let clients = Clients::connect(address.parse()?, connections).await?;
+    say("ready")?;
+    tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
+    say(&clients.received_bytes().to_string())
+}
+
+/// Sessions a second that connect and subscribe.
+async fn connect(sessions: usize) -> Outcome {
+    let node = Node::start().await?;
+    let began = Instant::now();
+    let cpu = node.process().cpu()?;
+    let clients = Clients::connect(node.address(), sessions).await?;
+    let took = began.elapsed();
+    let cpu = node.process().cpu()? - cpu;
+    say(&format!(
+        "connect: {sessions} sessions in {took:.2?}: {:.0} a second, {:.1} µs of the node's CPU each",
+        sessions as f64 / took.as_secs_f64(),
+        cpu.as_secs_f64() * 1e6 / sessions as f64
+    ))?;
+    drop(clients);
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! The node under measurement: the release program, with default settings.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use fanfare_auth::{Issuer, NewToken, Secret};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+
+use crate::process::Process;
+
+const API_KEY: &str = "measure-key-0123456789abcdefghij";
+const SECRET: &str = "measure-secret-0123456789abcdefghijklmnop";
+
+/// A running node; ended when dropped.
+pub(crate) struct Node {
+    child: Child,
+    address: SocketAddr,
+    api: Mutex<TcpStream>,
+}
+
+impl Node {
+    /// Starts `fanfare serve` from the directory of this program, on a free port.
+    pub(crate) async fn start() -> io::Result<Self> {
+        let program = std::env::current_exe()?.with_file_name("fanfare");
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let child = Command::new(program)
+            .args(["serve", "--listen", &address.to_string()])
+            .env("FANFARE_API__KEYS", API_KEY)
+            .env("FANFARE_AUTH__HMAC_SECRET", SECRET)
+            .env("FANFARE_CHANNELS__SUBSCRIBE", "users")
+            .env("FANFARE_LOG__LEVEL", "error")
+            .current_dir(std::env::temp_dir())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let api = Mutex::new(connect_patiently(address).await?);
+        Ok(Self { child, address, api })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn process(&self) -> Process {
+        Process::of(self.child.id())
+    }
+
+    /// Publishes over one kept connection and waits for the answer.
+    pub(crate) async fn publish(&self, payload: &str) -> io::Result<()> {
+        let request = format!(
+            "POST /api/publish/news HTTP/1.1\r\nHost: node\r\nX-API-Key: {API_KEY}\r\nContent-Length: {}\r\n\r\n{payload}",
+            payload.len()
+        );
+        let mut api = self.api.lock().await;
+        api.write_all(request.as_bytes()).await?;
+        let mut answer = [0; 4_096];
+        let length = api.read(&mut answer).await?;
+        let text = String::from_utf8_lossy(&answer[..length]);
+        if text.starts_with("HTTP/1.1 200") && text.contains("\"offset\"") {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("the node refused a publication: {text}")))
+    }
+}
+
+/// A connection token of a user.
+pub(crate) fn token(user: usize) -> String {
+    let claims = NewToken { user: format!("user-{user}"), ..NewToken::default() };
+    Issuer::new(&Secret::new(SECRET.to_owned())).connection(&claims)
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended by itself; then there is nothing to end.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+async fn connect_patiently(address: SocketAddr) -> io::Result<TcpStream> {
+    for _ in 0..200 {
+        if let Ok(stream) = TcpStream::connect(address).await {
+            stream.set_nodelay(true)?;
+            return Ok(stream);
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    Err(io::Error::other("the node did not start: build it with `cargo build --release --bin fanfare`"))
+}

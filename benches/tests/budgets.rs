@@ -1,0 +1,108 @@
+//! Budgets of the hot path, in bytes and allocations: counts, which do not depend on the machine or its load.
+//!
+//! The node runs in this process under a counting allocator; its clients are a process of their own, so that only the
+//! node is counted. One test, since the counts are of the whole process.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::SocketAddr;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use fanfare_auth::Secret;
+use fanfare_broker::namespaces::{Access, Audience, Namespaces};
+use fanfare_protocol::Channel;
+use fanfare_server::{Config, Node};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+/// The secret that the clients sign their tokens with.
+const SECRET: &str = "measure-secret-0123456789abcdefghijklmnop";
+
+const SESSIONS: usize = 500;
+const PUBLICATIONS: usize = 200;
+
+/// Heap of an idle session with one channel (I11). A debug build's tasks are larger than a release build's.
+const SESSION_BYTES_MAX: usize = if cfg!(debug_assertions) { 4_096 } else { 3_072 };
+
+/// Allocations of a whole publication, from the HTTP request to the last of 500 outboxes. Each delivery by itself
+/// must allocate nothing once its outbox has been used.
+const PUBLICATION_ALLOCATIONS_MAX: u64 = 150;
+
+/// Clients in another process, held until dropped.
+struct Clients {
+    child: Child,
+}
+
+impl Clients {
+    fn hold(address: SocketAddr, count: usize) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_fanfare-benches"))
+            .args(["hold", &address.to_string(), &count.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+        Self { child }
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        let input = self.child.stdin.as_mut().unwrap();
+        input.write_all(b"end\n").unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+async fn publish(api: &mut TcpStream) {
+    let request = "POST /api/publish/news HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 10\r\n\r\n{\"n\":1234}";
+    api.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = [0; 2_048];
+    let length = api.read(&mut answer).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 200"));
+}
+
+fn config() -> Config {
+    let mut config = Config::dev();
+    config.listen.address = "127.0.0.1:0".parse().unwrap();
+    config.auth.hmac_secret = Some(Secret::new(SECRET.to_owned()));
+    let mut options = Config::dev().namespaces.options(&Channel::parse("news").unwrap()).unwrap().clone();
+    options.presence = false;
+    options.join_leave = false;
+    options.access = Access { subscribe: Audience::Anyone, ..Access::default() };
+    config.namespaces = Namespaces::open(options);
+    config
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_session_and_a_delivery_stay_within_their_budgets() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    let node = Node::start(config()).await.unwrap();
+    let mut api = TcpStream::connect(node.address()).await.unwrap();
+    let warm = Clients::hold(node.address(), 10);
+    let before = dhat::HeapStats::get();
+    let held = Clients::hold(node.address(), SESSIONS);
+    let after = dhat::HeapStats::get();
+    let each = after.curr_bytes.saturating_sub(before.curr_bytes) / SESSIONS;
+    assert!(each <= SESSION_BYTES_MAX, "{each} bytes of heap for an idle session, {SESSION_BYTES_MAX} are allowed");
+    assert!(each > 500, "{each} bytes cannot be all that a session needs: the measurement is broken");
+
+    // Once around, so that every outbox has its buffer.
+    publish(&mut api).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let before = dhat::HeapStats::get().total_blocks;
+    for _ in 0..PUBLICATIONS {
+        publish(&mut api).await;
+    }
+    let each = (dhat::HeapStats::get().total_blocks - before) / PUBLICATIONS as u64;
+    assert!(each <= PUBLICATION_ALLOCATIONS_MAX, "{each} allocations for a publication to {SESSIONS} sessions");
+    assert!(each > 0, "a publication without any allocation: the measurement is broken");
+    println!("heap per idle session: {} bytes; allocations per publication: {each}", after.curr_bytes / SESSIONS);
+    drop((warm, held));
+    node.stop().await;
+}
