@@ -14,7 +14,7 @@ pub(crate) struct BareLoop {
     pub(crate) address: SocketAddr,
 }
 
-/// Starts the loop; it waits for its sockets and then for [`BareLoop::go`].
+/// Starts the loop; it waits for its sockets and then for each [`BareLoop::go`].
 pub(crate) fn start(sockets: usize, rounds: usize, frame_bytes: usize) -> Result<BareLoop, Box<dyn std::error::Error>> {
     let arguments = ["bare-loop".to_owned(), sockets.to_string(), rounds.to_string(), frame_bytes.to_string()];
     let mut child =
@@ -31,12 +31,12 @@ impl BareLoop {
         self.child.id()
     }
 
-    /// Lets it begin.
+    /// Lets it run one turn.
     pub(crate) fn go(&mut self) -> io::Result<()> {
         self.input.as_mut().map_or(Ok(()), |input| input.write_all(b"go\n"))
     }
 
-    /// Ends it, once its CPU time has been read.
+    /// Ends it.
     pub(crate) fn end(mut self) -> io::Result<()> {
         drop(self.input.take());
         self.child.wait().map(|_| ())
@@ -53,19 +53,18 @@ pub(crate) fn run(sockets: usize, rounds: usize, frame_bytes: usize) -> Outcome 
         stream.set_nodelay(true)?;
         streams.push(stream);
     }
-    let mut told = String::new();
-    io::stdin().read_line(&mut told)?;
     let frame = vec![b'x'; frame_bytes];
-    let mut next = Instant::now();
-    for _ in 0..rounds {
-        for stream in &mut streams {
-            stream.write_all(&frame)?;
+    let mut told = String::new();
+    // One turn for each line, until the input ends: the other side reads our CPU time in between.
+    while io::stdin().read_line(&mut told)? > 0 {
+        let mut next = Instant::now();
+        for _ in 0..rounds {
+            for stream in &mut streams {
+                stream.write_all(&frame)?;
+            }
+            next += Duration::from_secs(1) / RATE;
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
         }
-        next += Duration::from_secs(1) / RATE;
-        std::thread::sleep(next.saturating_duration_since(Instant::now()));
     }
-    // The other side reads our CPU time before it lets us go.
-    told.clear();
-    io::stdin().read_line(&mut told)?;
     Ok(())
 }

@@ -70,6 +70,10 @@ impl Clients {
         Self { received, count, _readers: readers }
     }
 
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
     pub(crate) fn received_bytes(&self) -> u64 {
         self.received.load(Ordering::Relaxed)
     }

@@ -7,7 +7,7 @@
 //! ```text
 //! cargo build --release --bin fanfare
 //! cargo run --release -p fanfare-benches -- idle      [CONNECTIONS]
-//! cargo run --release -p fanfare-benches -- deliver   [SUBSCRIBERS] [SECONDS]
+//! cargo run --release -p fanfare-benches -- deliver   [SUBSCRIBERS] [TURNS]
 //! cargo run --release -p fanfare-benches -- connect   [SESSIONS]
 //! ```
 
@@ -27,6 +27,8 @@ type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 /// Publications a second in `deliver`.
 const RATE: u32 = 50;
+/// Publications of one turn in `deliver`: two seconds.
+const PUBLICATIONS_PER_TURN: usize = 100;
 /// Bytes of a payload in `deliver`.
 const PAYLOAD_BYTES: usize = 128;
 
@@ -36,7 +38,7 @@ fn main() -> Outcome {
     let runtime = tokio::runtime::Runtime::new()?;
     match arguments.first().map(String::as_str) {
         Some("idle") => runtime.block_on(idle(number(1, 10_000))),
-        Some("deliver") => runtime.block_on(deliver(number(1, 1_000), number(2, 10))),
+        Some("deliver") => runtime.block_on(deliver(number(1, 1_000), number(2, 7))),
         Some("connect") => runtime.block_on(connect(number(1, 5_000))),
         Some("hold") => runtime.block_on(hold(arguments.get(1).ok_or("hold needs an address")?, number(2, 0))),
         Some("bare-loop") => bare_loop::run(number(1, 0), number(2, 0), number(3, 0)),
@@ -70,48 +72,67 @@ async fn idle(connections: usize) -> Outcome {
     Ok(())
 }
 
-/// CPU of a delivery, against a bare loop that writes the same frames.
-async fn deliver(subscribers: usize, seconds: usize) -> Outcome {
-    let publications = RATE as usize * seconds;
-    let node = Node::start().await?;
+/// CPU of a delivery, against a bare loop that writes the same frames. Both take turns, since other work on the machine
+/// comes and goes: the ratio of each turn counts, and the median of those.
+async fn deliver(subscribers: usize, turns: usize) -> Outcome {
+    let node = Node::start_without_pings().await?;
     let clients = Clients::connect(node.address(), subscribers).await?;
     let payload = format!("{{\"text\":\"{}\"}}", "x".repeat(PAYLOAD_BYTES - 11));
     let frame_bytes = clients.learn_frame(&node, &payload).await?;
-    let before = (node.process().cpu()?, clients.received_bytes());
-    let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
-    for _ in 0..publications {
-        ticks.tick().await;
-        node.publish(&payload).await?;
+    let mut bare = bare_loop::start(subscribers, PUBLICATIONS_PER_TURN, frame_bytes)?;
+    let readers = Clients::read_only(bare.address, subscribers).await?;
+    let mut ratios = Vec::new();
+    for turn in 1..=turns {
+        let own = node_turn(&node, &clients, frame_bytes, &payload).await?;
+        let yardstick = bare_turn(&mut bare, &readers, subscribers * frame_bytes).await?;
+        let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / (PUBLICATIONS_PER_TURN * subscribers) as f64;
+        let ratio = each(own) / each(yardstick);
+        say(&format!(
+            "turn {turn}: {:.2} µs of CPU a delivery, bare loop {:.2} µs, {ratio:.2}",
+            each(own),
+            each(yardstick)
+        ))?;
+        ratios.push(ratio);
     }
-    clients.wait_for(before.1 + (publications * subscribers) as u64 * (frame_bytes as u64)).await?;
-    let cpu = node.process().cpu()? - before.0;
-    drop(node);
-    let bare = bare_loop_cpu(subscribers, publications, frame_bytes).await?;
-    let each = |cpu: Duration| cpu.as_secs_f64() * 1e6 / (publications * subscribers) as f64;
+    bare.end()?;
+    ratios.sort_by(f64::total_cmp);
     say(&format!(
-        "deliver: {subscribers} subscribers, {PAYLOAD_BYTES} bytes, {RATE} publications a second for {seconds} s: \
-         {:.2} µs of CPU a delivery; bare loop {:.2} µs; ratio {:.2}",
-        each(cpu),
-        each(bare),
-        each(cpu) / each(bare)
+        "deliver: {subscribers} subscribers, {PAYLOAD_BYTES} bytes, {RATE} publications a second: \
+         {:.2} times the bare loop (median of {turns})",
+        ratios.get(turns / 2).copied().unwrap_or_default()
     ))
 }
 
-/// CPU time of the bare loop for the same frames, in a process of its own.
-async fn bare_loop_cpu(
-    sockets: usize,
-    rounds: usize,
+/// The node's CPU for one turn of publications.
+async fn node_turn(
+    node: &Node,
+    clients: &Clients,
     frame_bytes: usize,
+    payload: &str,
 ) -> Result<Duration, Box<dyn std::error::Error>> {
-    let mut child = bare_loop::start(sockets, rounds, frame_bytes)?;
-    let readers = Clients::read_only(child.address, sockets).await?;
-    let process = Process::of(child.id());
+    let awaited = clients.received_bytes() + (PUBLICATIONS_PER_TURN * clients.count() * frame_bytes) as u64;
+    let before = node.process().cpu()?;
+    let mut ticks = tokio::time::interval(Duration::from_secs(1) / RATE);
+    for _ in 0..PUBLICATIONS_PER_TURN {
+        ticks.tick().await;
+        node.publish(payload).await?;
+    }
+    clients.wait_for(awaited).await?;
+    Ok(node.process().cpu()? - before)
+}
+
+/// The bare loop's CPU for as many frames.
+async fn bare_turn(
+    bare: &mut bare_loop::BareLoop,
+    readers: &Clients,
+    round_bytes: usize,
+) -> Result<Duration, Box<dyn std::error::Error>> {
+    let awaited = readers.received_bytes() + (PUBLICATIONS_PER_TURN * round_bytes) as u64;
+    let process = Process::of(bare.id());
     let before = process.cpu()?;
-    child.go()?;
-    readers.wait_for((sockets * rounds * frame_bytes) as u64).await?;
-    let spent = process.cpu()? - before;
-    child.end()?;
-    Ok(spent)
+    bare.go()?;
+    readers.wait_for(awaited).await?;
+    Ok(process.cpu()? - before)
 }
 
 /// Holds connections to a node of the budget tests until the input ends, then says how much they received.

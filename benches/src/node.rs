@@ -25,6 +25,15 @@ pub(crate) struct Node {
 impl Node {
     /// Starts `fanfare serve` from the directory of this program, on a free port.
     pub(crate) async fn start() -> io::Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same without pings, for measurements that outlast a ping: the plain clients do not answer them.
+    pub(crate) async fn start_without_pings() -> io::Result<Self> {
+        Self::start_with(&[("FANFARE_SESSION__PING_INTERVAL", "off")]).await
+    }
+
+    async fn start_with(settings: &[(&str, &str)]) -> io::Result<Self> {
         let program = std::env::current_exe()?.with_file_name("fanfare");
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let child = Command::new(program)
@@ -33,6 +42,7 @@ impl Node {
             .env("FANFARE_AUTH__HMAC_SECRET", SECRET)
             .env("FANFARE_CHANNELS__SUBSCRIBE", "users")
             .env("FANFARE_LOG__LEVEL", "error")
+            .envs(settings.iter().copied())
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -3,6 +3,8 @@
 //! The node runs in this process under a counting allocator; its clients are a process of their own, so that only the
 //! node is counted. One test, since the counts are of the whole process.
 
+#![expect(clippy::unwrap_used, reason = "a test program: helpers outside of tests may panic too")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};

@@ -8,11 +8,12 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use crate::Limits;
 use crate::error::Failure;
+use crate::limits::{DISCARD_TIMEOUT, DISCARDED_BYTES_MAX};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -43,7 +44,7 @@ pub(crate) fn check_encoding(headers: &HeaderMap) -> Result<(), Failure> {
 }
 
 /// The whole body, within size and time.
-pub(crate) async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Result<Bytes, Failure> {
+pub(crate) async fn read(headers: &HeaderMap, body: &mut Body, limits: &Limits) -> Result<Bytes, Failure> {
     let max = limits.body_bytes_max;
     if declared_bytes(headers).is_some_and(|bytes| bytes > max as u64) {
         return Err(too_large(max));
@@ -53,6 +54,25 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, limits: &Limits) -> Re
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large(max)),
         Ok(Err(_)) => Err(Failure::bad_body("the body ended before it was complete")),
         Err(_) => Err(Failure::timed_out("the body did not arrive in time (api.body_timeout)")),
+    }
+}
+
+/// Reads on for a bounded time and throws away what comes, before a refusal is answered: a connection that is
+/// closed with unread input is reset, and the reset takes the answer along. Who waits for `100 Continue` has sent
+/// nothing, and is not asked to.
+pub(crate) async fn discard(headers: &HeaderMap, body: &mut Body) {
+    if headers.contains_key(EXPECT) {
+        return;
+    }
+    let rest = async {
+        let mut discarded_bytes = 0;
+        while discarded_bytes < DISCARDED_BYTES_MAX {
+            let Some(Ok(frame)) = body.frame().await else { return };
+            discarded_bytes += frame.data_ref().map_or(0, Bytes::len);
+        }
+    };
+    if tokio::time::timeout(DISCARD_TIMEOUT, rest).await.is_err() {
+        tracing::debug!("a refused body did not end in time");
     }
 }
 

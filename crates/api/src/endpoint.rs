@@ -31,10 +31,10 @@ pub(crate) fn router(api: Api, metrics: Metrics) -> Router {
 }
 
 async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
-    let (parts, body) = request.into_parts();
+    let (parts, mut body) = request.into_parts();
     let mode = ErrorMode::of(&parts.headers);
     let answer = match Route::find(parts.uri.path()) {
-        Ok(route) => (route.name(), endpoint.answer(&route, &parts, body).await),
+        Ok(route) => (route.name(), endpoint.answer(&route, &parts, &mut body).await),
         Err(failure) => ("unknown", Err(failure)),
     };
     match answer {
@@ -45,13 +45,14 @@ async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Respo
         (name, Err(failure)) => {
             endpoint.metrics.failed(name, &failure);
             endpoint.refusals.log(name, &failure);
+            body::discard(&parts.headers, &mut body).await;
             failure.into_response(mode)
         }
     }
 }
 
 impl Endpoint {
-    async fn answer(&self, route: &Route<'_>, parts: &Parts, body: Body) -> Result<Bytes, Failure> {
+    async fn answer(&self, route: &Route<'_>, parts: &Parts, body: &mut Body) -> Result<Bytes, Failure> {
         route.check_http_method(&parts.method)?;
         match route {
             Route::Document => Ok(Bytes::from_static(document::TEXT.as_bytes())),
@@ -68,7 +69,7 @@ impl Endpoint {
     }
 
     /// The checks in their order: key, headers, size. The body, if all is well.
-    async fn admit(&self, route: &Route<'_>, parts: &Parts, body: Body) -> Result<Bytes, Failure> {
+    async fn admit(&self, route: &Route<'_>, parts: &Parts, body: &mut Body) -> Result<Bytes, Failure> {
         self.api.auth.check(&parts.headers)?;
         body::check_encoding(&parts.headers)?;
         if matches!(route, Route::Method(_)) {

@@ -45,3 +45,8 @@ pub(crate) const NAME_BYTES_MAX: usize = 255;
 
 /// Longest message in an error: it repeats names that the caller sent.
 pub(crate) const MESSAGE_CHARS_MAX: usize = 600;
+
+/// What is still read of a body that was refused, and for how long, so that the refusal arrives. Nothing of it is
+/// kept: 8 MiB are eight bodies of the default size.
+pub(crate) const DISCARDED_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);

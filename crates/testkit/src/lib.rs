@@ -19,7 +19,7 @@ mod random;
 mod raw;
 pub mod token;
 
-pub use bare::{Bare, Moods};
+pub use bare::{Bare, BarePublisher, Moods};
 pub use client::{Client, Ending, Opening, Unit};
 pub use fanfare_protocol::Encoding;
 pub use follower::Follower;

@@ -2,6 +2,8 @@
 //!
 //! Not here: whether the words are true.
 
+#![expect(clippy::unwrap_used, reason = "a test program: helpers outside of tests may panic too")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -61,9 +61,10 @@ async fn sessions_of_a_user(shards: usize) {
     let mut second = node.client().user("42").connect().await;
     assert_eq!(node.client().user("42").closed().await, (3504, "connection limit".to_owned()));
     node.client().user("43").connect().await;
+    // Anonymous clients are not one user.
+    let mut anonymous = Vec::new();
     for _ in 0..4 {
-        // Anonymous clients are not one user.
-        Box::leak(Box::new(node.client().connect().await));
+        anonymous.push(node.client().connect().await);
     }
     first.close().await;
     node.client().user("42").connect().await.close().await;

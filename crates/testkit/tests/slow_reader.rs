@@ -13,6 +13,7 @@ on_1_and_3_shards!(
     a_stalled_socket_is_given_up_in_time,
     a_stall_that_ends_in_time_loses_nothing,
     a_recovery_beyond_the_outbox_is_told,
+    a_page_of_history_beyond_the_outbox_does_not_close_the_connection,
     a_reader_that_ends_its_side_is_gone,
     many_pings_and_no_reading,
 );
@@ -150,10 +151,8 @@ async fn a_recovery_beyond_the_outbox_is_told(shards: usize) {
     assert_eq!(server_side.connected["subs"]["news"]["offset"], 21);
 }
 
-#[ignore = "defect: a page of history that is larger than the outbox closes the connection with 3008"]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_page_of_history_beyond_the_outbox_does_not_close_the_connection() {
-    let node = setup(1).start().await;
+async fn a_page_of_history_beyond_the_outbox_does_not_close_the_connection(shards: usize) {
+    let node = setup(shards).start().await;
     for number in 0..20 {
         publish(&node, number).await;
     }

@@ -249,7 +249,7 @@ async fn info_and_channels_count(shards: usize) {
     let node = Setup::new(shards).sessions(|options| options.node_name = "one".to_owned()).start().await;
     let (mut own, mut other) = sessions(&node).await;
     for client in &mut own {
-        client.subscribe("chat:1".trim_start_matches("chat:")).await;
+        client.subscribe("1").await;
     }
     other.subscribe("2").await;
     let info = node.call("info", json!({})).await;

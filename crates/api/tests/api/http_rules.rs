@@ -1,6 +1,8 @@
 //! Paths, HTTP methods, content types, sizes, broken bodies, and the two error modes.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -86,6 +88,33 @@ async fn a_body_over_the_limit_is_413_declared_or_not() {
     hub.post("publish", Body::from_stream(endless)).await.check(413, 107, "api.body_bytes_max");
     hub.send(post("/api/publish/news", json!("x".repeat(100)).to_string())).await.check(413, 107, "api.body_bytes_max");
     assert_eq!(hub.delivered().len(), 1);
+}
+
+/// A connection closed with unread input was reset, and the reset took the 413 along: clients saw a broken pipe.
+#[tokio::test]
+async fn a_refused_body_is_read_on_so_that_its_refusal_arrives() {
+    let hub = Hub::with_limits(Limits { body_bytes_max: 100, ..Limits::default() });
+    for (path, declared, status) in [("/api/publish", "6000", 413), ("/api/nope", "6000", 404)] {
+        let read = Arc::new(AtomicUsize::new(0));
+        let counted = stream::iter(0..6).map({
+            let read = Arc::clone(&read);
+            move |_| {
+                read.fetch_add(1, Ordering::Relaxed);
+                Ok::<_, Infallible>(Bytes::from_static(&[b' '; 1_000]))
+            }
+        });
+        let request = Request::post(path).header("content-length", declared).body(Body::from_stream(counted)).unwrap();
+        assert_eq!(hub.send(request).await.status, status, "{path}");
+        assert_eq!(read.load(Ordering::Relaxed), 6, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_to_be_asked_for_a_body_is_refused_without_it() {
+    let hub = Hub::with_limits(Limits { body_bytes_max: 100, ..Limits::default() });
+    let unsent = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+    let request = Request::post("/api/publish").header("content-length", "6000").header("expect", "100-continue");
+    hub.send(request.body(unsent).unwrap()).await.check(413, 107, "api.body_bytes_max");
 }
 
 #[tokio::test(start_paused = true)]

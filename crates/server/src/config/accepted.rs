@@ -318,6 +318,12 @@ fn dev_is_open_and_its_secret_is_new_each_time() {
     assert_eq!([access.subscribe, access.publish, access.read_history, access.read_presence], [Audience::Anyone; 4]);
 }
 
+/// Ctrl-C in a terminal took up to ten seconds while a page was open: the drain window of production.
+#[test]
+fn dev_ends_at_once_though_clients_are_connected() {
+    assert_eq!(Config::dev().drain_window, Duration::ZERO);
+}
+
 #[test]
 fn a_secret_is_never_printed() {
     let text = format!("[api]\nkeys = [\"{KEY}\"]\n[auth]\nhmac_secret = \"{SECRET}\"\n");
