@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_protocol::PayloadLimits;
+use fanfare_protocol::{Channel, PayloadLimits};
 
 /// How much one request may ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Limits {
     pub body_timeout: Duration,
     /// Size and depth of one payload, the same as for clients.
     pub payload: PayloadLimits,
+    /// Longest name of a channel (`limits.channel_bytes_max`), the same as for clients.
+    pub channel_bytes_max: usize,
     /// Commands in one batch (`api.batch_commands_max`).
     pub batch_commands_max: usize,
     /// Channels in one broadcast (`api.broadcast_channels_max`).
@@ -26,6 +28,7 @@ impl Default for Limits {
             body_bytes_max: 1_048_576,
             body_timeout: Duration::from_secs(10),
             payload: PayloadLimits::default(),
+            channel_bytes_max: Channel::BYTES_MAX,
             batch_commands_max: 1_000,
             broadcast_channels_max: 10_000,
         }

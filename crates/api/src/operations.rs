@@ -22,6 +22,11 @@ impl Api {
     fn channel(&self, name: Option<&str>) -> Result<(Channel, &ChannelOptions), Error> {
         let name = name.ok_or_else(|| Error::bad_request("the field channel is missing"))?;
         let channel = Channel::parse(name).map_err(Error::bad_request)?;
+        let (bytes, max) = (name.len(), self.limits.channel_bytes_max);
+        if bytes > max {
+            let message = format!("the channel name has {bytes} bytes, at most {max} are allowed");
+            return Err(Error::bad_request(format!("{message} (limits.channel_bytes_max)")));
+        }
         match self.namespaces.options(&channel) {
             Some(options) => Ok((channel, options)),
             None => Err(self.unknown_namespace(&channel)),

@@ -85,6 +85,11 @@ impl Namespaces {
         }
     }
 
+    /// Whether a namespace of this name is configured.
+    pub fn has(&self, name: &str) -> bool {
+        self.open || self.named.contains_key(name)
+    }
+
     /// The configuration section that holds a channel's options, for messages to an operator.
     pub fn section(&self, channel: &Channel) -> String {
         channel.namespace().map_or_else(|| "[channels]".to_owned(), |name| format!("[channels.namespaces.{name}]"))

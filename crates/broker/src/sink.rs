@@ -46,6 +46,13 @@ pub trait PublicationSink: Send + Sync + 'static {
     /// Appends the event to the rings. Synchronous, never blocks, and called under the lock that gave the
     /// event its offset, so that ring order is channel order (I1).
     fn deliver(&self, event: Event, room: Room);
+
+    /// Something of the channel may be missing although nothing of it was delivered: the channel is marked broken
+    /// on every shard that listens to it, and read again from history. Never blocks. A broker that can lose events
+    /// on their way calls it once it can be read again; one that cannot never does.
+    fn broken(&self, channel: &Channel) {
+        let _ = channel;
+    }
 }
 
 #[cfg(test)]

@@ -194,6 +194,15 @@ impl Commands {
         }
         ErrorCode::PermissionDenied.into()
     }
+
+    /// Counts a denial by the rules of private and user-limited channels and, now and then, logs it.
+    fn denied_by_name(&self, channel: &Channel, denied: fanfare_auth::access::Denied) -> Failure {
+        self.with(|shard| shard.stats().denials.add(1));
+        if self.local.may_log() {
+            tracing::info!(channel = channel.as_str(), reason = %denied, "permission denied");
+        }
+        ErrorCode::PermissionDenied.into()
+    }
 }
 
 /// No remote procedures are configured (protocol §7.6).

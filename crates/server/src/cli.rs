@@ -29,7 +29,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use config_command::ConfigFlags;
 pub use output::{Exit, Failure, Io};
 
-use crate::config::{Config, Variables};
+use crate::config::{Config, Loaded, Variables};
 use crate::serve;
 
 /// Examples before the list of flags: most readers need no more.
@@ -151,8 +151,8 @@ struct Serve {
 }
 
 impl Serve {
-    fn config(&self, io: &mut Io) -> Result<Config, Failure> {
-        Ok(config_command::load(&self.flags, io, Variables::of_process(), Config::load)?.config)
+    fn load(&self) -> Result<Loaded, Failure> {
+        Ok(self.flags.sources(Variables::of_process()).and_then(Config::load)?)
     }
 }
 
@@ -200,7 +200,7 @@ pub fn run(cli: Cli, io: &mut Io) -> Exit {
 fn dispatch(command: Command, io: &mut Io) -> Result<Exit, Failure> {
     match command {
         Command::Dev(dev) => serve::dev(dev.config(), io)?,
-        Command::Serve(command) => serve::serve(command.config(io)?, io)?,
+        Command::Serve(command) => serve::serve(command.load()?, io)?,
         Command::Init(init) => init.run(io)?,
         Command::Config(config) => config.run(io, Variables::of_process())?,
         Command::Token(token) => token.run(io, Variables::of_process())?,

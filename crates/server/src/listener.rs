@@ -96,6 +96,10 @@ impl Listener {
             match accepted {
                 Ok((stream, _)) => {
                     *back_off = BACK_OFF_MIN;
+                    // A long answer is several writes, and the last one must not wait for the peer to acknowledge.
+                    if let Err(error) = stream.set_nodelay(true) {
+                        tracing::debug!(%error, "a connection was lost before it was served");
+                    }
                     return Some((stream, place));
                 }
                 Err(error) => self.wait_after(&error, back_off).await,
@@ -143,4 +147,23 @@ async fn told(ending: &mut watch::Receiver<bool>) {
 
 async fn answer(router: Router, request: hyper::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
     router.oneshot(request.map(Body::new)).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Only the sockets of sessions had it: the end of a long answer waited for an acknowledgement.
+    #[tokio::test]
+    async fn http_connections_do_not_wait_for_acknowledgements() {
+        let listener = TcpListener::from_std(bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let counts = crate::metrics::Metrics::default().listener().unwrap();
+        let (_node, ending) = watch::channel(false);
+        let header_timeout = Duration::from_secs(1);
+        let mut listener = Listener { listener, router: Router::new(), header_timeout, counts, ending };
+        let _client = TcpStream::connect(address).await.unwrap();
+        let accepted = listener.accept(&Arc::new(Semaphore::new(1)), &mut BACK_OFF_MIN.clone()).await;
+        assert!(accepted.unwrap().0.nodelay().unwrap());
+    }
 }

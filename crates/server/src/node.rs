@@ -161,6 +161,7 @@ fn router(
             body_timeout: config.api.body_timeout,
             batch_commands_max: config.api.batch_commands_max,
             broadcast_channels_max: config.api.broadcast_channels_max,
+            channel_bytes_max: config.gateway.channel_bytes_max,
             payload: PayloadLimits { bytes_max: config.gateway.payload_bytes_max, ..PayloadLimits::default() },
         },
     };

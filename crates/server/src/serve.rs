@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Failure, Io};
-use crate::config::{Config, Log, LogFormat};
+use crate::config::{Config, Loaded, Log, LogFormat, Problem};
 use crate::node::{Error, Node};
 
 /// Runs `fanfare serve` until a signal ends it.
@@ -18,8 +18,10 @@ use crate::node::{Error, Node};
 /// # Errors
 /// A node that cannot be started, or has lost a shard.
 #[expect(clippy::needless_pass_by_value, reason = "a configuration is for one run")]
-pub fn serve(config: Config, io: &mut Io) -> Result<(), Failure> {
-    run(&config, io, &|_, _, _| Ok(()))
+pub fn serve(loaded: Loaded, io: &mut Io) -> Result<(), Failure> {
+    start_log(loaded.config.log, false);
+    tell(&loaded.warnings, loaded.config.log.format, io);
+    run(&loaded.config, io, &|_, _, _| Ok(()))
 }
 
 /// Runs `fanfare dev` until a signal ends it.
@@ -36,13 +38,13 @@ pub fn dev(config: Config, io: &mut Io) -> Result<(), Failure> {
             failure.hint("for any other address write a configuration with `fanfare init` and run `fanfare serve`")
         );
     }
+    start_log(config.log, true);
     run(&config, io, &announce)
 }
 
 type Announce<'a> = &'a dyn Fn(&mut Io, &Config, &Node) -> Result<(), Failure>;
 
 fn run(config: &Config, io: &mut Io, announce: Announce<'_>) -> Result<(), Failure> {
-    start_log(config.log, config.dev);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(config.http_workers).thread_name("fanfare-http").enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start the HTTP threads: {error}")))?;
@@ -54,6 +56,18 @@ fn run(config: &Config, io: &mut Io, announce: Announce<'_>) -> Result<(), Failu
         announce(io, config, &node)?;
         until_ended(node, &mut signals, window).await
     })
+}
+
+/// To a reader with the snippet, to a collector as a line of the log.
+fn tell(warnings: &[Problem], format: LogFormat, io: &mut Io) {
+    for warning in warnings {
+        match format {
+            LogFormat::Text => io.warn(&warning.to_string()),
+            LogFormat::Json => {
+                tracing::warn!(place = %warning.place, hint = warning.hint.as_deref(), "{}", warning.message);
+            }
+        }
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]

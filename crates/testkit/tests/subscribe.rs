@@ -71,6 +71,9 @@ async fn the_checks_come_in_their_order(shards: usize) {
     assert_eq!(client.refused("subscribe", json!({"channel": "$private"})).await, 106);
     assert_eq!(client.refused("subscribe", json!({"channel": "n\u{f6}rd"})).await, 106);
     client.call("unsubscribe", json!({"channel": "b"})).await;
+    // The namespace before a bad name.
+    assert_eq!(client.refused("subscribe", json!({"channel": "nowhere:n\u{f6}rd"})).await, 102);
+    assert_eq!(client.refused("subscribe", json!({"channel": "n\u{f6}rd"})).await, 107);
     // The namespace before the type, both before permissions and the filter.
     assert_eq!(client.refused("subscribe", json!({"channel": "nowhere:x", "type": 1})).await, 102);
     assert_eq!(client.refused("subscribe", json!({"channel": "c", "type": 1, "tf": filter})).await, 103);

@@ -4,7 +4,7 @@ use fanfare_api::Limits;
 use fanfare_broker::{Event, memory};
 use serde_json::{Value, json};
 
-use crate::harness::{Hub, publication};
+use crate::harness::{Hub, post, publication};
 
 #[tokio::test]
 async fn a_publication_gets_its_place_and_reaches_the_node() {
@@ -69,6 +69,16 @@ async fn the_channel_grammar_holds() {
     hub.result("publish", publication("$private#42", 1)).await;
     hub.refused("publish", publication("nope:a", 1), 102, "[channels.namespaces.nope]").await;
     assert_eq!(hub.delivered().len(), 2);
+}
+
+/// Backends could publish to channels whose names were too long for any client.
+#[tokio::test]
+async fn the_configured_length_of_a_channels_name_holds_for_backends_too() {
+    let hub = Hub::with_limits(Limits { channel_bytes_max: 4, ..Limits::default() });
+    hub.result("publish", publication("four", 1)).await;
+    hub.refused("publish", publication("fives", 1), 107, "limits.channel_bytes_max").await;
+    hub.send(post("/api/publish/fives", "1")).await.check(200, 107, "5 bytes");
+    assert_eq!(hub.delivered().len(), 1);
 }
 
 #[tokio::test]

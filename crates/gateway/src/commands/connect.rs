@@ -135,8 +135,12 @@ impl Commands {
     /// The user's own channel, if the node gives one out.
     pub(super) fn personal_channel(&self, user: &str) -> Option<Channel> {
         let namespace = self.local.options.personal_channel.as_ref().filter(|_| !user.is_empty())?;
-        let name = if namespace.is_empty() { format!("#{user}") } else { format!("{namespace}:#{user}") };
-        Channel::parse(&name).ok()
+        let personal = personal_channel(namespace, user);
+        if personal.is_none() && self.local.may_log() {
+            let key = "session.personal_channel";
+            tracing::warn!(key, "a user id does not fit into a channel name: this user has no personal channel");
+        }
+        personal
     }
 
     /// A channel that the client asks to be attached to: only what it could subscribe to without a token; the
@@ -231,5 +235,28 @@ fn share_outbox(made: &mut [(Making, Backlog)], bytes_max: usize) {
                 None => publications.clear(),
             }
         }
+    }
+}
+
+/// The channel of one user alone. An id that holds a separator of user lists has none: `#1,2` would be open to the
+/// users 1 and 2, and `#a#b` to b.
+fn personal_channel(namespace: &str, user: &str) -> Option<Channel> {
+    let separator = if namespace.is_empty() { "" } else { ":" };
+    let fits = !user.contains([',', '#']);
+    fits.then(|| Channel::parse(&format!("{namespace}{separator}#{user}")).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_personal_channel_is_for_its_user_alone() {
+        let name = |namespace, user| personal_channel(namespace, user).map(|channel| channel.as_str().to_owned());
+        assert_eq!(name("", "42").as_deref(), Some("#42"));
+        assert_eq!(name("own", "42").as_deref(), Some("own:#42"));
+        assert_eq!(name("", "1,2"), None, "it would be open to the users 1 and 2");
+        assert_eq!(name("", "a#b"), None, "it would be open to b");
+        assert_eq!(name("", "j\u{fc}rgen"), None);
     }
 }

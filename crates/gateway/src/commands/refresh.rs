@@ -123,6 +123,7 @@ impl Commands {
                 let own = (!claims.info.is_empty()).then(|| with_channel_info(&info, claims.info.clone()));
                 session.subscriptions[index].info = own;
             }
+            shard.refresh_presence(self.session);
         });
         Ok(())
     }

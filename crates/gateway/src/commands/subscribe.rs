@@ -86,7 +86,7 @@ impl Commands {
             return Err(ErrorCode::AlreadySubscribed.into());
         }
         self.check_room()?;
-        let channel = channel.map_err(|_| ErrorCode::BadRequest)?;
+        let channel = channel.map_err(|_| self.code_of_bad_name(&request.channel))?;
         let options = self.local.namespaces.options(&channel).ok_or(ErrorCode::UnknownChannel)?;
         if request.r#type != 0 {
             return Err(ErrorCode::PermissionDenied.into());
@@ -100,6 +100,17 @@ impl Commands {
             return Err(ErrorCode::BadRequest.into());
         }
         self.plan(channel, Origin::Client, &request, grant)
+    }
+
+    /// An unknown namespace comes before a bad name.
+    fn code_of_bad_name(&self, name: &str) -> ErrorCode {
+        let namespace = name.strip_prefix('$').unwrap_or(name).split_once(':').map(|(namespace, _)| namespace);
+        match namespace {
+            Some(namespace) if !namespace.is_empty() && !self.local.namespaces.has(namespace) => {
+                ErrorCode::UnknownChannel
+            }
+            _ => ErrorCode::BadRequest,
+        }
     }
 
     fn check_room(&self) -> Result<(), Failure> {
@@ -117,7 +128,9 @@ impl Commands {
         let open = options.access.subscribe.admits(!info.user.is_empty(), false);
         match access::subscribe(channel, &info.user, open) {
             Ok(()) => Ok(Grant::default()),
-            Err(denied) => Err(self.denied(channel, "subscribe", &denied.to_string())),
+            Err(access::Denied::NotOpen) => Err(self.denied(channel, "subscribe", "not open to this client")),
+            // No key of the configuration would allow these: their names alone say who may.
+            Err(denied) => Err(self.denied_by_name(channel, denied)),
         }
     }
 

@@ -88,9 +88,9 @@ impl Shard {
         };
         let own = session.subscriptions.iter_mut().map(|subscription| &mut subscription.info);
         for info in own.chain([&mut session.info]).flatten() {
-            let conn_info = conn_info.clone();
             *info = ClientInfo { conn_info: conn_info.clone(), ..ClientInfo::clone(info) }.into();
         }
+        self.refresh_presence(id);
     }
 
     /// Seconds until a connection's expiry, as its client is told: 0 for never, a year at most.

@@ -198,7 +198,8 @@ impl Shard {
         }
     }
 
-    fn refresh_presence(&mut self, id: SlotId) {
+    /// Refreshes every presence entry of a session, with what its info is now.
+    pub(crate) fn refresh_presence(&mut self, id: SlotId) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };

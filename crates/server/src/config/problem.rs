@@ -56,13 +56,23 @@ impl Problems {
     }
 }
 
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(location) => write!(f, "{location}"),
+            Self::Variable(name) => write!(f, "environment {name}"),
+            Self::Flag(name) => write!(f, "flag {name}"),
+            Self::Nowhere => Ok(()),
+        }
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.place {
             Place::File(location) => write!(f, "{location}: {}\n{}", self.message, location.snippet)?,
-            Place::Variable(name) => write!(f, "environment {name}: {}", self.message)?,
-            Place::Flag(name) => write!(f, "flag {name}: {}", self.message)?,
             Place::Nowhere => write!(f, "{}", self.message)?,
+            place => write!(f, "{place}: {}", self.message)?,
         }
         let indent = match &self.place {
             Place::File(location) => location.margin(),

@@ -381,7 +381,7 @@ const SESSION: Section = Section {
             Kind::PersonalChannel,
             r#""off""#,
             "Channel that every user is subscribed to when connecting: \"#\" for #USER, \"NAMESPACE:#\" for \
-             NAMESPACE:#USER.",
+             NAMESPACE:#USER. A user whose id holds \",\" or \"#\", or does not fit into a channel name, has none.",
             |draft, value| draft.gateway.personal_channel = value.text(),
         )
         .or("off"),

@@ -218,3 +218,17 @@ fn a_making_that_ended_does_not_settle_its_successor() {
     bench.shard.take_event(&event("news", 1));
     assert!(bench.sent(other).contains(&Sent::Pub(1, "news".to_owned())), "the bystander still listens");
 }
+
+#[test]
+fn a_new_info_is_shown_in_presence_at_once() {
+    let mut bench = Bench::new();
+    let id = bench.connected("a");
+    let new = NewSubscription { presence: true, ..Bench::new_subscription("news", Origin::Client) };
+    let begun = bench.shard.begin(id, &new).unwrap();
+    bench.shard.commit(begun, Backlog::None).unwrap().unwrap();
+    bench.shard.settle(begun);
+    bench.shard.replace_info(id, &Bytes::from_static(b"{\"v\":2}"));
+    let effects = bench.shard.take_effects();
+    let [Effect::RefreshPresence(_, info)] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(info.conn_info, "{\"v\":2}");
+}
