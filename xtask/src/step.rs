@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`, in their order.
 
-use crate::steps::{browser, docs, go, js, python, rust};
+use crate::steps::{browser, docs, go, js, python, redis, rust};
 use crate::tally::Tally;
 
 /// How a step ended.
@@ -48,6 +48,7 @@ const SUITES: &[&str] = &["js", "python", "go", "browser"];
 static STEPS: &[Step] = &[
     Step::new("fmt", &["rust"], rust::format),
     Step::new("clippy", &["rust"], rust::lints),
+    Step::new("redis", &["rust"], redis::server),
     Step::new("test", &["rust"], rust::tests),
     Step::new("docs", &["docs"], docs::check),
     Step::new("build", SUITES, rust::build),
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn words_choose_steps_in_their_order() {
         assert_eq!(names(&["browser", "js"]), Ok(vec!["build", "js", "browser"]));
-        assert_eq!(names(&["rust"]), Ok(vec!["fmt", "clippy", "test"]));
+        assert_eq!(names(&["rust"]), Ok(vec!["fmt", "clippy", "redis", "test"]));
         assert_eq!(names(&[]).map(|all| all.len()), Ok(STEPS.len()));
         assert_eq!(names(&["js", "ruby"]), Err("ruby"));
     }

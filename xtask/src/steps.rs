@@ -5,4 +5,5 @@ pub(crate) mod docs;
 pub(crate) mod go;
 pub(crate) mod js;
 pub(crate) mod python;
+pub(crate) mod redis;
 pub(crate) mod rust;

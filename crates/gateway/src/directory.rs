@@ -207,6 +207,12 @@ impl PublicationSink for Directory {
             self.rings[shard].push_event(event.clone(), room.take(shard), bytes);
         }
     }
+
+    fn broken(&self, channel: &Channel) {
+        for shard in each(self.listening(channel)) {
+            self.rings[shard].mark_broken(channel.clone());
+        }
+    }
 }
 
 #[async_trait]
@@ -353,5 +359,16 @@ mod tests {
         directory.deliver(join(), Room::default());
         assert!(directory.ring(0).take_broken().is_empty());
         assert_eq!(directory.ring(0).depth(), 1);
+    }
+
+    #[test]
+    fn a_broken_channel_is_marked_where_it_is_listened_to_and_is_no_overflow() {
+        let directory = Directory::new(&Options { shards: 2, ..Options::default() });
+        let news = Channel::parse("news").unwrap();
+        directory.listen(1, &news);
+        directory.broken(&news);
+        assert!(directory.ring(0).take_broken().is_empty());
+        assert!(directory.ring(1).take_broken().contains(&news));
+        assert_eq!(directory.ring(1).overflows(), 0);
     }
 }

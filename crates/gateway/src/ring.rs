@@ -80,12 +80,15 @@ impl Ring {
     pub(crate) fn push_event(&self, event: Event, room: Option<OwnedSemaphorePermit>, bytes: usize) {
         match room.map_or_else(|| self.try_reserve(bytes), Ok) {
             Ok(permit) => self.push(Entry::Event(event, permit)),
-            Err(NoRoom) => self.mark_broken(event.channel().clone()),
+            Err(NoRoom) => {
+                self.overflows.fetch_add(1, Ordering::Relaxed);
+                self.mark_broken(event.channel().clone());
+            }
         }
     }
 
-    fn mark_broken(&self, channel: Channel) {
-        self.overflows.fetch_add(1, Ordering::Relaxed);
+    /// Has the shard read the channel again from history.
+    pub(crate) fn mark_broken(&self, channel: Channel) {
         locked(&self.broken).insert(channel);
         self.wake.notify_one();
     }

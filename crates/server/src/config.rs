@@ -32,6 +32,8 @@ use std::time::Duration;
 
 use fanfare_auth::Secret;
 use fanfare_broker::namespaces::{Access, Audience, Namespaces};
+use fanfare_broker_redis::Server;
+use fanfare_protocol::PayloadLimits;
 
 pub use problem::{Problem, Problems};
 pub use settings::Settings;
@@ -62,6 +64,8 @@ pub struct Config {
     pub gateway: fanfare_gateway::Options,
     /// What is kept in memory.
     pub broker: fanfare_broker::memory::Options,
+    /// What is kept in Redis instead, if there is one.
+    pub redis: Redis,
     /// Options of channels.
     pub namespaces: Namespaces,
     /// What is logged.
@@ -72,6 +76,47 @@ pub struct Config {
     pub http_workers: usize,
     /// Whether this is `fanfare dev`: the API needs no key, and Host and Origin are checked in its place.
     pub dev: bool,
+}
+
+/// How a node uses Redis.
+#[derive(Debug, Clone, Default)]
+pub struct Redis {
+    /// Where it is; without it everything is kept in memory.
+    pub server: Option<Server>,
+    /// Every key and every Redis channel begins with it.
+    pub prefix: String,
+    /// Time for a connection to become usable.
+    pub connect_timeout: Duration,
+    /// Time for a command.
+    pub command_timeout: Duration,
+    /// Publications not answered yet.
+    pub in_flight_max: usize,
+    /// Bytes of those.
+    pub in_flight_bytes_max: usize,
+    /// How long a channel is listened to after its last subscriber has left.
+    pub linger: Duration,
+    /// How long the position of a channel without publications is kept.
+    pub silent_ttl: Duration,
+    /// Largest message taken from Redis.
+    pub message_bytes_max: usize,
+}
+
+impl Redis {
+    /// What the broker is run with, if there is a Redis.
+    pub fn options(&self, payload: PayloadLimits) -> Option<fanfare_broker_redis::Options> {
+        Some(fanfare_broker_redis::Options {
+            server: self.server.clone()?,
+            prefix: self.prefix.clone(),
+            connect_timeout: self.connect_timeout,
+            command_timeout: self.command_timeout,
+            in_flight_max: self.in_flight_max,
+            in_flight_bytes_max: self.in_flight_bytes_max,
+            linger: self.linger,
+            silent_ttl: self.silent_ttl,
+            message_bytes_max: self.message_bytes_max,
+            payload,
+        })
+    }
 }
 
 /// Where a node takes connections.

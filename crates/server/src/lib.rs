@@ -3,6 +3,7 @@
 //! The `fanfare` binary: command line, configuration, the wiring of a node's parts, its HTTP routes, metrics and
 //! signals. What is worth a test of its own stands in the other crates.
 
+mod broker;
 pub mod cli;
 pub mod config;
 mod listener;

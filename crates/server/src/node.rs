@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use fanfare_api::{Api, Authentication, Limits};
 use fanfare_auth::Verifier;
-use fanfare_broker::{Broker, MemoryBroker};
 use fanfare_gateway::{Directory, Gateway, Handle, Parts};
-use fanfare_protocol::PayloadLimits;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
 use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
@@ -53,6 +52,7 @@ pub enum Error {
 pub struct Node {
     address: SocketAddr,
     gateway: Gateway,
+    broker: NodeBroker,
     ready: Arc<AtomicBool>,
     ending: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -76,7 +76,7 @@ impl Node {
         gateway.handle().started().await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
-        let router = router(&config, &gateway.handle(), broker, &metrics, &ready)?;
+        let router = router(&config, &gateway.handle(), &broker, &metrics, &ready)?;
         let listener = Listener {
             listener,
             router,
@@ -86,7 +86,7 @@ impl Node {
         };
         tasks.spawn(listener.run());
         tracing::info!(%address, name = config.gateway.node_name, shards = config.gateway.shards, "listening");
-        Ok(Self { address, gateway, ready, ending, tasks, _sweeper: sweeper })
+        Ok(Self { address, gateway, broker, ready, ending, tasks, _sweeper: sweeper })
     }
 
     /// Where it listens.
@@ -119,23 +119,17 @@ impl Node {
         if tokio::task::spawn_blocking(move || drop(self.gateway)).await.is_err() {
             tracing::error!("the gateway did not end in order");
         }
+        self.broker.stop().await;
     }
 }
 
-fn start_gateway(
-    config: &Config,
-    metrics: &Metrics,
-    sweeper: &mut JoinSet<()>,
-) -> Result<(Gateway, Arc<dyn Broker>), Error> {
+fn start_gateway(config: &Config, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Result<(Gateway, NodeBroker), Error> {
     let directory = Directory::new(&config.gateway);
-    let sink = Arc::clone(&directory);
-    let broker = Arc::new(MemoryBroker::new(config.broker, sink, directory.clone()));
-    metrics.register(broker.collector())?;
-    sweeper.spawn(broker.run_sweeper());
+    let broker = NodeBroker::start(config, &directory, metrics, tasks)?;
     let gateway = Gateway::start(Parts {
         options: Arc::new(config.gateway.clone()),
         directory,
-        broker: Arc::clone(&broker) as Arc<dyn Broker>,
+        broker: broker.broker(),
         verifier: Arc::new(Verifier::new(config.auth.clone())?),
         namespaces: Arc::new(config.namespaces.clone()),
     })?;
@@ -146,14 +140,14 @@ fn start_gateway(
 fn router(
     config: &Config,
     gateway: &Handle,
-    broker: Arc<dyn Broker>,
+    broker: &NodeBroker,
     metrics: &Metrics,
     ready: &Arc<AtomicBool>,
 ) -> Result<axum::Router, Error> {
     let counts = fanfare_api::Metrics::default();
     metrics.register(counts.collector())?;
     let api = Api {
-        broker,
+        broker: broker.broker(),
         namespaces: Arc::new(config.namespaces.clone()),
         auth: if config.dev { Authentication::Open } else { Authentication::Keys(config.api.keys.clone()) },
         limits: Limits {
@@ -162,15 +156,19 @@ fn router(
             batch_commands_max: config.api.batch_commands_max,
             broadcast_channels_max: config.api.broadcast_channels_max,
             channel_bytes_max: config.gateway.channel_bytes_max,
-            payload: PayloadLimits { bytes_max: config.gateway.payload_bytes_max, ..PayloadLimits::default() },
+            payload: payload_limits(config),
         },
     };
-    let ready = Arc::clone(ready);
+    let (ready, broker) = (Arc::clone(ready), broker.clone());
+    let is_ready = move || match ready.load(Ordering::Acquire) {
+        true => broker.ready(),
+        false => Err("the node is draining".to_owned()),
+    };
     let routes = Routes {
         gateway: gateway.clone(),
         metrics: metrics.clone(),
         allowed_origins: config.listen.allowed_origins.clone().into(),
-        ready: Arc::new(move || ready.load(Ordering::Acquire)),
+        ready: Arc::new(is_ready),
     };
     Ok(routes::router(routes, fanfare_api::router_with_metrics(api, counts), config.dev))
 }

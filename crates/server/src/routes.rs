@@ -21,7 +21,8 @@ pub(crate) struct Routes {
     pub(crate) gateway: Handle,
     pub(crate) metrics: Metrics,
     pub(crate) allowed_origins: Arc<[String]>,
-    pub(crate) ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Whether the node should get new connections; the text says why not.
+    pub(crate) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
 
 /// The routes of a node: the WebSocket, the API, and what operators look at; in `dev` the demo page too.
@@ -68,11 +69,11 @@ async fn healthz(State(routes): State<Routes>) -> (StatusCode, &'static str) {
 }
 
 /// Whether the node should get new connections.
-async fn readyz(State(routes): State<Routes>) -> (StatusCode, &'static str) {
-    if (routes.ready)() && routes.gateway.is_alive() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready: the node is draining or a shard does not answer\n")
+async fn readyz(State(routes): State<Routes>) -> (StatusCode, String) {
+    let alive = || routes.gateway.is_alive().then_some(()).ok_or_else(|| "a shard does not answer".to_owned());
+    match (routes.ready)().and_then(|()| alive()) {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
     }
 }
 

@@ -2,8 +2,9 @@
 //!
 //! A node in process ([`Setup`], [`Node`]), a scripted client that says exactly what it is told ([`Client`]), one
 //! below the WebSocket protocol ([`Raw`]), a proxy that harms connections ([`Proxy`]), a gateway on a broker that takes
-//! its time and fails ([`Bare`]), a [`Follower`] that misses nothing, and tokens of any content ([`token`]). The end-to-end suite is in `tests/`, by subject; what it drives a node with is here, so that a
-//! change of an interface touches one place.
+//! its time and fails ([`Bare`]), a Redis server ([`RedisServer`]), a [`Follower`] that misses nothing, and tokens of
+//! any content ([`token`]). The end-to-end suite is in `tests/`, by subject; what it drives a node with is here, so
+//! that a change of an interface touches one place.
 //!
 //! Every wait has a deadline far beyond what a loaded machine needs ([`patience`]): a hang is a failure that says
 //! what was waited for.
@@ -17,6 +18,7 @@ pub mod patience;
 mod proxy;
 mod random;
 mod raw;
+mod redis;
 pub mod token;
 
 pub use bare::{Bare, BarePublisher, Moods};
@@ -28,6 +30,7 @@ pub use node::{API_KEY, Node, Setup};
 pub use proxy::{Cut, Faults, Proxy};
 pub use random::seeded;
 pub use raw::{Frame, Raw, client_frame};
+pub use redis::RedisServer;
 pub use serde_json::{Value, json};
 
 /// Makes tests of async functions that take a number of shards: each is run with 1 and with 3.

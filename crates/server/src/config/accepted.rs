@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Audience, ChannelOptions};
-use fanfare_protocol::Channel;
+use fanfare_broker_redis::Server;
+use fanfare_protocol::{Channel, PayloadLimits};
 
 use super::draft::Draft;
 use super::schema::{self, Key, Section};
 use super::settings::Settings;
 use super::value::Kind;
 use super::variables::{self, name_of};
-use super::{Config, Flag, Loaded, Source, Sources, Variables, annotated, units};
+use super::{Config, Flag, Loaded, Redis, Source, Sources, Variables, annotated, units};
 
 const KEY: &str = "0123456789abcdef";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -48,6 +49,7 @@ fn other_value(key: &Key) -> String {
         Kind::Origins => "https://a.example, https://b.example".to_owned(),
         Kind::PersonalChannel => "#".to_owned(),
         Kind::Secret => SECRET.to_owned(),
+        Kind::RedisUrl => "redis://:pass@127.0.0.1:7000".to_owned(),
         Kind::Secrets(_) => format!("{KEY},{SECRET}"),
     }
 }
@@ -62,6 +64,7 @@ fn field<'a>(section: &str, key: &'a str) -> &'a str {
         ("channels", "history_size") => "retention.size",
         ("channels", "history_ttl") => "retention.ttl",
         ("channels", "history_meta_ttl") => "retention.meta_ttl",
+        ("redis", "url") => "server",
         (_, key) => key,
     }
 }
@@ -102,6 +105,10 @@ fn defaults_are_those_of_the_parts() {
     assert_eq!(format!("{:?}", config.gateway), format!("{:?}", fanfare_gateway::Options::default()));
     assert_eq!(format!("{:?}", config.broker), format!("{:?}", fanfare_broker::memory::Options::default()));
     assert_eq!(format!("{:?}", config.auth), format!("{:?}", fanfare_auth::Options::default()));
+    assert!(config.redis.server.is_none());
+    let server = Server::parse("redis://127.0.0.1").unwrap();
+    let redis = Redis { server: Some(server.clone()), ..config.redis.clone() }.options(PayloadLimits::default());
+    assert_eq!(format!("{:?}", redis.unwrap()), format!("{:?}", fanfare_broker_redis::Options::new(server)));
     assert_eq!(config.listen.address, super::ADDRESS_DEFAULT);
     assert!(config.http_workers >= 1 && !config.dev);
 }

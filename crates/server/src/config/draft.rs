@@ -7,8 +7,9 @@ use std::time::Duration;
 use fanfare_auth::Secret;
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Access, ChannelOptions, Namespaces};
+use fanfare_broker_redis::Server;
 
-use super::{ApiOptions, Config, Listen, Log, LogFormat, LogLevel};
+use super::{ApiOptions, Config, Listen, Log, LogFormat, LogLevel, Redis};
 
 /// A configuration in the making.
 #[derive(Default)]
@@ -24,6 +25,8 @@ pub(crate) struct Draft {
     pub(crate) auth: fanfare_auth::Options,
     pub(crate) gateway: fanfare_gateway::Options,
     pub(crate) broker: fanfare_broker::memory::Options,
+    pub(crate) redis_url: Option<Secret>,
+    pub(crate) redis: Redis,
     pub(crate) shards: Option<usize>,
     pub(crate) http_workers: Option<usize>,
     pub(crate) log_format: String,
@@ -74,6 +77,7 @@ impl Draft {
             auth: self.auth,
             gateway,
             broker: self.broker,
+            redis: Redis { server: self.redis_url.and_then(|url| Server::parse(url.expose()).ok()), ..self.redis },
             namespaces: namespaces(self.channels, self.namespaces),
             log: log(&self.log_format, &self.log_level),
             drain_window: self.drain_window,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fanfare_auth::Secret;
 use fanfare_broker::namespaces::Audience;
+use fanfare_broker_redis::{Server, UrlError};
 
 use super::units::{self, Refused};
 use super::value::{Kind, Unit, Value, audience_text};
@@ -73,6 +74,7 @@ impl Kind {
             (Self::Origins, Given::List(list)) => each(list, |given| origin(given, &hint)).map(Value::List),
             (Self::PersonalChannel, Given::Text(text)) => personal_channel(text, hint),
             (Self::Secret, Given::Text(text)) => secret(text).map(Value::Secret),
+            (Self::RedisUrl, Given::Text(text)) => redis_url(text, hint).map(Value::Secret),
             (Self::Secrets(bytes_min), Given::List(list)) => secrets(list, bytes_min, &hint).map(Value::Secrets),
             _ if self.is_secret() => Err(Refusal::new(format!("is {}", given.type_name()), hint)),
             (_, Given::Text(text)) if text == "off" => Err(Refusal::new(r#"cannot be "off""#, hint)),
@@ -242,6 +244,15 @@ fn secret(text: &str) -> Result<Secret, Refusal> {
         return Err(Refusal::new("holds a control character", generate));
     }
     Ok(Secret::new(text.to_owned()))
+}
+
+/// Judged as the broker will read it; kept as text, since it may hold a password.
+fn redis_url(text: &str, hint: String) -> Result<Secret, Refusal> {
+    match Server::parse(text) {
+        Ok(_) => Ok(Secret::new(text.to_owned())),
+        Err(UrlError::Tls) => Err(Refusal::new("asks for TLS to Redis, which is not supported yet", hint)),
+        Err(UrlError::Malformed) => Err(Refusal::new("is no URL of a Redis server", hint)),
+    }
 }
 
 fn secrets(list: &[Given], bytes_min: usize, hint: &str) -> Result<Vec<Secret>, Refusal> {

@@ -125,6 +125,10 @@ const FILES: &[&str] = &[
     "[limits]\nring_bytes_max = \"64KiB\"\n",
     "[broker]\nhistory_bytes_max = \"1MiB\"\n[limits]\npayload_bytes_max = \"768KiB\"\n[api]\nbody_bytes_max = \"2MiB\"\n",
     "[api]\nbody_bytes_max = \"32KiB\"\n",
+    // Redis, without a word of what may be a password.
+    "[redis]\nurl = \"127.0.0.1:6379\"\n",
+    "[redis]\nurl = \"rediss://:hunter2@127.0.0.1\"\n",
+    "[redis]\nurl = 6379\nprefix = \"\"\n",
     // Several at once, in the order of the file.
     "[session]\nping_interval = 25\n\n[listen]\nadress = \"x\"\n\n[log]\nlevel = \"inf\"\n",
     // Letters of several bytes, tabs, Windows line ends.

@@ -65,7 +65,7 @@ const SUBSCRIBING: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::
 
 /// All sections, in the order they are shown in.
 pub(crate) static SECTIONS: &[Section] =
-    &[LISTEN, API, AUTH, CHANNEL_OPTIONS, SESSION, LIMITS, BROKER, NODE, LOG, DRAIN];
+    &[LISTEN, API, AUTH, CHANNEL_OPTIONS, SESSION, LIMITS, BROKER, REDIS, NODE, LOG, DRAIN];
 
 /// The section of this name.
 pub(crate) fn section(name: &str) -> Option<&'static Section> {
@@ -500,6 +500,78 @@ const BROKER: Section = Section {
             "1000000",
             "Idempotency keys remembered at a time; each is for five minutes.",
             |draft, value| draft.broker.idempotency_keys_max = value.number(),
+        ),
+    ],
+};
+
+const REDIS: Section = Section {
+    name: "redis",
+    doc: "Several nodes as one hub: with a url, publications, history and presence go through Redis (6.2 or later, or \
+          Valkey), and the [broker] section is not used. Not finished: no TLS, no Sentinel, no Cluster yet.",
+    keys: &[
+        node(
+            "url",
+            Kind::RedisUrl,
+            r#""off""#,
+            "Where Redis is. \"off\" keeps everything in the node's own memory.",
+            |draft, value| draft.redis_url = value.secret(),
+        )
+        .or("off"),
+        node(
+            "prefix",
+            Kind::Text(64),
+            r#""fanfare""#,
+            "Every key and every Redis channel begins with it. Hubs that share a Redis have one each.",
+            |draft, value| draft.redis.prefix = value.text().unwrap_or_default(),
+        ),
+        node(
+            "connect_timeout",
+            Kind::Duration(millis(10), Duration::from_secs(MINUTE)),
+            r#""1s""#,
+            "Time for a connection to Redis to become usable.",
+            |draft, value| draft.redis.connect_timeout = value.duration(),
+        ),
+        node(
+            "command_timeout",
+            Kind::Duration(millis(10), Duration::from_secs(MINUTE)),
+            r#""500ms""#,
+            "Time for a command to Redis; then its outcome is unknown and the caller is told so.",
+            |draft, value| draft.redis.command_timeout = value.duration(),
+        ),
+        node(
+            "in_flight_max",
+            Kind::Count(1, 1_000_000),
+            "8192",
+            "Publications that Redis has not answered yet. One more is refused as overloaded at once.",
+            |draft, value| draft.redis.in_flight_max = value.number(),
+        ),
+        node(
+            "in_flight_bytes_max",
+            Kind::Size(MIB, GIB),
+            r#""64MiB""#,
+            "Bytes of those publications.",
+            |draft, value| draft.redis.in_flight_bytes_max = value.number(),
+        ),
+        node(
+            "linger",
+            Kind::Duration(millis(1), Duration::from_secs(HOUR)),
+            r#""10s""#,
+            "How long the node listens on to a channel in Redis after its last subscriber has left.",
+            |draft, value| draft.redis.linger = value.duration(),
+        ),
+        node(
+            "silent_ttl",
+            Kind::Duration(Duration::from_secs(MINUTE), Duration::from_secs(30 * DAY)),
+            r#""1h""#,
+            "How long the position of a channel without publications is kept after somebody last asked for it.",
+            |draft, value| draft.redis.silent_ttl = value.duration(),
+        ),
+        node(
+            "message_bytes_max",
+            Kind::Size(64 * KIB, GIB),
+            r#""4MiB""#,
+            "Largest message taken from Redis; a larger one is skipped and counted.",
+            |draft, value| draft.redis.message_bytes_max = value.number(),
         ),
     ],
 };

@@ -35,6 +35,8 @@ pub(crate) enum Kind {
     Secret,
     /// Secrets of at least so many bytes.
     Secrets(usize),
+    /// Where Redis is. Never shown: it may hold a password.
+    RedisUrl,
 }
 
 /// A value that fits its key.
@@ -76,7 +78,7 @@ pub(crate) enum Unit {
 impl Kind {
     /// Whether values are never shown.
     pub(crate) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::Secrets(_))
+        matches!(self, Self::Secret | Self::Secrets(_) | Self::RedisUrl)
     }
 
     /// Whether it takes several values.
@@ -110,6 +112,9 @@ impl Kind {
             Self::Origins => r#"a list of origins, such as ["https://app.example.com"], or ["*"] for any"#.to_owned(),
             Self::PersonalChannel => r##""#" or "NAMESPACE:#""##.to_owned(),
             Self::Secret => "a secret in quotes".to_owned(),
+            Self::RedisUrl => {
+                r#"a URL in quotes, such as "redis://127.0.0.1:6379" or "unix:///run/redis.sock""#.to_owned()
+            }
             Self::Secrets(bytes_min) => format!("a list of secrets of at least {bytes_min} bytes each"),
         }
     }

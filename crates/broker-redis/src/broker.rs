@@ -1,0 +1,270 @@
+//! The broker itself: the traits, on top of the parts.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fanfare_broker::{
+    Control, Error, History, HistoryQuery, NodeReport, NodeSink, Outcome, Presence, PresenceStats, PublicationSink,
+    Publications, Publish, Published, Retention,
+};
+use fanfare_protocol::{Channel, ClientInfo};
+use prometheus::core::Collector;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::admission::Admission;
+use crate::checker::Checker;
+use crate::consumer::Consumer;
+use crate::envelope;
+use crate::fault::Fault;
+use crate::interest::Interest;
+use crate::keys::Keys;
+use crate::limits::WORDS_QUEUED_MAX;
+use crate::link::Link;
+use crate::metrics::{Counters, Metrics};
+use crate::nodes::Nodes;
+use crate::options::Options;
+use crate::presence::Rosters;
+use crate::publisher::{Draft, Publisher, millis, publisher, random_part};
+use crate::streams::Streams;
+
+/// Why the broker is not ready.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotReady(String);
+
+/// The broker of many nodes. Its tasks end when it is dropped.
+pub struct RedisBroker {
+    options: Arc<Options>,
+    keys: Arc<Keys>,
+    link: Arc<Link>,
+    interest: Arc<Interest>,
+    admission: Admission,
+    publisher: Publisher,
+    streams: Streams,
+    rosters: Rosters,
+    nodes: Arc<Nodes>,
+    counters: Arc<Counters>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl RedisBroker {
+    /// Starts a broker, within a tokio runtime. It does not wait for Redis: until that is there, everything fails as
+    /// unavailable. See [`Self::ready`].
+    pub fn start(options: Options, sink: Arc<dyn PublicationSink>, node: Arc<dyn NodeSink>) -> Self {
+        let (options, id) = (Arc::new(options), Arc::<str>::from(random_part()));
+        let keys = Arc::new(Keys::new(&options.prefix, &id));
+        let counters = Arc::new(Counters::new());
+        let link = Arc::new(Link::new(Arc::clone(&options), Arc::clone(&keys), Arc::clone(&counters)));
+        let interest = Arc::new(Interest::new(options.linger));
+        let (publisher, publishing) =
+            publisher(options.in_flight_max, Arc::clone(&id), Arc::clone(&link), Arc::clone(&counters));
+        let (words, heard) = mpsc::channel(WORDS_QUEUED_MAX);
+        let nodes = Arc::new(Nodes::new(id, Arc::clone(&keys), Arc::clone(&link), node));
+        let consumer = Consumer {
+            options: Arc::clone(&options),
+            keys: Arc::clone(&keys),
+            interest: Arc::clone(&interest),
+            link: Arc::clone(&link),
+            sink: Arc::clone(&sink),
+            words,
+            counters: Arc::clone(&counters),
+        };
+        let checker = Checker {
+            keys: Arc::clone(&keys),
+            interest: Arc::clone(&interest),
+            link: Arc::clone(&link),
+            sink,
+            counters: Arc::clone(&counters),
+        };
+        let mut tasks = JoinSet::new();
+        tasks.spawn({
+            let link = Arc::clone(&link);
+            async move { link.run().await }
+        });
+        tasks.spawn(publishing.run());
+        tasks.spawn(async move { consumer.run().await });
+        tasks.spawn(async move { checker.run().await });
+        tasks.spawn(Arc::clone(&nodes).listen(heard));
+        tasks.spawn({
+            let nodes = Arc::clone(&nodes);
+            async move { nodes.stay().await }
+        });
+        Self {
+            admission: Admission::new(&options, Arc::clone(&counters)),
+            streams: Streams {
+                options: Arc::clone(&options),
+                keys: Arc::clone(&keys),
+                link: Arc::clone(&link),
+                interest: Arc::clone(&interest),
+                counters: Arc::clone(&counters),
+            },
+            rosters: Rosters { keys: Arc::clone(&keys), link: Arc::clone(&link) },
+            options,
+            keys,
+            link,
+            interest,
+            publisher,
+            nodes,
+            counters,
+            tasks: Mutex::new(tasks),
+        }
+    }
+
+    /// Whether both connections to Redis are up.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn ready(&self) -> Result<(), NotReady> {
+        if let Some(fault) = self.link.fault() {
+            return Err(NotReady(self.link.missing_rights().unwrap_or_else(|| fault.to_string())));
+        }
+        if !self.interest.is_connected() {
+            return Err(NotReady("the pub/sub connection to Redis is not up".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Waits until the broker is ready, for at most `within`.
+    ///
+    /// # Errors
+    /// What is still missing then.
+    pub async fn wait_ready(&self, within: Duration) -> Result<(), NotReady> {
+        let deadline = Instant::now() + within;
+        loop {
+            let ready = self.ready();
+            if ready.is_ok() || Instant::now() >= deadline {
+                return ready;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Takes the node off the list of nodes and ends everything.
+    pub async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        self.nodes.leave().await;
+        tasks.shutdown().await;
+    }
+
+    /// The metrics, to be registered.
+    pub fn collector(&self) -> Box<dyn Collector> {
+        Box::new(Metrics(Arc::clone(&self.counters)))
+    }
+
+    /// A plain PUBLISH. It is sent once: whether it arrived is not to be found out.
+    async fn publish_live(&self, channel: &Channel, message: &[u8]) -> Result<(), Error> {
+        let _place = self.admission.enter(message.len())?;
+        let mut command = redis::cmd("PUBLISH");
+        command.arg(self.keys.live(channel)).arg(message);
+        self.link.ask::<i64>(&command).await.map(drop).map_err(Fault::error)
+    }
+
+    fn draft(&self, channel: &Channel, publish: &Publish, retention: Option<Retention>) -> Draft {
+        let key = publish.idempotency_key.as_ref();
+        let version = publish.version.as_ref().filter(|_| retention.is_some());
+        let lifetime = |of: fn(&Retention) -> Duration| retention.as_ref().map_or(Duration::ZERO, of);
+        Draft {
+            meta: self.keys.meta(channel),
+            stream: self.keys.stream(channel),
+            result: key.map(|key| self.keys.result(channel, key)),
+            live: self.keys.live(channel),
+            body: envelope::body(publish),
+            size: retention.map_or(0, |retention| retention.size),
+            ttl_millis: millis(lifetime(|retention| retention.ttl)),
+            meta_ttl_millis: millis(lifetime(|retention| retention.meta_ttl.max(retention.ttl))),
+            version: version.map_or(0, |version| version.number),
+            version_epoch: version.map_or(String::new(), |version| version.epoch.clone()),
+        }
+    }
+}
+
+impl std::fmt::Debug for RedisBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisBroker").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Publications for RedisBroker {
+    async fn publish(&self, channel: &Channel, publish: Publish) -> Result<Published, Error> {
+        let retention = publish.retention.filter(|retention| retention.size > 0 && !publish.skip_history);
+        let published = if retention.is_none() && publish.idempotency_key.is_none() {
+            self.publish_live(channel, &envelope::live(&publish)).await?;
+            Published { position: None, outcome: Outcome::Accepted }
+        } else {
+            let draft = self.draft(channel, &publish, retention);
+            let place = self.admission.enter(draft.body.len())?;
+            self.publisher.publish(draft, place, self.link.deadline()).await?
+        };
+        self.counters.published(published.outcome);
+        Ok(published)
+    }
+
+    async fn publish_join(&self, channel: &Channel, info: Arc<ClientInfo>) -> Result<(), Error> {
+        self.publish_live(channel, &envelope::join(&info)).await
+    }
+
+    async fn publish_leave(&self, channel: &Channel, info: Arc<ClientInfo>) -> Result<(), Error> {
+        self.publish_live(channel, &envelope::leave(&info)).await
+    }
+
+    async fn subscribe(&self, channel: &Channel) -> Result<(), Error> {
+        self.interest.subscribe(channel, self.link.deadline()).await
+    }
+
+    fn unsubscribe(&self, channel: &Channel) {
+        self.interest.unsubscribe(channel);
+    }
+
+    async fn history(&self, channel: &Channel, query: HistoryQuery) -> Result<History, Error> {
+        let _place = self.admission.enter(0)?;
+        self.streams.history(channel, &query).await
+    }
+
+    async fn history_remove(&self, channel: &Channel) -> Result<(), Error> {
+        let _place = self.admission.enter(0)?;
+        self.streams.remove(channel).await
+    }
+}
+
+#[async_trait]
+impl Presence for RedisBroker {
+    async fn presence_add(&self, channel: &Channel, info: Arc<ClientInfo>, ttl: Duration) -> Result<(), Error> {
+        let _place = self.admission.enter(0)?;
+        self.rosters.add(channel, &info, ttl).await.map_err(Fault::error)
+    }
+
+    async fn presence_remove(&self, channel: &Channel, client: &str) -> Result<(), Error> {
+        let _place = self.admission.enter(0)?;
+        self.rosters.remove(channel, client).await.map_err(Fault::error)
+    }
+
+    async fn presence(&self, channel: &Channel) -> Result<BTreeMap<String, Arc<ClientInfo>>, Error> {
+        let _place = self.admission.enter(0)?;
+        self.rosters.members(channel).await.map_err(Fault::error)
+    }
+
+    async fn presence_stats(&self, channel: &Channel) -> Result<PresenceStats, Error> {
+        let _place = self.admission.enter(0)?;
+        self.rosters.stats(channel).await.map_err(Fault::error)
+    }
+}
+
+#[async_trait]
+impl fanfare_broker::Nodes for RedisBroker {
+    async fn control(&self, control: Control) -> Result<(), Error> {
+        self.nodes.control(control).await
+    }
+
+    async fn nodes(&self) -> Result<Vec<NodeReport>, Error> {
+        self.nodes.reports().await
+    }
+
+    async fn channels(&self, pattern: Option<&str>) -> Result<BTreeMap<String, u64>, Error> {
+        self.nodes.channels(pattern).await
+    }
+}

@@ -1,0 +1,87 @@
+//! The Redis broker's constants, each with its arithmetic. What an operator may set is in
+//! [`Options`](crate::Options).
+
+use std::time::Duration;
+
+/// How long an idempotency key is remembered, by Redis's clock.
+pub const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(5 * 60);
+
+/// Publications of one script call. One costs Redis 30 µs (measured with an idempotency key on a shared core), so
+/// nobody else waits for longer than about a millisecond. A call of its own would cost each 25 µs more.
+pub(crate) const BATCH_PUBLICATIONS_MAX: usize = 32;
+
+/// Bytes of payload in one script call: one publication may have more, then it is alone.
+pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// Script calls of publishing under way at once: 8 × 32 publications are in Redis's queue while others are put
+/// together here.
+pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 8;
+
+/// First pause before a connection is tried again; doubled each time.
+pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(20);
+
+/// Longest pause before a connection is tried again. With 100 nodes, 200 attempts a second at most reach a server
+/// that comes back.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// How often a node asks Redis who it is, and sends itself a probe through pub/sub.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How long the answer to a heartbeat may take. Longer than a command may: a slow server is no dead one.
+pub(crate) const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a probe may be on its way. With the heartbeat and the consumer's tick, a connection that hangs is found
+/// within 1 + 3 + 0.2 s.
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often the consumer looks at the clock.
+pub(crate) const CONSUMER_TICK: Duration = Duration::from_millis(100);
+
+/// Channels in one SUBSCRIBE or UNSUBSCRIBE: 512 × at most 300 bytes are 150 KB.
+pub(crate) const SUBSCRIBE_BATCH: usize = 512;
+
+/// SUBSCRIBE and UNSUBSCRIBE commands sent and not confirmed.
+pub(crate) const SUBSCRIBES_IN_FLIGHT_MAX: usize = 4;
+
+/// Positions read in one script call, at about 1 µs each.
+pub(crate) const CHECK_BATCH: usize = 256;
+
+/// Pause between two batches of channels that are told to be broken, each of which is then read by every listening
+/// shard: 256 channels in 20 ms are 12,800 a second.
+pub(crate) const CHECK_PAUSE: Duration = Duration::from_millis(20);
+
+/// Pause before a check that failed is tried again.
+pub(crate) const CHECK_RETRY: Duration = Duration::from_millis(200);
+
+/// What is read from the pub/sub socket at once.
+pub(crate) const READ_BYTES: usize = 64 * 1024;
+
+/// A read buffer that grew beyond this for a large message is given back when it is empty.
+pub(crate) const READ_BUFFER_KEPT_BYTES: usize = 1024 * 1024;
+
+/// Publications of one history read. The largest stream that can be read whole.
+pub(crate) const HISTORY_READ_MAX: usize = 100_000;
+
+/// Longest lifetime that is told apart from for ever: keeps expiry times within what Redis takes.
+pub(crate) const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+/// Version epochs remembered for a channel. 1,000 × (name + about 30 bytes).
+pub(crate) const VERSION_EPOCHS_MAX: usize = 1000;
+
+/// How long a node counts as there after its last heartbeat: four may be lost.
+pub(crate) const NODE_TTL: Duration = Duration::from_secs(5);
+
+/// How long the other nodes may take to answer.
+pub(crate) const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Requests of other nodes carried out at once; more wait.
+pub(crate) const REQUESTS_AT_ONCE_MAX: usize = 64;
+
+/// Requests and answers of other nodes that wait: over it they are dropped and counted.
+pub(crate) const WORDS_QUEUED_MAX: usize = 1024;
+
+/// Answers that wait for one survey: 100 nodes with a million channels each would send 10,000.
+pub(crate) const ANSWERS_QUEUED_MAX: usize = 1024;
+
+/// Channels in one answer: 10,000 × at most 270 bytes are 2.7 MB.
+pub(crate) const CHANNELS_PER_ANSWER: usize = 10_000;

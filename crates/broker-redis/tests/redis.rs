@@ -1,0 +1,23 @@
+//! The broker against real servers, which each test starts and ends by itself: `redis-server` from the path, or what
+//! `FANFARE_REDIS_SERVER` names.
+//!
+//! Without a server the tests say so and pass, but fail where `CI` is set.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "redis/bench.rs"]
+mod bench;
+#[path = "redis/consume.rs"]
+mod consume;
+#[path = "redis/nodes.rs"]
+mod nodes;
+#[path = "redis/outage.rs"]
+mod outage;
+#[path = "redis/proxy.rs"]
+mod proxy;
+#[path = "redis/publish.rs"]
+mod publish;
+#[path = "redis/server.rs"]
+mod server;
+#[path = "redis/suite.rs"]
+mod suite;

@@ -1,0 +1,160 @@
+//! A server of a test's own.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// A running server. It ends when it is dropped.
+pub(crate) struct Server {
+    child: Mutex<Child>,
+    port: u16,
+    dir: PathBuf,
+}
+
+static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+
+fn program() -> String {
+    std::env::var("FANFARE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
+/// Whether there is a server to test with. Says so where there is none.
+fn is_installed() -> bool {
+    let version = Command::new(program()).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    if version.is_ok_and(|status| status.success()) {
+        return true;
+    }
+    assert!(std::env::var_os("CI").is_none(), "{} is not installed", program());
+    eprintln!("skipped: {} is not installed", program());
+    false
+}
+
+impl Server {
+    /// A server that nobody else uses; `None` if none is installed.
+    pub(crate) fn start() -> Option<Arc<Self>> {
+        Self::start_with(&[])
+    }
+
+    /// A server with settings, each `--name value`.
+    pub(crate) fn start_with(settings: &[&str]) -> Option<Arc<Self>> {
+        is_installed()
+            .then(|| (0..20).find_map(|_| Self::try_start(settings)).expect("a server starts on one of twenty ports"))
+    }
+
+    /// A server that tests share as long as one of them runs. They keep apart by their prefixes.
+    pub(crate) fn shared() -> Option<Arc<Self>> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().or_else(|| {
+            let server = Self::start()?;
+            *shared = Arc::downgrade(&server);
+            Some(server)
+        })
+    }
+
+    fn try_start(settings: &[&str]) -> Option<Arc<Self>> {
+        let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+        let dir = std::env::temp_dir().join(format!("fanfare-redis-{}-{port}", std::process::id()));
+        std::fs::create_dir_all(&dir).ok()?;
+        let child = Mutex::new(spawn(port, &dir, settings));
+        let server = Arc::new(Self { child, port, dir });
+        server.answers().then_some(server)
+    }
+
+    /// Whether it answers before long.
+    fn answers(&self) -> bool {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            let pong = redis::Client::open(self.url())
+                .and_then(|client| client.get_connection())
+                .and_then(|mut it| redis::cmd("CONFIG").arg("GET").arg("port").query::<Vec<String>>(&mut it));
+            match pong {
+                Ok(port) => return port.get(1) == Some(&self.port.to_string()),
+                Err(error) if error.code() == Some("NOAUTH") => return true,
+                Err(_) if self.has_ended() => return false,
+                Err(_) => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+        false
+    }
+
+    fn child(&self) -> std::sync::MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn has_ended(&self) -> bool {
+        self.child().try_wait().is_ok_and(|ended| ended.is_some())
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A connection beside the broker's.
+    pub(crate) fn connect(&self) -> redis::Connection {
+        let client = redis::Client::open(self.url()).expect("the URL is one");
+        client.get_connection().expect("the server runs")
+    }
+
+    /// Sends a command beside the broker.
+    pub(crate) fn run<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        words[1..].iter().for_each(|word| {
+            command.arg(word);
+        });
+        command.query(&mut self.connect()).expect("the command succeeds")
+    }
+
+    /// Kills it, as a crash would.
+    pub(crate) fn kill(&self) {
+        let mut child = self.child();
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    /// Starts it again on the same port.
+    pub(crate) fn restart(&self) {
+        *self.child() = spawn(self.port, &self.dir, &[]);
+        assert!(self.answers(), "the server comes back");
+    }
+
+    /// Stops it as it is: it keeps its connections and is silent.
+    pub(crate) fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Goes on after [`Self::freeze`].
+    pub(crate) fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.child().id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().expect("kill is there");
+        assert!(sent.success());
+    }
+}
+
+fn spawn(port: u16, dir: &PathBuf, settings: &[&str]) -> Child {
+    Command::new(program())
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+        .arg("--dir")
+        .arg(dir)
+        .args(settings)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the server is installed")
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}

@@ -1,0 +1,78 @@
+//! Which broker a node uses: its own memory, or Redis where one is configured.
+
+use std::sync::Arc;
+
+use fanfare_broker::{Broker, MemoryBroker};
+use fanfare_broker_redis::RedisBroker;
+use fanfare_gateway::Directory;
+use fanfare_protocol::PayloadLimits;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+/// The broker of a node.
+#[derive(Clone)]
+pub(crate) enum NodeBroker {
+    Memory(Arc<MemoryBroker>),
+    Redis(Arc<RedisBroker>),
+}
+
+impl std::fmt::Debug for NodeBroker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Memory(_) => "Memory",
+            Self::Redis(_) => "Redis",
+        })
+    }
+}
+
+impl NodeBroker {
+    /// Starts the configured broker, which delivers to `directory`. One in Redis does not wait for Redis: the node is
+    /// not ready until it is there.
+    pub(crate) fn start(
+        config: &Config,
+        directory: &Arc<Directory>,
+        metrics: &Metrics,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Self, prometheus::Error> {
+        let (sink, node) = (Arc::clone(directory), Arc::clone(directory));
+        if let Some(options) = config.redis.options(payload_limits(config)) {
+            tracing::info!(redis = %options.server, prefix = options.prefix, "history and presence are kept in Redis");
+            let broker = Arc::new(RedisBroker::start(options, sink, node));
+            metrics.register(broker.collector())?;
+            return Ok(Self::Redis(broker));
+        }
+        let broker = Arc::new(MemoryBroker::new(config.broker, sink, node));
+        metrics.register(broker.collector())?;
+        tasks.spawn(broker.run_sweeper());
+        Ok(Self::Memory(broker))
+    }
+
+    pub(crate) fn broker(&self) -> Arc<dyn Broker> {
+        match self {
+            Self::Memory(broker) => Arc::clone(broker) as Arc<dyn Broker>,
+            Self::Redis(broker) => Arc::clone(broker) as Arc<dyn Broker>,
+        }
+    }
+
+    /// Whether publications can get through; the text says why not.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(broker) => broker.ready().map_err(|not_ready| not_ready.to_string()),
+        }
+    }
+
+    /// Ends it, after the gateway has ended.
+    pub(crate) async fn stop(&self) {
+        if let Self::Redis(broker) = self {
+            broker.stop().await;
+        }
+    }
+}
+
+/// The limits of a payload, wherever it comes in.
+pub(crate) fn payload_limits(config: &Config) -> PayloadLimits {
+    PayloadLimits { bytes_max: config.gateway.payload_bytes_max, ..PayloadLimits::default() }
+}

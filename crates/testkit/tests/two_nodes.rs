@@ -1,0 +1,130 @@
+//! Two nodes on one Redis: one hub. Each test has a Redis server of its own.
+
+#![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
+
+use std::time::Duration;
+
+use fanfare_testkit::{Client, Node, RedisServer, Setup, json, on_1_and_3_shards, patience::eventually};
+
+on_1_and_3_shards!(
+    every_node_sees_one_order,
+    a_client_recovers_on_the_other_node,
+    presence_and_control_reach_the_other_node,
+    a_redis_that_comes_back_empty_is_told,
+);
+
+/// Two nodes on a server, ready.
+async fn two_nodes(redis: &RedisServer, shards: usize) -> [Node; 2] {
+    [one_node(redis, shards).await, one_node(redis, shards).await]
+}
+
+async fn one_node(redis: &RedisServer, shards: usize) -> Node {
+    let server = fanfare_broker_redis::Server::parse(&redis.url()).unwrap();
+    let node = Setup::new(shards)
+        .configure(|config| {
+            config.redis.server = Some(server);
+            config.gateway.position_check_interval = Duration::from_secs(2);
+        })
+        .start()
+        .await;
+    becomes_ready(&node).await;
+    node
+}
+
+async fn becomes_ready(node: &Node) {
+    let ask = || async { (node.request("GET /readyz", &[], "").await.status == 200).then_some(()) };
+    eventually("the node to be ready", ask).await;
+}
+
+async fn every_node_sees_one_order(shards: usize) {
+    let Some(redis) = RedisServer::start() else { return };
+    let nodes = two_nodes(&redis, shards).await;
+    let mut clients: Vec<Client> = Vec::new();
+    for node in &nodes {
+        for _ in 0..3 {
+            let mut client = node.client().connect().await;
+            client.subscribe("news").await;
+            clients.push(client);
+        }
+    }
+    let publish = |node: usize| {
+        let node = &nodes[node];
+        async move {
+            for number in 0..50 {
+                node.publish("news", json!(number)).await;
+            }
+        }
+    };
+    tokio::join!(publish(0), publish(1));
+    let mut orders = Vec::new();
+    for client in &mut clients {
+        let mut order = Vec::new();
+        while order.len() < 100 {
+            let publication = client.expect_publication("news").await;
+            assert_eq!(publication["offset"], json!(order.len() + 1));
+            order.push(publication["data"].clone());
+        }
+        orders.push(order);
+    }
+    assert!(orders.iter().all(|order| *order == orders[0]), "one order for all");
+}
+
+async fn a_client_recovers_on_the_other_node(shards: usize) {
+    let Some(redis) = RedisServer::start() else { return };
+    let [first, second] = two_nodes(&redis, shards).await;
+    let mut client = first.client().connect().await;
+    let epoch = client.subscribe("news").await["epoch"].clone();
+    first.publish("news", json!(1)).await;
+    client.expect_publication("news").await;
+    client.close().await;
+    for number in 2..=5 {
+        first.publish("news", json!(number)).await;
+    }
+    let mut client = second.client().connect().await;
+    let asked = json!({"channel": "news", "recover": true, "offset": 1, "epoch": epoch});
+    let result = client.call("subscribe", asked).await;
+    assert_eq!(result["recovered"], json!(true), "{result}");
+    let offsets: Vec<_> = result["publications"].as_array().unwrap().iter().map(|p| p["offset"].clone()).collect();
+    assert_eq!(offsets, [2, 3, 4, 5]);
+    first.publish("news", json!(6)).await;
+    assert_eq!(client.expect_publication("news").await["offset"], json!(6));
+}
+
+async fn presence_and_control_reach_the_other_node(shards: usize) {
+    let Some(redis) = RedisServer::start() else { return };
+    let [first, second] = two_nodes(&redis, shards).await;
+    let mut client = second.client().user("42").connect().await;
+    client.subscribe("room").await;
+    let id = client.connected["client"].as_str().unwrap().to_owned();
+    first.presence_becomes("room", &id, true).await;
+    let nodes = eventually("both nodes to know of each other", || async {
+        let info = first.call("info", json!({})).await;
+        (info["nodes"].as_array().unwrap().len() == 2).then_some(info)
+    });
+    assert_eq!(nodes.await["nodes"].as_array().unwrap().len(), 2);
+    first.call("subscribe", json!({"user": "42", "channel": "alerts"})).await;
+    first.publish("alerts", json!("hello")).await;
+    assert_eq!(client.expect_publication("alerts").await["data"], json!("hello"));
+    first.call("disconnect", json!({"user": "42"})).await;
+    assert_eq!(client.expect_close().await.0, 3503);
+    first.presence_becomes("room", &id, false).await;
+}
+
+async fn a_redis_that_comes_back_empty_is_told(shards: usize) {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let [first, second] = two_nodes(&redis, shards).await;
+    let mut client = second.client().connect().await;
+    client.subscribe("news").await;
+    first.publish("news", json!(1)).await;
+    client.expect_publication("news").await;
+    redis.restart_empty();
+    becomes_ready(&first).await;
+    becomes_ready(&second).await;
+    let told = client.expect_push().await;
+    assert_eq!(told["unsubscribe"]["code"], json!(2500), "{told}");
+    let again = eventually("a publish to get through", || async {
+        let answer = first.api("publish", &json!({"channel": "news", "data": 2})).await;
+        answer.get("result").cloned()
+    });
+    assert_eq!(again.await["offset"], json!(1));
+}
