@@ -4,7 +4,7 @@
 //! case; each case builds a broker of its own. Not here: what only one kind of broker promises (budgets,
 //! several nodes, lost connections); its own crate tests that.
 //!
-//! ```ignore
+//! ```text
 //! fanfare_broker::conformance!(MemoryHarness; #[tokio::test(start_paused = true)]);
 //! ```
 
