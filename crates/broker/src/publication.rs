@@ -43,6 +43,14 @@ pub enum Event {
 }
 
 impl Event {
+    /// Bytes of its payload; a join and a leave have none.
+    pub fn payload_bytes(&self) -> usize {
+        match self {
+            Self::Publication(publication) => publication.data.len(),
+            Self::Join(..) | Self::Leave(..) => 0,
+        }
+    }
+
     /// The channel it belongs to.
     pub fn channel(&self) -> &Channel {
         match self {

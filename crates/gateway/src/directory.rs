@@ -199,10 +199,7 @@ impl PublicationSink for Directory {
     }
 
     fn deliver(&self, event: Event, mut room: Room) {
-        let bytes = match &event {
-            Event::Publication(publication) => publication.data.len(),
-            Event::Join(..) | Event::Leave(..) => 0,
-        };
+        let bytes = event.payload_bytes();
         for shard in each(self.listening(event.channel())) {
             self.rings[shard].push_event(event.clone(), room.take(shard), bytes);
         }

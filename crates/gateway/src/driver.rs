@@ -294,8 +294,7 @@ async fn change_presence(local: Rc<Local>) {
             }
             Effect::Release(_) | Effect::Repair(..) | Effect::Cut(_) => {}
         }
-        local.presence_changes.finish_one();
-        local.with(|shard| shard.presence_changed());
+        local.presence_changed();
     }
 }
 

@@ -49,7 +49,6 @@ pub(crate) struct Local {
 #[derive(Default)]
 pub(crate) struct PresenceChanges {
     queue: RefCell<VecDeque<Effect>>,
-    done: Cell<u64>,
     pub(crate) queued: Notify,
     settled: Notify,
 }
@@ -68,18 +67,6 @@ impl PresenceChanges {
 
     pub(crate) fn len(&self) -> usize {
         self.queue.borrow().len()
-    }
-
-    pub(crate) fn finish_one(&self) {
-        self.done.set(self.done.get() + 1);
-        self.settled.notify_waiters();
-    }
-
-    /// Waits until so many changes are done.
-    pub(crate) async fn settled(&self, count: u64) {
-        while self.done.get() < count {
-            self.settled.notified().await;
-        }
     }
 }
 
@@ -149,6 +136,19 @@ impl Local {
     /// Calls `act` on the shard within a tick: at the tick's time, and without waking the loop that is running.
     pub(crate) fn in_tick<T>(&self, act: impl FnOnce(&mut Shard) -> T) -> T {
         act(&mut self.shard.borrow_mut())
+    }
+
+    /// Counts a change of presence as carried out and lets those who wait for it go on.
+    pub(crate) fn presence_changed(&self) {
+        self.with(|shard| shard.presence_changed());
+        self.presence_changes.settled.notify_waiters();
+    }
+
+    /// Waits until so many changes of presence are carried out.
+    pub(crate) async fn presence_settled(&self, count: u64) {
+        while self.in_tick(|shard| shard.presence_changes_done()) < count {
+            self.presence_changes.settled.notified().await;
+        }
     }
 
     /// Tells the shard the time, at the begin of a tick.

@@ -87,6 +87,12 @@ impl Default for Options {
 }
 
 impl Options {
+    /// Payloads that one reply, or one repair of a channel, may bring: half of an outbox, so that it can never end a
+    /// session as slow all by itself.
+    pub(crate) fn reply_bytes_max(&self) -> usize {
+        self.outbox_bytes_max / 2
+    }
+
     /// How long sent data may stay unacknowledged: twice the time in which a live peer shows itself.
     pub(crate) fn peer_timeout(&self) -> Duration {
         2 * (self.ping_interval.unwrap_or(Duration::from_secs(25)) + self.pong_timeout)

@@ -59,7 +59,12 @@ impl Channel {
     /// The namespace: the text before the first `:`, without the `$` of a private channel. `None` where
     /// there is no such text; the channel then has the options of channels without a namespace.
     pub fn namespace(&self) -> Option<&str> {
-        let name = self.0.strip_prefix('$').unwrap_or(&self.0);
+        Self::namespace_of(&self.0)
+    }
+
+    /// The namespace that a name asks for, whether or not it is a good name otherwise.
+    pub fn namespace_of(name: &str) -> Option<&str> {
+        let name = name.strip_prefix('$').unwrap_or(name);
         let (namespace, _) = name.split_once(':')?;
         Some(namespace).filter(|namespace| !namespace.is_empty())
     }

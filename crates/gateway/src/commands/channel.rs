@@ -79,7 +79,7 @@ impl Commands {
         if self.is_json() && history.publications.iter().any(|publication| !publication.json) {
             return Err(fanfare_protocol::Disconnect::INAPPROPRIATE_PROTOCOL.into());
         }
-        let page = page(&history.publications, self.local.options.outbox_bytes_max / 2);
+        let page = page(&history.publications, self.local.options.reply_bytes_max());
         let result = HistoryResult {
             publications: page.iter().map(|publication| message_of(publication)).collect(),
             epoch: history.top.epoch.to_string(),

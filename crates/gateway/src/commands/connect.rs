@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 
 use super::subscribe::{Grant, Making, Plan, result_of};
 use super::{Commands, Failure};
-use crate::shard::{Backlog, Committed, Origin, State};
+use crate::shard::{Backlog, Committed, Origin, State, payload_bytes};
 
 impl Commands {
     /// Connects; an error reply leaves the session unusable until the client or a deadline closes it.
@@ -165,7 +165,7 @@ impl Commands {
             }
         }
         let Some(failure) = failure else {
-            share_outbox(&mut made, self.local.options.outbox_bytes_max / 2);
+            share_outbox(&mut made, self.local.options.reply_bytes_max());
             return Ok(made);
         };
         for (making, _) in &made {
@@ -229,8 +229,7 @@ fn share_outbox(made: &mut [(Making, Backlog)], bytes_max: usize) {
     let mut left = bytes_max;
     for (_, backlog) in made {
         if let Backlog::Since { publications, .. } = backlog {
-            let bytes: usize = publications.iter().map(|publication| publication.data.len()).sum();
-            match left.checked_sub(bytes) {
+            match left.checked_sub(payload_bytes(publications)) {
                 Some(rest) => left = rest,
                 None => publications.clear(),
             }

@@ -13,7 +13,7 @@ use fanfare_protocol::{
 use super::{Commands, Failure};
 use crate::limits;
 use crate::shard::{
-    Backlog, Begun, Committed, Departure, NewSubscription, Origin, Refused, departure_of, fits, message_of,
+    Backlog, Begun, Committed, Departure, NewSubscription, Origin, Refused, departure_of, message_of, payload_bytes,
     with_channel_info,
 };
 
@@ -104,11 +104,8 @@ impl Commands {
 
     /// An unknown namespace comes before a bad name.
     fn code_of_bad_name(&self, name: &str) -> ErrorCode {
-        let namespace = name.strip_prefix('$').unwrap_or(name).split_once(':').map(|(namespace, _)| namespace);
-        match namespace {
-            Some(namespace) if !namespace.is_empty() && !self.local.namespaces.has(namespace) => {
-                ErrorCode::UnknownChannel
-            }
+        match Channel::namespace_of(name) {
+            Some(namespace) if !self.local.namespaces.has(namespace) => ErrorCode::UnknownChannel,
             _ => ErrorCode::BadRequest,
         }
     }
@@ -228,7 +225,7 @@ impl Commands {
     async fn wait_for_own_presence(&self) -> Result<(), Failure> {
         let last = self.with(|shard| shard.session(self.session).map_or(0, |session| session.last_leave));
         let settled = async {
-            self.local.presence_changes.settled(last).await;
+            self.local.presence_settled(last).await;
             Ok(())
         };
         self.in_time(settled).await
@@ -249,8 +246,8 @@ impl Commands {
             history => history?,
         };
         // Without them the subscription is not recovered: the client is told of the gap.
-        let budget = self.local.options.outbox_bytes_max / 2;
-        let publications = if fits(&history.publications, budget) { history.publications } else { Vec::new() };
+        let fits = payload_bytes(&history.publications) <= self.local.options.reply_bytes_max();
+        let publications = if fits { history.publications } else { Vec::new() };
         Ok(Backlog::Since { offset: since.offset, epoch: since.epoch.clone(), publications, top: history.top })
     }
 

@@ -43,10 +43,7 @@ pub(crate) struct HeldBack {
 
 impl HeldBack {
     pub(crate) fn push(&mut self, event: Event) {
-        let bytes = match &event {
-            Event::Publication(publication) => publication.data.len(),
-            Event::Join(..) | Event::Leave(..) => 0,
-        } + crate::limits::RING_ENTRY_BYTES;
+        let bytes = event.payload_bytes() + crate::limits::RING_ENTRY_BYTES;
         if self.overflown || self.bytes + bytes > HELD_BACK_BYTES_MAX {
             self.overflown = true;
             self.events = Vec::new();

@@ -197,10 +197,12 @@ impl Shard {
 
     /// Ends a repair with what history gave; `None` if it could not be read.
     pub(crate) fn finish_repair(&mut self, id: SlotId, history: Option<History>) {
-        let budget = self.options.outbox_bytes_max / 2;
+        let budget = self.options.reply_bytes_max();
         let Some(channel) = self.channels.get_mut(id) else { return };
         let Some(held_back) = channel.repair.take() else { return };
-        let Some(missing) = missing(channel.position.as_ref(), history).filter(|missing| fits(missing, budget)) else {
+        let Some(missing) =
+            missing(channel.position.as_ref(), history).filter(|missing| payload_bytes(missing) <= budget)
+        else {
             return self.give_up(id, held_back);
         };
         for publication in missing {
@@ -299,9 +301,9 @@ fn missing(position: Option<&StreamPosition>, history: Option<History>) -> Optio
     contiguous.then_some(history.publications)
 }
 
-/// Whether the payloads of publications fit into so many bytes.
-pub(crate) fn fits(publications: &[Arc<Publication>], bytes_max: usize) -> bool {
-    publications.iter().map(|publication| publication.data.len()).sum::<usize>() <= bytes_max
+/// Bytes of the payloads of publications.
+pub(crate) fn payload_bytes(publications: &[Arc<Publication>]) -> usize {
+    publications.iter().map(|publication| publication.data.len()).sum()
 }
 
 fn offset_of(event: &Event) -> u64 {

@@ -367,6 +367,11 @@ impl Shard {
         self.leaves_done += 1;
     }
 
+    /// How many have been.
+    pub(crate) fn presence_changes_done(&self) -> u64 {
+        self.leaves_done
+    }
+
     /// Ends all subscriptions of a session that is closing.
     pub(super) fn leave_all(&mut self, id: SlotId) {
         while let Some(channel) = self.sessions.get(id).and_then(|session| session.subscriptions.last()) {
