@@ -64,7 +64,7 @@ impl Admission {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::Server;
+    use crate::server::Server;
 
     fn admission(in_flight_max: usize, in_flight_bytes_max: usize) -> Admission {
         let server = Server::parse("redis://localhost").unwrap();

@@ -17,19 +17,19 @@ use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::checker::Checker;
-use crate::consumer::Consumer;
 use crate::envelope;
 use crate::fault::Fault;
 use crate::interest::Interest;
 use crate::keys::Keys;
 use crate::limits::WORDS_QUEUED_MAX;
-use crate::link::Link;
 use crate::metrics::{Counters, Metrics};
 use crate::nodes::Nodes;
 use crate::options::Options;
 use crate::presence::Rosters;
-use crate::publisher::{Draft, Publisher, millis, publisher, random_part};
+use crate::publisher::{Draft, Publisher, Sender, millis, publisher, random_part};
+use crate::routes::Routes;
 use crate::streams::Streams;
+use crate::topology::Topology;
 
 /// Why the broker is not ready.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -40,7 +40,7 @@ pub struct NotReady(String);
 pub struct RedisBroker {
     options: Arc<Options>,
     keys: Arc<Keys>,
-    link: Arc<Link>,
+    routes: Arc<Routes>,
     interest: Arc<Interest>,
     admission: Admission,
     publisher: Publisher,
@@ -56,37 +56,41 @@ impl RedisBroker {
     /// unavailable. See [`Self::ready`].
     pub fn start(options: Options, sink: Arc<dyn PublicationSink>, node: Arc<dyn NodeSink>) -> Self {
         let (options, id) = (Arc::new(options), Arc::<str>::from(random_part()));
-        let keys = Arc::new(Keys::new(&options.prefix, &id));
+        let keys = Arc::new(Keys::new(&options.prefix, &id, options.server.is_cluster()));
         let counters = Arc::new(Counters::new());
-        let link = Arc::new(Link::new(Arc::clone(&options), Arc::clone(&keys), Arc::clone(&counters)));
-        let interest = Arc::new(Interest::new(options.linger));
-        let (publisher, publishing) =
-            publisher(options.in_flight_max, Arc::clone(&id), Arc::clone(&link), Arc::clone(&counters));
+        let routes = Arc::new(Routes::new(Arc::clone(&options), Arc::clone(&counters)));
+        let own = [Arc::clone(&keys.control), Arc::clone(&keys.answers)];
+        let interest = Arc::new(Interest::new(options.linger, Arc::clone(&keys), &own));
+        let sender = Sender {
+            node: Arc::clone(&id),
+            keys: Arc::clone(&keys),
+            routes: Arc::clone(&routes),
+            counters: Arc::clone(&counters),
+        };
+        let (publisher, publishing) = publisher(&options, sender);
         let (words, heard) = mpsc::channel(WORDS_QUEUED_MAX);
-        let nodes = Arc::new(Nodes::new(id, Arc::clone(&keys), Arc::clone(&link), node));
-        let consumer = Consumer {
+        let nodes = Arc::new(Nodes::new(id, Arc::clone(&keys), Arc::clone(&routes), node));
+        let topology = Topology {
             options: Arc::clone(&options),
             keys: Arc::clone(&keys),
             interest: Arc::clone(&interest),
-            link: Arc::clone(&link),
+            routes: Arc::clone(&routes),
             sink: Arc::clone(&sink),
             words,
             counters: Arc::clone(&counters),
+            serving: BTreeMap::new(),
+            shards_begun: 0,
         };
         let checker = Checker {
             keys: Arc::clone(&keys),
             interest: Arc::clone(&interest),
-            link: Arc::clone(&link),
+            routes: Arc::clone(&routes),
             sink,
             counters: Arc::clone(&counters),
         };
         let mut tasks = JoinSet::new();
-        tasks.spawn({
-            let link = Arc::clone(&link);
-            async move { link.run().await }
-        });
+        tasks.spawn(topology.run());
         tasks.spawn(publishing.run());
-        tasks.spawn(async move { consumer.run().await });
         tasks.spawn(async move { checker.run().await });
         tasks.spawn(Arc::clone(&nodes).listen(heard));
         tasks.spawn({
@@ -98,14 +102,14 @@ impl RedisBroker {
             streams: Streams {
                 options: Arc::clone(&options),
                 keys: Arc::clone(&keys),
-                link: Arc::clone(&link),
+                routes: Arc::clone(&routes),
                 interest: Arc::clone(&interest),
                 counters: Arc::clone(&counters),
             },
-            rosters: Rosters { keys: Arc::clone(&keys), link: Arc::clone(&link) },
+            rosters: Rosters { keys: Arc::clone(&keys), routes: Arc::clone(&routes) },
             options,
             keys,
-            link,
+            routes,
             interest,
             publisher,
             nodes,
@@ -114,18 +118,30 @@ impl RedisBroker {
         }
     }
 
-    /// Whether both connections to Redis are up.
+    /// Whether all connections to Redis are up.
     ///
     /// # Errors
     /// What is missing.
     pub fn ready(&self) -> Result<(), NotReady> {
-        if let Some(fault) = self.link.fault() {
-            return Err(NotReady(self.link.missing_rights().unwrap_or_else(|| fault.to_string())));
+        let map = self.routes.map();
+        if map.shards.is_empty() {
+            return Err(NotReady(map.fault.unwrap_or(Fault::Disconnected).to_string()));
         }
-        if !self.interest.is_connected() {
-            return Err(NotReady("the pub/sub connection to Redis is not up".to_owned()));
+        for shard in &map.shards {
+            if let Some(fault) = shard.link.fault() {
+                let reason = shard.link.missing_rights().unwrap_or_else(|| fault.to_string());
+                let address = shard.address.as_ref().filter(|_| self.options.server.is_cluster());
+                return Err(NotReady(match address {
+                    Some(address) => format!("{address}: {reason}"),
+                    None => reason,
+                }));
+            }
         }
-        Ok(())
+        match map.owners.orphans() {
+            0 if self.interest.is_listening() => Ok(()),
+            0 => Err(NotReady("the pub/sub connection to Redis is not up".to_owned())),
+            orphans => Err(NotReady(format!("{orphans} slots of the Redis Cluster have no master"))),
+        }
     }
 
     /// Waits until the broker is ready, for at most `within`.
@@ -158,17 +174,19 @@ impl RedisBroker {
     /// A plain PUBLISH. It is sent once: whether it arrived is not to be found out.
     async fn publish_live(&self, channel: &Channel, message: &[u8]) -> Result<(), Error> {
         let _place = self.admission.enter(message.len())?;
-        let mut command = redis::cmd("PUBLISH");
-        command.arg(self.keys.live(channel)).arg(message);
-        self.link.ask::<i64>(&command).await.map(drop).map_err(Fault::error)
+        let live = self.keys.live(channel);
+        let command = self.keys.publish(&live, message);
+        self.routes.ask::<i64>(self.keys.slot(&live), &command).await.map(drop).map_err(Fault::error)
     }
 
     fn draft(&self, channel: &Channel, publish: &Publish, retention: Option<Retention>) -> Draft {
         let key = publish.idempotency_key.as_ref();
         let version = publish.version.as_ref().filter(|_| retention.is_some());
         let lifetime = |of: fn(&Retention) -> Duration| retention.as_ref().map_or(Duration::ZERO, of);
+        let meta = self.keys.meta(channel);
         Draft {
-            meta: self.keys.meta(channel),
+            slot: self.keys.slot(&meta),
+            meta,
             stream: self.keys.stream(channel),
             result: key.map(|key| self.keys.result(channel, key)),
             live: self.keys.live(channel),
@@ -198,7 +216,7 @@ impl Publications for RedisBroker {
         } else {
             let draft = self.draft(channel, &publish, retention);
             let place = self.admission.enter(draft.body.len())?;
-            self.publisher.publish(draft, place, self.link.deadline()).await?
+            self.publisher.publish(draft, place, self.routes.deadline()).await?
         };
         self.counters.published(published.outcome);
         Ok(published)
@@ -213,7 +231,7 @@ impl Publications for RedisBroker {
     }
 
     async fn subscribe(&self, channel: &Channel) -> Result<(), Error> {
-        self.interest.subscribe(channel, self.link.deadline()).await
+        self.interest.subscribe(channel, self.routes.deadline()).await
     }
 
     fn unsubscribe(&self, channel: &Channel) {

@@ -1,5 +1,5 @@
-//! What comes in from Redis: one pub/sub connection, kept for ever, from which events go to the shards in the order in
-//! which Redis sent them.
+//! What comes in from a Redis shard: one pub/sub connection, kept for ever, from which events go to the shards in the
+//! order in which Redis sent them. It goes to where the shard's link goes.
 //!
 //! Nothing is queued here: a message is read, decoded and handed to the sink in one go, by one task. What the task does
 //! not keep up with stays in the socket; Redis cuts a subscriber that lags by too much, and that is a lost connection
@@ -17,9 +17,9 @@ use crate::backoff::Backoff;
 use crate::envelope::Envelope;
 use crate::interest::Interest;
 use crate::keys::Keys;
-use crate::link::Link;
-use crate::metrics::{Counters, Skipped};
+use crate::metrics::{Counters, Skipped, Up};
 use crate::options::Options;
+use crate::routes::{RedisShard, Routes};
 
 /// What another node said.
 pub(crate) enum Word {
@@ -31,10 +31,11 @@ pub(crate) enum Word {
 
 /// What the consumer works with.
 pub(crate) struct Consumer {
+    pub(crate) shard: Arc<RedisShard>,
     pub(crate) options: Arc<Options>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) interest: Arc<Interest>,
-    pub(crate) link: Arc<Link>,
+    pub(crate) routes: Arc<Routes>,
     pub(crate) sink: Arc<dyn PublicationSink>,
     pub(crate) words: mpsc::Sender<Word>,
     pub(crate) counters: Arc<Counters>,
@@ -45,12 +46,12 @@ impl Consumer {
     pub(crate) async fn run(&self) {
         let (mut backoff, mut reported) = (Backoff::default(), String::new());
         loop {
-            let ended = match Session::open(self).await {
+            let server = self.shard.link.address().await;
+            let ended = match Session::open(self, Arc::clone(&server)).await {
                 Ok(session) => {
                     backoff.reset();
                     reported.clear();
-                    self.interest.connect();
-                    self.counters.consuming.set(1);
+                    let _up = Up::new(&self.counters.consuming);
                     session.run().await
                 }
                 Err(ended) => ended,
@@ -58,7 +59,7 @@ impl Consumer {
             self.lost(&ended);
             let reason = ended.to_string();
             if reason != reported {
-                tracing::warn!(reason, server = %self.options.server, "no pub/sub connection to Redis");
+                tracing::warn!(reason, %server, "no pub/sub connection to Redis");
                 reported = reason;
             }
             tokio::time::sleep(backoff.pause()).await;
@@ -66,10 +67,9 @@ impl Consumer {
     }
 
     fn lost(&self, ended: &Ended) {
-        self.counters.consuming.set(0);
         self.counters.consumers_lost.inc();
         self.counters.probes_missed.inc_by(u64::from(matches!(ended, Ended::Hanging)));
-        self.interest.interrupt();
+        self.interest.interrupt(self.shard.id);
     }
 
     /// Takes a message of a channel.

@@ -39,6 +39,16 @@ pub(crate) enum Fault {
     Misconfigured,
     /// Fewer replicas are attached than the server is set to want.
     NoReplicas,
+    /// The key is on another shard of the cluster.
+    Moved,
+    /// The key is on its way to another shard of the cluster.
+    Ask,
+    /// Some of the keys are on their way to another shard of the cluster.
+    TryAgain,
+    /// The cluster lacks the shard of the key.
+    ClusterDown,
+    /// The Sentinels do not know the master's name.
+    UnknownMaster,
     /// The answer is not what the command is documented to give.
     Nonsense,
     /// Anything else that the server refused.
@@ -46,7 +56,7 @@ pub(crate) enum Fault {
 }
 
 /// The codes that errors carry.
-const CODES: [(&str, Fault); 14] = [
+const CODES: [(&str, Fault); 18] = [
     ("READONLY", Fault::ReadOnly),
     ("LOADING", Fault::Loading),
     ("OOM", Fault::OutOfMemory),
@@ -59,6 +69,10 @@ const CODES: [(&str, Fault); 14] = [
     ("MASTERDOWN", Fault::MasterDown),
     ("MISCONF", Fault::Misconfigured),
     ("NOREPLICAS", Fault::NoReplicas),
+    ("MOVED", Fault::Moved),
+    ("ASK", Fault::Ask),
+    ("TRYAGAIN", Fault::TryAgain),
+    ("CLUSTERDOWN", Fault::ClusterDown),
     // What scripts get of a command that the user may not use has no code in Redis 6.2, nor in Valkey 9.
     ("user executing the script can't", Fault::NoPermission),
     ("ACL failure in script", Fault::NoPermission),
@@ -66,7 +80,7 @@ const CODES: [(&str, Fault); 14] = [
 
 impl Fault {
     /// All of them, in the order of declaration.
-    pub(crate) const ALL: [(Self, &'static str); 16] = [
+    pub(crate) const ALL: [(Self, &'static str); 21] = [
         (Self::Disconnected, "disconnected"),
         (Self::Cut, "cut"),
         (Self::Timeout, "timeout"),
@@ -81,6 +95,11 @@ impl Fault {
         (Self::MasterDown, "master_down"),
         (Self::Misconfigured, "misconfigured"),
         (Self::NoReplicas, "no_replicas"),
+        (Self::Moved, "moved"),
+        (Self::Ask, "ask"),
+        (Self::TryAgain, "try_again"),
+        (Self::ClusterDown, "cluster_down"),
+        (Self::UnknownMaster, "unknown_master"),
         (Self::Nonsense, "nonsense"),
         (Self::Other, "other"),
     ];
@@ -122,6 +141,10 @@ impl Fault {
             Self::MasterDown => "Redis has lost its master",
             Self::Misconfigured => "Redis cannot write to its disk",
             Self::NoReplicas => "Redis has too few replicas",
+            Self::Moved => "Redis has moved",
+            Self::Ask | Self::TryAgain => "Redis moves the channel to another shard",
+            Self::ClusterDown => "the Redis Cluster lacks the channel's shard",
+            Self::UnknownMaster => "the Sentinels do not know the master's name",
             Self::Nonsense => "Redis answered something else",
             Self::Other => "Redis refused the command",
         }
@@ -160,6 +183,26 @@ impl From<RedisError> for Fault {
     }
 }
 
+/// A fault, and where a cluster says that the key is.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) fault: Fault,
+    /// `host:port`.
+    pub(crate) to: Option<String>,
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self { fault, to: None }
+    }
+}
+
+impl From<RedisError> for Failure {
+    fn from(error: RedisError) -> Self {
+        Self { fault: Fault::from(&error), to: error.redirect_node().map(|(to, _)| to.to_owned()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +222,8 @@ mod tests {
             ("NOPERM this user has no permissions to run the 'info' command", Fault::NoPermission),
             ("ERR The user executing the script can't run this command or subcommand", Fault::NoPermission),
             ("ERR ACL failure in script: User ann has no permissions to run the 'info' command", Fault::NoPermission),
+            ("MOVED 3999 127.0.0.1:6381", Fault::Moved),
+            ("CLUSTERDOWN Hash slot not served", Fault::ClusterDown),
             ("ERR syntax error", Fault::Other),
             ("ERR unknown key ROOMBUSYNESS", Fault::Other),
         ] {

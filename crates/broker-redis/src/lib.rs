@@ -13,13 +13,21 @@
 //! Commands go through one connection (`link`), messages come in through another (`consumer`). Both are tried for
 //! ever; what a lost one may have cost is found out by comparing positions (`checker`).
 //!
+//! # One server, Sentinels, a Cluster
+//!
+//! All are Redis shards to the rest of this crate: one that has everything, or several that have slots. `topology`
+//! knows which there are and runs a link and a consumer for each; `routes` finds the shard for a key, follows
+//! redirections and sends again what was not done. The master behind Sentinels is asked for before each connection,
+//! and again every few seconds. In a cluster, everything of a channel is in one slot by braces in its names, and
+//! sharded pub/sub is used where the server has it (7.0), settled when the node starts.
+//!
 //! # Epochs and the fence
 //!
 //! A channel's epoch is a random part that is stored with its offset, and the first ten digits of the server's
 //! replication id, put together by every script that gives a position. A server that becomes master takes another
 //! id, and so does one that restarts: no offset is given out again under an epoch that somebody holds, and a position
 //! from before never passes as one of now. This also raises alarms where nothing was lost: a clean restart, the first
-//! replica that is ever attached, `repl-backlog-ttl` after the last one left.
+//! replica that is ever attached, `repl-backlog-ttl` after the last one left, a slot that moves to another shard.
 //!
 //! A channel has an epoch before its first publication: whoever asks for its position creates it, with offset 0, for
 //! [`Options::silent_ttl`] since anybody last asked. A subscriber's position is asked for every now and then, so that
@@ -51,9 +59,16 @@ mod presence;
 mod publisher;
 mod resp;
 mod rights;
+mod routes;
 mod script;
+mod sentinel;
+mod server;
+mod slots;
 mod streams;
+mod topology;
 mod wire;
 
 pub use broker::{NotReady, RedisBroker};
-pub use options::{Options, Server, UrlError};
+pub use keys::live_name;
+pub use options::{Options, SentinelLogin, Tls};
+pub use server::{Server, UrlError};

@@ -17,6 +17,9 @@ pub(crate) const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// together here.
 pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 8;
 
+/// The same in a cluster, where publications share a call only if they share a slot: as many publications.
+pub(crate) const CLUSTER_BATCHES_IN_FLIGHT_MAX: usize = BATCHES_IN_FLIGHT_MAX * BATCH_PUBLICATIONS_MAX;
+
 /// First pause before a connection is tried again; doubled each time.
 pub(crate) const BACKOFF_MIN: Duration = Duration::from_millis(20);
 
@@ -37,14 +40,31 @@ pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the consumer looks at the clock.
 pub(crate) const CONSUMER_TICK: Duration = Duration::from_millis(100);
 
+/// How often Sentinels are asked whether the master is still the one that is connected to.
+pub(crate) const SENTINEL_INTERVAL: Duration = Duration::from_secs(3);
+
+/// How often a cluster is asked which shard has which slot. What has moved is found out before that by the answer
+/// to whatever is sent to the wrong shard.
+pub(crate) const TOPOLOGY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Shortest pause between two such questions, when many answers say that something has moved.
+pub(crate) const TOPOLOGY_PAUSE: Duration = Duration::from_millis(50);
+
+/// Pause before a command is sent again that a cluster could not take while a slot moves or a shard is replaced.
+pub(crate) const REDIRECT_PAUSE: Duration = Duration::from_millis(10);
+
 /// Channels in one SUBSCRIBE or UNSUBSCRIBE: 512 × at most 300 bytes are 150 KB.
 pub(crate) const SUBSCRIBE_BATCH: usize = 512;
 
-/// SUBSCRIBE and UNSUBSCRIBE commands sent and not confirmed.
-pub(crate) const SUBSCRIBES_IN_FLIGHT_MAX: usize = 4;
+/// Channels in SUBSCRIBE and UNSUBSCRIBE commands sent and not confirmed. In a cluster each slot needs a command of
+/// its own, so that these are 2,048 commands there.
+pub(crate) const SUBSCRIBES_IN_FLIGHT_MAX: usize = 4 * SUBSCRIBE_BATCH;
 
 /// Positions read in one script call, at about 1 µs each.
 pub(crate) const CHECK_BATCH: usize = 256;
+
+/// Calls for positions under way at once in a cluster, where each slot needs one of its own.
+pub(crate) const CHECKS_IN_FLIGHT_MAX: usize = 64;
 
 /// Pause between two batches of channels that are told to be broken, each of which is then read by every listening
 /// shard: 256 channels in 20 ms are 12,800 a second.

@@ -1,7 +1,8 @@
-//! The connection for commands: one, shared and pipelined, kept by a supervisor that tries for ever.
+//! The connection for commands to one Redis shard: one, shared and pipelined, kept by a supervisor that tries for ever.
 //!
 //! Every second the supervisor asks Redis who it is. No answer within [`HEARTBEAT_TIMEOUT`] ends the connection;
-//! so does its breaking. Whoever waits for an answer then learns at once that there will be none.
+//! so does its breaking, and so do Sentinels that name another master. Whoever waits for an answer then learns at once
+//! that there will be none.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +16,16 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::dial::dial;
-use crate::fault::Fault;
+use crate::fault::{Failure, Fault};
 use crate::keys::Keys;
-use crate::limits::{HEARTBEAT, HEARTBEAT_TIMEOUT};
-use crate::metrics::Counters;
+use crate::limits::{HEARTBEAT, HEARTBEAT_TIMEOUT, SENTINEL_INTERVAL};
+use crate::metrics::{Counters, Up};
 use crate::options::Options;
 use crate::rights;
 use crate::script::Call;
+use crate::sentinel;
+use crate::server::Address;
+use crate::slots::Slot;
 
 /// Whether commands can be sent.
 #[derive(Clone)]
@@ -44,16 +48,30 @@ type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
 #[derive(Clone)]
 pub(crate) struct Live {
     connection: MultiplexedConnection,
+    /// Where it goes.
+    pub(crate) address: Arc<Address>,
     /// Identity of the server's data: another one after a failover or a restart.
     pub(crate) replid: Arc<str>,
 }
 
-/// The way to Redis for commands.
+/// Where a link goes.
+#[derive(Debug, Clone)]
+pub(crate) enum Target {
+    /// There.
+    Fixed(Arc<Address>),
+    /// To the master of this name, wherever the Sentinels say that it is.
+    Master(String),
+}
+
+/// The way to a Redis shard for commands.
 pub(crate) struct Link {
     state: watch::Sender<State>,
+    target: Target,
     options: Arc<Options>,
     keys: Arc<Keys>,
     counters: Arc<Counters>,
+    /// One of the shard's slots.
+    slot: Mutex<Slot>,
     /// The last probe that Redis has taken.
     probes: AtomicU64,
     /// What an operator has to do so that the user may what it has to.
@@ -61,13 +79,15 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(options: Arc<Options>, keys: Arc<Keys>, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(target: Target, options: Arc<Options>, keys: Arc<Keys>, counters: Arc<Counters>) -> Self {
         let down = State::Down { since: Instant::now(), fault: Fault::Disconnected };
         Self {
             state: watch::Sender::new(down),
+            target,
             options,
             keys,
             counters,
+            slot: Mutex::new(Slot::ONLY),
             probes: AtomicU64::new(0),
             missing_rights: Mutex::default(),
         }
@@ -76,6 +96,15 @@ impl Link {
     /// Tells of every change of the state.
     pub(crate) fn watch(&self) -> watch::Receiver<State> {
         self.state.subscribe()
+    }
+
+    /// One of the shard's slots, for what belongs to the shard and to no channel.
+    pub(crate) fn slot(&self) -> Slot {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_slot(&self, slot: Slot) {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = slot;
     }
 
     /// Why commands cannot be sent, if they cannot.
@@ -96,6 +125,14 @@ impl Link {
         self.probes.load(Ordering::Acquire)
     }
 
+    /// The connection, if there is one right now.
+    pub(crate) fn now(&self) -> Option<Live> {
+        match &*self.state.borrow() {
+            State::Up(live) => Some(live.clone()),
+            State::Down { .. } => None,
+        }
+    }
+
     /// The connection, at once or when a short interruption is over. One that lasts for longer than a command may
     /// take fails without waiting. May be dropped.
     pub(crate) async fn live(&self, deadline: Instant) -> Result<Live, Fault> {
@@ -113,37 +150,15 @@ impl Link {
         }
     }
 
-    /// When a command that is sent now has to be answered.
-    pub(crate) fn deadline(&self) -> Instant {
-        Instant::now() + self.options.command_timeout
-    }
-
-    /// Sends a command once. May be dropped: it may be carried out all the same.
-    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
-        let deadline = self.deadline();
-        let live = self.live(deadline).await;
-        let asked = match live {
-            Ok(live) => live.ask(command, deadline).await,
-            Err(fault) => Err(fault),
-        };
-        asked.inspect_err(|fault| self.counters.fault(*fault))
-    }
-
-    /// Calls a script that may be called twice. May be dropped.
-    pub(crate) async fn call<T: FromRedisValue>(&self, call: &Call) -> Result<T, Fault> {
-        let deadline = self.deadline();
+    /// Waits for a connection, for ever; says where it goes.
+    pub(crate) async fn address(&self) -> Arc<Address> {
+        let mut states = self.state.subscribe();
         loop {
-            let called = match self.live(deadline).await {
-                Ok(live) => live.call(call, deadline).await,
-                Err(fault) => Err(fault),
-            };
-            match called {
-                Err(Fault::Cut) if Instant::now() < deadline => self.counters.fault(Fault::Cut),
-                Err(fault) => {
-                    self.counters.fault(fault);
-                    return Err(fault);
-                }
-                Ok(answer) => return Ok(answer),
+            if let State::Up(live) = &*states.borrow_and_update() {
+                return Arc::clone(&live.address);
+            }
+            if states.changed().await.is_err() {
+                std::future::pending::<()>().await;
             }
         }
     }
@@ -155,7 +170,7 @@ impl Link {
             let fault = match self.open().await {
                 Ok((live, driver)) => {
                     backoff.reset();
-                    let server = &self.options.server;
+                    let server = Arc::clone(&live.address);
                     tracing::info!(%server, "connected to Redis");
                     let fault = self.keep(live, driver).await;
                     tracing::warn!(%server, ?fault, "the connection to Redis is lost");
@@ -185,15 +200,16 @@ impl Link {
         });
     }
 
+    async fn locate(&self) -> Result<Arc<Address>, Fault> {
+        match &self.target {
+            Target::Fixed(address) => Ok(Arc::clone(address)),
+            Target::Master(name) => sentinel::master(&self.options, name).await.map(Arc::new),
+        }
+    }
+
     async fn open(&self) -> Result<(Live, Driver), Fault> {
-        let socket = dial(&self.options.server, self.options.connect_timeout).await;
-        let socket = socket.map_err(|_| Fault::Disconnected)?;
-        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
-        let settings = self.options.server.info().redis_settings();
-        let opening = MultiplexedConnection::new_with_config(settings, socket, config);
-        let (connection, driver) = within(self.options.connect_timeout, opening).await?;
-        let mut driver: Driver = Box::pin(driver);
-        let mut live = Live { connection, replid: "".into() };
+        let address = self.locate().await?;
+        let (mut live, mut driver) = connect(address, &self.options).await?;
         live.replid = tokio::select! {
             () = &mut driver => return Err(Fault::Cut),
             replid = timeout(self.options.connect_timeout, self.introduce(&live)) => replid.unwrap_or(Err(Fault::Timeout))?,
@@ -203,24 +219,33 @@ impl Link {
 
     /// Asks who the server is, and what the user may do there.
     async fn introduce(&self, live: &Live) -> Result<Arc<str>, Fault> {
-        let missing = rights::missing(live, &self.options).await?;
+        let replid = live.identify().await;
+        if let Err(fault) = replid
+            && fault != Fault::NoPermission
+        {
+            return Err(fault);
+        }
+        let missing = rights::missing(live, &self.options, &self.keys, self.slot()).await?;
         let reported = {
             let mut known = self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *known, missing.clone()) == missing
         };
-        let Some(missing) = missing else { return live.identify().await };
+        let Some(missing) = missing else { return replid };
         if !reported {
-            tracing::error!(server = %self.options.server, "{missing}");
+            tracing::error!(server = %live.address, "{missing}");
         }
         Err(Fault::NoPermission)
     }
 
     /// Until the connection is lost; says why.
     async fn keep(&self, live: Live, driver: Driver) -> Fault {
+        let _up = Up::new(&self.counters.connected);
+        let address = Arc::clone(&live.address);
         self.state.send_replace(State::Up(live.clone()));
         tokio::select! {
             () = driver => Fault::Cut,
             fault = self.heartbeats(live) => fault,
+            fault = self.follow_master(&address) => fault,
         }
     }
 
@@ -244,33 +269,70 @@ impl Link {
     async fn heartbeat(&self, live: &Live) -> Result<Arc<str>, Fault> {
         let replid = live.identify().await?;
         let number = self.probes() + 1;
-        let _: i64 = live.send(redis::cmd("PUBLISH").arg(&*self.keys.probe).arg(number)).await?;
-        self.probes.store(number, Ordering::Release);
+        let probe = self.keys.publish(&self.keys.probe(self.slot()), number.to_string().as_bytes());
+        match live.send::<i64>(&probe).await {
+            Ok(_) => self.probes.store(number, Ordering::Release),
+            // The slot is on its way to another shard: this connection is as good as it was.
+            Err(Failure { fault: Fault::Moved | Fault::Ask | Fault::ClusterDown, .. }) => {}
+            Err(failure) => return Err(failure.fault),
+        }
         Ok(replid)
     }
+
+    /// An old master that is cut off from the others still calls itself one: the Sentinels know better.
+    async fn follow_master(&self, address: &Arc<Address>) -> Fault {
+        let Target::Master(name) = &self.target else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(SENTINEL_INTERVAL).await;
+            if sentinel::master(&self.options, name).await.is_ok_and(|master| master != **address) {
+                return Fault::Moved;
+            }
+        }
+    }
+}
+
+/// Connects to a server and logs in. May be dropped.
+pub(crate) async fn connect(address: Arc<Address>, options: &Options) -> Result<(Live, Driver), Fault> {
+    let socket = dial(&address, options).await.map_err(|error| {
+        tracing::debug!(%address, %error, "Redis cannot be reached");
+        Fault::Disconnected
+    })?;
+    let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
+    let opening = MultiplexedConnection::new_with_config(options.server.login(), socket, config);
+    let (connection, driver) = within(options.connect_timeout, opening).await?;
+    Ok((Live { connection, address, replid: "".into() }, Box::pin(driver)))
 }
 
 impl Live {
     /// Sends a command and waits for the answer until the deadline.
-    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd, deadline: Instant) -> Result<T, Fault> {
-        timeout_at(deadline, self.send(command)).await.unwrap_or(Err(Fault::Timeout))
+    pub(crate) async fn ask<T: FromRedisValue>(&self, command: &Cmd, deadline: Instant) -> Result<T, Failure> {
+        timeout_at(deadline, self.send(command)).await.unwrap_or(Err(Fault::Timeout.into()))
+    }
+
+    /// Sends a command that another shard of the cluster said belongs here.
+    pub(crate) async fn ask_as_told<T: FromRedisValue>(&self, command: &Cmd, until: Instant) -> Result<T, Failure> {
+        let mut both = redis::pipe();
+        both.cmd("ASKING").ignore().add_command(command.clone());
+        let mut connection = self.connection.clone();
+        let answer = async { both.query_async::<(T,)>(&mut connection).await.map_err(Failure::from) };
+        timeout_at(until, answer).await.unwrap_or(Err(Fault::Timeout.into())).map(|(answer,)| answer)
     }
 
     /// Calls a script, by text if the server does not know it.
-    pub(crate) async fn call<T: FromRedisValue>(&self, call: &Call, deadline: Instant) -> Result<T, Fault> {
+    pub(crate) async fn call<T: FromRedisValue>(&self, call: &Call, deadline: Instant) -> Result<T, Failure> {
         match self.ask(call.by_hash(), deadline).await {
-            Err(Fault::NoScript) => self.ask(&call.by_text(), deadline).await,
+            Err(Failure { fault: Fault::NoScript, .. }) => self.ask(&call.by_text(), deadline).await,
             answer => answer,
         }
     }
 
-    pub(crate) async fn send<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Fault> {
-        command.query_async(&mut self.connection.clone()).await.map_err(Fault::from)
+    pub(crate) async fn send<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
+        command.query_async(&mut self.connection.clone()).await.map_err(Failure::from)
     }
 
     /// The server's replication id. A replica is none that we can use.
     async fn identify(&self) -> Result<Arc<str>, Fault> {
-        let info: String = self.send(redis::cmd("INFO").arg("replication")).await?;
+        let info: String = self.send(redis::cmd("INFO").arg("replication")).await.map_err(|failure| failure.fault)?;
         let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         if field("role") != Some("master") {
             return Err(Fault::ReadOnly);

@@ -66,6 +66,7 @@ pub(crate) struct Counters {
     pub(crate) probes_missed: IntCounter,
     pub(crate) checked: IntCounter,
     pub(crate) broken: IntCounter,
+    pub(crate) shards: IntGauge,
     pub(crate) connected: IntGauge,
     pub(crate) consuming: IntGauge,
     pub(crate) interest: IntGauge,
@@ -99,8 +100,9 @@ impl Counters {
             probes_missed: counter("fanfare_redis_probes_missed_total", "Pub/sub connections found hanging."),
             checked: counter("fanfare_redis_checked_total", "Channels compared with Redis after an interruption."),
             broken: counter("fanfare_redis_broken_total", "Channels of which something may be missing."),
-            connected: gauge("fanfare_redis_connected", "Whether commands can be sent."),
-            consuming: gauge("fanfare_redis_consuming", "Whether the pub/sub connection is up."),
+            shards: gauge("fanfare_redis_shards", "Redis shards: 1 unless it is a cluster."),
+            connected: gauge("fanfare_redis_connected", "Redis shards to which commands can be sent."),
+            consuming: gauge("fanfare_redis_consuming", "Redis shards whose pub/sub connection is up."),
             interest: gauge("fanfare_redis_interest", "Channels that this node is subscribed to in Redis."),
             in_flight: gauge("fanfare_redis_in_flight", "Commands sent and not answered."),
         }
@@ -116,14 +118,13 @@ impl Counters {
 
     pub(crate) fn link_lost(&self, fault: Fault) {
         self.links_by_fault[fault as usize].inc();
-        self.connected.set(0);
     }
 
     pub(crate) fn skipped(&self, reason: Skipped) {
         self.by_reason[reason as usize].inc();
     }
 
-    fn collectors(&self) -> [&dyn Collector; 15] {
+    fn collectors(&self) -> [&dyn Collector; 16] {
         [
             &self.publications,
             &self.faults,
@@ -136,11 +137,28 @@ impl Counters {
             &self.probes_missed,
             &self.checked,
             &self.broken,
+            &self.shards,
             &self.connected,
             &self.consuming,
             &self.interest,
             &self.in_flight,
         ]
+    }
+}
+
+/// Counts something as up for as long as it lives.
+pub(crate) struct Up(IntGauge);
+
+impl Up {
+    pub(crate) fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

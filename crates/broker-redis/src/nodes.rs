@@ -21,8 +21,8 @@ use crate::keys::Keys;
 use crate::limits::{
     ANSWERS_QUEUED_MAX, CHANNELS_PER_ANSWER, HEARTBEAT, NODE_TTL, REQUESTS_AT_ONCE_MAX, SURVEY_TIMEOUT,
 };
-use crate::link::Link;
 use crate::publisher::millis;
+use crate::routes::Routes;
 use crate::script::{self, Call};
 use crate::wire::{Answer, Command, List, Request};
 
@@ -30,7 +30,7 @@ use crate::wire::{Answer, Command, List, Request};
 pub(crate) struct Nodes {
     pub(crate) id: Arc<str>,
     pub(crate) keys: Arc<Keys>,
-    pub(crate) link: Arc<Link>,
+    pub(crate) routes: Arc<Routes>,
     pub(crate) node: Arc<dyn NodeSink>,
     surveys: Mutex<HashMap<u64, mpsc::Sender<Answer>>>,
     next_survey: AtomicU64,
@@ -50,8 +50,8 @@ impl Drop for Survey<'_> {
 }
 
 impl Nodes {
-    pub(crate) fn new(id: Arc<str>, keys: Arc<Keys>, link: Arc<Link>, node: Arc<dyn NodeSink>) -> Self {
-        Self { id, keys, link, node, surveys: Mutex::default(), next_survey: AtomicU64::new(0) }
+    pub(crate) fn new(id: Arc<str>, keys: Arc<Keys>, routes: Arc<Routes>, node: Arc<dyn NodeSink>) -> Self {
+        Self { id, keys, routes, node, surveys: Mutex::default(), next_survey: AtomicU64::new(0) }
     }
 
     fn surveys(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Answer>>> {
@@ -114,12 +114,13 @@ impl Nodes {
     }
 
     async fn say(&self, channel: &str, bytes: &[u8]) -> Result<i64, Fault> {
-        self.link.ask(redis::cmd("PUBLISH").arg(channel).arg(bytes)).await
+        self.routes.ask(self.keys.slot(channel), &self.keys.publish(channel, bytes)).await
     }
 
     /// Puts this node on the list for so many milliseconds; 0 takes it off. Gives the list.
     async fn heartbeat(&self, ttl_millis: u64) -> Result<Vec<String>, Fault> {
-        self.link.call(&Call::new(&script::NODES, &[&*self.keys.nodes]).arg(&*self.id).arg(ttl_millis)).await
+        let call = Call::new(&script::NODES, &[&*self.keys.nodes]).arg(&*self.id).arg(ttl_millis);
+        self.routes.call(self.keys.slot(&self.keys.nodes), &call).await
     }
 
     /// Takes this node off the list, if Redis can be reached.

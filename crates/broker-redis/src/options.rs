@@ -1,16 +1,47 @@
 //! What a node has to be told to use Redis. Validated once, here; nobody downstream checks again.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_protocol::PayloadLimits;
-use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo};
+use tokio_rustls::rustls::ClientConfig;
+
+use crate::server::Server;
+
+/// What encrypted connections are made with: whom to trust, and who this node is.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// Certificates and versions. It brings its crypto provider.
+    pub client: Arc<ClientConfig>,
+    /// `redis.tls_server_name`: the name that certificates have to bear, in place of the host's.
+    pub server_name: Option<String>,
+}
+
+/// How to log in to Sentinels, which have users of their own.
+#[derive(Clone, Default)]
+pub struct SentinelLogin {
+    /// `redis.sentinel_user`.
+    pub user: Option<String>,
+    /// `redis.sentinel_password`.
+    pub password: Option<String>,
+}
+
+impl fmt::Debug for SentinelLogin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.password.is_some() { "with a password" } else { "without a password" })
+    }
+}
 
 /// How the broker uses Redis.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// `redis.url`: where Redis is.
     pub server: Server,
+    /// What encrypted connections are made with; needed where the URL asks for them.
+    pub tls: Option<Tls>,
+    /// How to log in to Sentinels.
+    pub sentinel_login: SentinelLogin,
     /// `redis.prefix`: every key and every Redis channel begins with it and a `:`.
     pub prefix: String,
     /// `redis.connect_timeout`: how long a connection may take until it is usable.
@@ -37,6 +68,8 @@ impl Options {
     pub fn new(server: Server) -> Self {
         Self {
             server,
+            tls: None,
+            sentinel_login: SentinelLogin::default(),
             prefix: "fanfare".to_owned(),
             connect_timeout: Duration::from_secs(1),
             command_timeout: Duration::from_millis(500),
@@ -47,79 +80,5 @@ impl Options {
             message_bytes_max: 4 * 1024 * 1024,
             payload: PayloadLimits::default(),
         }
-    }
-}
-
-/// Why a text is no address of a Redis server. Never contains the text, which may hold a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum UrlError {
-    /// It cannot be read.
-    #[error("not a Redis URL; expected redis://[user:password@]host[:port][/database] or unix:///path")]
-    Malformed,
-    /// The connection would be encrypted.
-    #[error("TLS to Redis (rediss://) is not supported yet")]
-    Tls,
-}
-
-/// A Redis server and how to log in. `Debug` and `Display` show neither user nor password.
-#[derive(Clone)]
-pub struct Server {
-    info: ConnectionInfo,
-}
-
-impl Server {
-    /// Reads a URL.
-    ///
-    /// # Errors
-    /// See [`UrlError`].
-    pub fn parse(url: &str) -> Result<Self, UrlError> {
-        let info = url.into_connection_info().map_err(|_| UrlError::Malformed)?;
-        match info.addr() {
-            ConnectionAddr::Tcp(..) | ConnectionAddr::Unix(_) => Ok(Self { info }),
-            _ if url.starts_with("rediss") => Err(UrlError::Tls),
-            _ => Err(UrlError::Malformed),
-        }
-    }
-
-    pub(crate) fn info(&self) -> &ConnectionInfo {
-        &self.info
-    }
-}
-
-impl fmt::Display for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.info.addr() {
-            ConnectionAddr::Unix(path) => write!(f, "unix://{}", path.display()),
-            address => write!(f, "redis://{address}/{}", self.info.redis_settings().db()),
-        }
-    }
-}
-
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{self}\"")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_password_is_never_shown() {
-        let options = Options::new(Server::parse("redis://ann:s3cret@127.0.0.1:7000/2").unwrap());
-        let shown = format!("{options:?} {}", options.server);
-        assert!(shown.contains("redis://127.0.0.1:7000/2"), "{shown}");
-        assert!(!shown.contains("s3cret") && !shown.contains("ann"), "{shown}");
-        assert_eq!(options.server.info().redis_settings().password(), Some("s3cret"));
-    }
-
-    #[test]
-    fn addresses_that_cannot_be_used_are_refused() {
-        assert!(Server::parse("unix:///run/redis.sock").is_ok());
-        for url in ["", "127.0.0.1:6379 s3cret", "http://s3cret@localhost", "redis://host:port"] {
-            assert_eq!(Server::parse(url).unwrap_err(), UrlError::Malformed, "{url}");
-        }
-        assert!(Server::parse("rediss://localhost").is_err());
     }
 }

@@ -15,39 +15,47 @@ use prost::Message;
 
 use crate::fault::Fault;
 use crate::keys::Keys;
-use crate::link::Link;
 use crate::publisher::millis;
+use crate::routes::Routes;
 use crate::script::{self, Call};
+use crate::slots::Slot;
 
 /// Presence in Redis.
 pub(crate) struct Rosters {
     pub(crate) keys: Arc<Keys>,
-    pub(crate) link: Arc<Link>,
+    pub(crate) routes: Arc<Routes>,
 }
 
 impl Rosters {
     pub(crate) async fn add(&self, channel: &Channel, info: &ClientInfo, ttl: Duration) -> Result<(), Fault> {
         let call = Call::new(&script::PRESENCE_ADD, &self.keys.presence(channel));
         let call = call.arg(&info.client).arg(entry(info)).arg(millis(ttl));
-        self.link.call::<i64>(&call).await.map(drop)
+        self.routes.call::<i64>(self.slot(channel), &call).await.map(drop)
     }
 
     pub(crate) async fn remove(&self, channel: &Channel, client: &str) -> Result<(), Fault> {
         let call = Call::new(&script::PRESENCE_REMOVE, &self.keys.presence(channel)).arg(client);
-        self.link.call::<i64>(&call).await.map(drop)
+        self.routes.call::<i64>(self.slot(channel), &call).await.map(drop)
     }
 
     pub(crate) async fn members(&self, channel: &Channel) -> Result<BTreeMap<String, Arc<ClientInfo>>, Fault> {
         let call = Call::new(&script::PRESENCE_READ, &self.keys.presence(channel)).arg("all");
-        let entries: Vec<Vec<u8>> = self.link.call(&call).await?;
+        let entries: Vec<Vec<u8>> = self.routes.call(self.slot(channel), &call).await?;
         let members = entries.iter().filter_map(|entry| read_entry(entry));
         Ok(members.map(|info| (info.client.clone(), Arc::new(info))).collect())
     }
 
     pub(crate) async fn stats(&self, channel: &Channel) -> Result<PresenceStats, Fault> {
         let call = Call::new(&script::PRESENCE_READ, &self.keys.presence(channel)).arg("counts");
-        let (clients, users) = self.link.call(&call).await?;
+        let (clients, users) = self.routes.call(self.slot(channel), &call).await?;
         Ok(PresenceStats { clients, users })
+    }
+}
+
+impl Rosters {
+    fn slot(&self, channel: &Channel) -> Slot {
+        let [members, ..] = self.keys.presence(channel);
+        self.keys.slot(&members)
     }
 }
 

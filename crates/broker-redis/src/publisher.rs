@@ -6,6 +6,7 @@
 //! broke, what it left without an answer is sent again, and published once. After a time-out it is not: the outcome
 //! is unknown, and the caller is told so.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use fanfare_broker::{Error, Outcome, Published, StreamPosition};
@@ -15,16 +16,20 @@ use tokio::time::Instant;
 
 use crate::admission::Place;
 use crate::fault::Fault;
+use crate::keys::Keys;
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_PUBLICATIONS_MAX, BATCHES_IN_FLIGHT_MAX, IDEMPOTENCY_WINDOW, LIFETIME_MAX,
-    VERSION_EPOCHS_MAX,
+    BATCH_BYTES_MAX, BATCH_PUBLICATIONS_MAX, BATCHES_IN_FLIGHT_MAX, CLUSTER_BATCHES_IN_FLIGHT_MAX, IDEMPOTENCY_WINDOW,
+    LIFETIME_MAX, VERSION_EPOCHS_MAX,
 };
-use crate::link::Link;
 use crate::metrics::Counters;
+use crate::options::Options;
+use crate::routes::{Request, Routes};
 use crate::script::{self, Call};
+use crate::slots::Slot;
 
 /// A publication on its way to the script.
 pub(crate) struct Draft {
+    pub(crate) slot: Slot,
     pub(crate) meta: String,
     pub(crate) stream: String,
     /// Where the result is kept, if there is an idempotency key.
@@ -54,14 +59,10 @@ struct Job {
 }
 
 /// A publisher and what runs it. The queue holds what is admitted at most, so it is never full before that is.
-pub(crate) fn publisher(
-    queue_max: usize,
-    node: Arc<str>,
-    link: Arc<Link>,
-    counters: Arc<Counters>,
-) -> (Publisher, Task) {
-    let (jobs, queue) = mpsc::channel(queue_max.max(1));
-    (Publisher { jobs }, Task { queue, sender: Arc::new(Sender { node, link, counters }), number: 0 })
+pub(crate) fn publisher(options: &Options, sender: Sender) -> (Publisher, Task) {
+    let (jobs, queue) = mpsc::channel(options.in_flight_max.max(1));
+    let calls_max = if options.server.is_cluster() { CLUSTER_BATCHES_IN_FLIGHT_MAX } else { BATCHES_IN_FLIGHT_MAX };
+    (Publisher { jobs }, Task { queue, sender: Arc::new(sender), calls_max, number: 0 })
 }
 
 impl Publisher {
@@ -78,13 +79,16 @@ impl Publisher {
 pub(crate) struct Task {
     queue: mpsc::Receiver<Job>,
     sender: Arc<Sender>,
+    calls_max: usize,
     number: u64,
 }
 
-struct Sender {
-    node: Arc<str>,
-    link: Arc<Link>,
-    counters: Arc<Counters>,
+/// What sends them.
+pub(crate) struct Sender {
+    pub(crate) node: Arc<str>,
+    pub(crate) keys: Arc<Keys>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) counters: Arc<Counters>,
 }
 
 impl Task {
@@ -97,7 +101,7 @@ impl Task {
                 biased;
                 Some(()) = under_way.next() => {}
                 count = self.queue.recv_many(&mut jobs, BATCH_PUBLICATIONS_MAX),
-                    if under_way.len() < BATCHES_IN_FLIGHT_MAX =>
+                    if under_way.len() < self.calls_max =>
                 {
                     if count == 0 {
                         return;
@@ -113,23 +117,23 @@ impl Task {
     }
 }
 
-/// Cuts what has come into calls of a bounded size.
+/// Cuts what has come into calls of one slot and of a bounded size each.
 fn split(jobs: &mut Vec<Job>) -> Vec<Vec<Job>> {
-    let (mut batches, mut bytes) = (Vec::<Vec<Job>>::new(), usize::MAX);
+    let mut batches = Vec::<(usize, Vec<Job>)>::new();
+    let mut open = HashMap::<Slot, usize>::new();
     for job in jobs.drain(..) {
-        let more = job.draft.body.len();
-        match batches.last_mut().filter(|_| bytes.saturating_add(more) <= BATCH_BYTES_MAX) {
-            Some(batch) => {
-                batch.push(job);
-                bytes += more;
-            }
-            None => {
-                batches.push(vec![job]);
-                bytes = more;
-            }
-        }
+        let (slot, more) = (job.draft.slot, job.draft.body.len());
+        let at = open.get(&slot).copied().filter(|at| batches[*at].0.saturating_add(more) <= BATCH_BYTES_MAX);
+        let at = at.unwrap_or_else(|| {
+            batches.push((0, Vec::new()));
+            batches.len() - 1
+        });
+        open.insert(slot, at);
+        let (bytes, batch) = &mut batches[at];
+        *bytes = bytes.saturating_add(more);
+        batch.push(job);
     }
-    batches
+    batches.into_iter().map(|(_, batch)| batch).collect()
 }
 
 impl Sender {
@@ -138,12 +142,9 @@ impl Sender {
         let mut numbers: Vec<u64> = (first_number..).take(batch.len()).collect();
         loop {
             let Some(latest) = batch.iter().map(|job| job.deadline).max() else { return };
-            let live = match self.link.live(latest).await {
-                Ok(live) => live,
-                Err(fault) => return self.refuse(batch, fault),
-            };
-            let answers: Result<Vec<Vec<u8>>, Fault> = live.call(&self.call(&batch, &numbers), latest).await;
-            match answers {
+            let Some(slot) = batch.first().map(|job| job.draft.slot) else { return };
+            let call = self.call(&batch, &numbers);
+            match self.routes.send::<Vec<Vec<u8>>>(slot, Request::Script(&call), latest).await {
                 Ok(answers) => return self.answer(batch, answers),
                 Err(Fault::Cut) => self.give_up_late(&mut batch, &mut numbers),
                 Err(fault) => return self.refuse(batch, fault),
@@ -165,7 +166,8 @@ impl Sender {
             let Draft { meta, stream, result, .. } = &job.draft;
             [meta, stream, result.as_ref().unwrap_or(meta)]
         });
-        let call = Call::new(&script::PUBLISH, &keys.collect::<Vec<_>>()).arg(&*self.node);
+        let call =
+            Call::new(&script::PUBLISH, &keys.collect::<Vec<_>>()).arg(&*self.node).arg(self.keys.publish_word());
         batch.iter().zip(numbers).fold(call, |call, (job, number)| job.draft.arguments(call, *number))
     }
 

@@ -61,9 +61,9 @@ impl<'a> Cursor<'a> {
     fn array(&mut self, count: usize, payload_bytes_max: usize) -> Result<Option<Frame<'a>>, Malformed> {
         let Some(kind) = self.short()? else { return Ok(None) };
         match (kind, count) {
-            (b"message", 3) => self.message(payload_bytes_max),
-            (b"subscribe", 3) => self.confirmation().map(|name| name.map(Frame::Subscribed)),
-            (b"unsubscribe", 3) => self.confirmation().map(|name| name.map(Frame::Unsubscribed)),
+            (b"message" | b"smessage", 3) => self.message(payload_bytes_max),
+            (b"subscribe" | b"ssubscribe", 3) => self.confirmation().map(|name| name.map(Frame::Subscribed)),
+            (b"unsubscribe" | b"sunsubscribe", 3) => self.confirmation().map(|name| name.map(Frame::Unsubscribed)),
             (b"pong", 2) => self.short().map(|text| text.map(|_| Frame::Pong)),
             _ => Err(Malformed("an unexpected message")),
         }
@@ -154,6 +154,8 @@ mod tests {
         assert_eq!(one(MESSAGE), Frame::Message { channel: b"foo", payload: b"a\r\nb" });
         assert_eq!(one(b"*3\r\n$9\r\nsubscribe\r\n$1\r\nc\r\n:12\r\n"), Frame::Subscribed(b"c"));
         assert_eq!(one(b"*3\r\n$11\r\nunsubscribe\r\n$1\r\nc\r\n:0\r\n"), Frame::Unsubscribed(b"c"));
+        assert_eq!(one(b"*3\r\n$10\r\nssubscribe\r\n$1\r\nc\r\n:1\r\n"), Frame::Subscribed(b"c"));
+        assert_eq!(one(b"*3\r\n$12\r\nsunsubscribe\r\n$1\r\nc\r\n:0\r\n"), Frame::Unsubscribed(b"c"));
         assert_eq!(one(b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"), Frame::Pong);
         assert_eq!(one(b"+OK\r\n"), Frame::Status);
         assert_eq!(one(b"-NOAUTH x\r\n"), Frame::Error("NOAUTH x"));

@@ -5,19 +5,22 @@
 //! needs it.
 
 use crate::fault::Fault;
+use crate::keys::Keys;
 use crate::link::Live;
 use crate::options::Options;
+use crate::slots::Slot;
 
 /// What is sent as it is, and not done in scripts.
 const SENT: [&str; 7] = ["eval", "evalsha", "publish", "subscribe", "unsubscribe", "ping", "info"];
 
+/// What is sent besides to a cluster.
+const SENT_TO_CLUSTERS: [&str; 5] = ["cluster", "asking", "spublish", "ssubscribe", "sunsubscribe"];
+
 /// What an operator has to do; `None` if nothing is missing.
-pub(crate) async fn missing(live: &Live, options: &Options) -> Result<Option<String>, Fault> {
+pub(crate) async fn missing(live: &Live, options: &Options, keys: &Keys, slot: Slot) -> Result<Option<String>, Fault> {
     let mut rehearsal = redis::cmd("EVAL");
-    let (key, set) = (format!("{}:rights", options.prefix), format!("{}:rights-set", options.prefix));
-    let stream = format!("{}:rights-stream", options.prefix);
-    rehearsal.arg(include_str!("script/rights.lua")).arg(3).arg(key).arg(set).arg(stream);
-    match live.send::<Vec<String>>(&rehearsal).await {
+    rehearsal.arg(include_str!("script/rights.lua")).arg(3).arg(&keys.rehearsal(slot)).arg(keys.publish_word());
+    match live.send::<Vec<String>>(&rehearsal).await.map_err(|failure| failure.fault) {
         Ok(missing) if missing.is_empty() => Ok(None),
         Ok(missing) => Ok(Some(advice(options, &missing))),
         Err(Fault::NoPermission) => Ok(Some(advice(options, &[]))),
@@ -26,9 +29,11 @@ pub(crate) async fn missing(live: &Live, options: &Options) -> Result<Option<Str
 }
 
 fn advice(options: &Options, missing: &[String]) -> String {
-    let user = options.server.info().redis_settings().username().unwrap_or("default");
+    let user = options.server.login().username().unwrap_or("default");
+    let clustered = if options.server.is_cluster() { &SENT_TO_CLUSTERS[..] } else { &[] };
     let missing = missing.iter().map(String::as_str);
-    let commands: Vec<String> = SENT.into_iter().chain(missing).map(|command| format!("+{command}")).collect();
+    let commands: Vec<String> =
+        SENT.iter().chain(clustered).copied().chain(missing).map(|command| format!("+{command}")).collect();
     let (commands, prefix) = (commands.join(" "), &options.prefix);
     format!(
         "the Redis user lacks a permission; an administrator adds it with: ACL SETUSER {user} ~{prefix}:* resetchannels &{prefix}:* {commands}"

@@ -10,17 +10,17 @@ use crate::fault::Fault;
 use crate::interest::Interest;
 use crate::keys::Keys;
 use crate::limits::HISTORY_READ_MAX;
-use crate::link::Link;
 use crate::metrics::Counters;
 use crate::options::Options;
 use crate::publisher::{millis, random_part};
+use crate::routes::Routes;
 use crate::script::{self, Call};
 
 /// Streams in Redis.
 pub(crate) struct Streams {
     pub(crate) options: Arc<Options>,
     pub(crate) keys: Arc<Keys>,
-    pub(crate) link: Arc<Link>,
+    pub(crate) routes: Arc<Routes>,
     pub(crate) interest: Arc<Interest>,
     pub(crate) counters: Arc<Counters>,
 }
@@ -33,14 +33,16 @@ impl Streams {
     pub(crate) async fn history(&self, channel: &Channel, query: &HistoryQuery) -> Result<History, Error> {
         let reading = self.interest.begin_reading();
         let (command, first, last) = range(query);
-        let call = Call::new(&script::HISTORY, &[self.keys.meta(channel), self.keys.stream(channel)])
+        let meta = self.keys.meta(channel);
+        let slot = self.keys.slot(&meta);
+        let call = Call::new(&script::HISTORY, &[meta, self.keys.stream(channel)])
             .arg(random_part())
             .arg(millis(self.options.silent_ttl))
             .arg(query.limit.min(HISTORY_READ_MAX))
             .arg(command)
             .arg(first)
             .arg(last);
-        let answer: (u64, String, Vec<Entry>) = self.link.call(&call).await.map_err(Fault::error)?;
+        let answer: (u64, String, Vec<Entry>) = self.routes.call(slot, &call).await.map_err(Fault::error)?;
         let (offset, epoch, entries) = answer;
         let top = StreamPosition { offset, epoch: epoch.into() };
         self.interest.end_reading(reading, channel, &top);
@@ -65,8 +67,9 @@ impl Streams {
     /// Drops a channel's publications.
     pub(crate) async fn remove(&self, channel: &Channel) -> Result<(), Error> {
         let mut command = redis::cmd("DEL");
-        command.arg(self.keys.stream(channel));
-        self.link.ask::<i64>(&command).await.map(drop).map_err(Fault::error)
+        let stream = self.keys.stream(channel);
+        command.arg(&stream);
+        self.routes.ask::<i64>(self.keys.slot(&stream), &command).await.map(drop).map_err(Fault::error)
     }
 }
 

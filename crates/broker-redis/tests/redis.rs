@@ -7,6 +7,8 @@
 
 #[path = "redis/bench.rs"]
 mod bench;
+#[path = "redis/cluster.rs"]
+mod cluster;
 #[path = "redis/consume.rs"]
 mod consume;
 #[path = "redis/nodes.rs"]
@@ -17,7 +19,11 @@ mod outage;
 mod proxy;
 #[path = "redis/publish.rs"]
 mod publish;
+#[path = "redis/sentinel.rs"]
+mod sentinel;
 #[path = "redis/server.rs"]
 mod server;
 #[path = "redis/suite.rs"]
 mod suite;
+#[path = "redis/tls.rs"]
+mod tls;

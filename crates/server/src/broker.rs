@@ -10,6 +10,8 @@ use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::node::Error;
+use crate::redis_tls;
 
 /// The broker of a node.
 #[derive(Clone)]
@@ -35,9 +37,12 @@ impl NodeBroker {
         directory: &Arc<Directory>,
         metrics: &Metrics,
         tasks: &mut JoinSet<()>,
-    ) -> Result<Self, prometheus::Error> {
+    ) -> Result<Self, Error> {
         let (sink, node) = (Arc::clone(directory), Arc::clone(directory));
-        if let Some(options) = config.redis.options(payload_limits(config)) {
+        if let Some(mut options) = config.redis.options(payload_limits(config)) {
+            if options.server.is_encrypted() {
+                options.tls = Some(redis_tls::tls(&config.redis)?);
+            }
             tracing::info!(redis = %options.server, prefix = options.prefix, "history and presence are kept in Redis");
             let broker = Arc::new(RedisBroker::start(options, sink, node));
             metrics.register(broker.collector())?;

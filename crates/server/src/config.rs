@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use fanfare_auth::Secret;
 use fanfare_broker::namespaces::{Access, Audience, Namespaces};
-use fanfare_broker_redis::Server;
+use fanfare_broker_redis::{SentinelLogin, Server};
 use fanfare_protocol::PayloadLimits;
 
 pub use problem::{Problem, Problems};
@@ -83,6 +83,18 @@ pub struct Config {
 pub struct Redis {
     /// Where it is; without it everything is kept in memory.
     pub server: Option<Server>,
+    /// Certificates to trust; without it those that the machine trusts.
+    pub tls_ca_file: Option<PathBuf>,
+    /// The certificate that this node shows.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key.
+    pub tls_key_file: Option<PathBuf>,
+    /// The name that certificates have to bear, in place of the host's.
+    pub tls_server_name: Option<String>,
+    /// The user to log in as to Sentinels.
+    pub sentinel_user: Option<String>,
+    /// Its password.
+    pub sentinel_password: Option<Secret>,
     /// Every key and every Redis channel begins with it.
     pub prefix: String,
     /// Time for a connection to become usable.
@@ -102,10 +114,15 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// What the broker is run with, if there is a Redis.
+    /// What the broker is run with, if there is a Redis; encrypted connections still lack their certificates.
     pub fn options(&self, payload: PayloadLimits) -> Option<fanfare_broker_redis::Options> {
         Some(fanfare_broker_redis::Options {
             server: self.server.clone()?,
+            tls: None,
+            sentinel_login: SentinelLogin {
+                user: self.sentinel_user.clone(),
+                password: self.sentinel_password.as_ref().map(|password| password.expose().to_owned()),
+            },
             prefix: self.prefix.clone(),
             connect_timeout: self.connect_timeout,
             command_timeout: self.command_timeout,

@@ -11,6 +11,7 @@ mod metrics;
 pub mod node;
 mod origin;
 mod page;
+pub mod redis_tls;
 mod routes;
 pub mod serve;
 

@@ -20,6 +20,7 @@ use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
 use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
+use crate::redis_tls;
 use crate::routes::{self, Routes};
 
 /// How long requests under way may take when a node ends.
@@ -42,6 +43,9 @@ pub enum Error {
     /// The shard threads could not be started.
     #[error(transparent)]
     Gateway(#[from] fanfare_gateway::Error),
+    /// Encrypted connections to Redis cannot be made.
+    #[error(transparent)]
+    RedisTls(#[from] redis_tls::Error),
     /// A metric could not be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),

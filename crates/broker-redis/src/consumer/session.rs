@@ -2,28 +2,36 @@
 //!
 //! Redis answers commands in order, so a queue of what was sent tells what a confirmation or an error belongs to. The
 //! connection ends when it breaks, when the server says something that cannot be said there, when nothing was heard
-//! for [`PROBE_TIMEOUT`] although a PING was sent, or when a probe does not arrive that Redis took from the command
-//! connection: then this connection hangs at a server that publications do not reach.
+//! for [`PROBE_TIMEOUT`] although a PING was sent, when the shard's link goes elsewhere, or when a probe does not arrive
+//! that Redis took from the link: then this connection hangs at a server that publications do not reach.
+//!
+//! In a cluster with sharded pub/sub the words are SSUBSCRIBE and SUNSUBSCRIBE, each for channels of one slot, and the
+//! server ends by itself what is in a slot that moves away.
 
-use std::collections::VecDeque;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 
+use std::sync::Arc;
+
 use bytes::{Buf, BytesMut};
-use fanfare_protocol::Channel;
 use redis::Cmd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 
 use super::{Consumer, Word};
 use crate::dial::{Socket, dial};
 use crate::fault::Fault;
-use crate::interest::Request;
+use crate::interest::{Name, Request};
+use crate::keys::PubSub;
 use crate::limits::{
     CONSUMER_TICK, HEARTBEAT, PROBE_TIMEOUT, READ_BUFFER_KEPT_BYTES, READ_BYTES, SUBSCRIBE_BATCH,
     SUBSCRIBES_IN_FLIGHT_MAX,
 };
 use crate::metrics::Skipped;
 use crate::resp::{self, Frame, Malformed};
+use crate::server::Address;
 
 /// Why a connection ended.
 #[derive(Debug, thiserror::Error)]
@@ -40,19 +48,34 @@ pub(crate) enum Ended {
     Silent,
     #[error("what is published does not arrive")]
     Hanging,
+    #[error("the shard is elsewhere now")]
+    Moved,
 }
 
 /// A command that is not answered yet, with how many answers are still to come.
 enum Sent {
     Login,
-    Own(usize),
-    Subscribe(Vec<Channel>, usize),
-    Unsubscribe(usize),
+    Probe,
+    Subscribe(Vec<Name>, usize),
+    Unsubscribe(Vec<Name>, usize),
     Ping,
+}
+
+impl Sent {
+    fn answers(&self) -> usize {
+        match self {
+            Self::Subscribe(_, rest) | Self::Unsubscribe(_, rest) => *rest,
+            Self::Login | Self::Probe | Self::Ping => 1,
+        }
+    }
 }
 
 pub(super) struct Session<'a> {
     consumer: &'a Consumer,
+    address: Arc<Address>,
+    /// This node's own pub/sub channel for probes on this connection.
+    probe: String,
+    changed: Arc<Notify>,
     reader: ReadHalf<Box<dyn Socket>>,
     writer: WriteHalf<Box<dyn Socket>>,
     buffer: BytesMut,
@@ -70,14 +93,17 @@ pub(super) struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Connects, logs in, and subscribes to the node's own pub/sub channels.
-    pub(super) async fn open(consumer: &'a Consumer) -> Result<Self, Ended> {
+    /// Connects, logs in, and subscribes to the node's own pub/sub channel for probes.
+    pub(super) async fn open(consumer: &'a Consumer, address: Arc<Address>) -> Result<Self, Ended> {
         let within = consumer.options.connect_timeout;
-        let socket = dial(&consumer.options.server, within).await?;
+        let socket = dial(&address, &consumer.options).await?;
         let (reader, writer) = tokio::io::split(socket);
         let now = Instant::now();
         let mut session = Self {
             consumer,
+            address,
+            probe: consumer.keys.probe(consumer.shard.link.slot()),
+            changed: Arc::default(),
             reader,
             writer,
             buffer: BytesMut::new(),
@@ -92,24 +118,32 @@ impl<'a> Session<'a> {
         };
         timeout(within, session.begin()).await.unwrap_or(Err(Ended::Silent))?;
         // Probes that Redis took before this connection listened will not come.
-        session.probed = consumer.link.probes();
+        session.probed = consumer.shard.link.probes();
+        session.changed = consumer.interest.connect(consumer.shard.id);
         Ok(session)
     }
 
     async fn begin(&mut self) -> Result<(), Ended> {
         self.log_in().await?;
-        let keys = &self.consumer.keys;
-        let mut own = redis::cmd("SUBSCRIBE");
-        own.arg(&*keys.probe).arg(&*keys.control).arg(&*keys.answers);
-        self.send(&own, Sent::Own(3)).await?;
+        let mut subscribe = redis::cmd(self.words().0);
+        subscribe.arg(&self.probe);
+        self.send(&subscribe, Sent::Probe).await?;
         while !self.ready {
             self.read().await?;
         }
         Ok(())
     }
 
+    /// The commands that begin and end a subscription.
+    fn words(&self) -> (&'static str, &'static str) {
+        match self.consumer.keys.pubsub() {
+            PubSub::Classic => ("SUBSCRIBE", "UNSUBSCRIBE"),
+            PubSub::Sharded => ("SSUBSCRIBE", "SUNSUBSCRIBE"),
+        }
+    }
+
     async fn log_in(&mut self) -> Result<(), Ended> {
-        let settings = self.consumer.options.server.info().redis_settings();
+        let settings = self.consumer.options.server.login();
         let Some(password) = settings.password() else { return Ok(()) };
         let mut login = redis::cmd("AUTH");
         settings.username().into_iter().for_each(|user| {
@@ -134,43 +168,69 @@ impl<'a> Session<'a> {
             self.tick().await?;
         }
         let next_tick = self.ticked + CONSUMER_TICK;
-        let may_ask = self.sent.len() < SUBSCRIBES_IN_FLIGHT_MAX;
-        let consumer = self.consumer;
+        let may_ask = self.room() > 0;
+        let changed = Arc::clone(&self.changed);
         tokio::select! {
             biased;
             read = self.read() => read,
-            () = consumer.interest.changed(), if may_ask => Ok(()),
+            () = changed.notified(), if may_ask => Ok(()),
             () = tokio::time::sleep_until(next_tick) => Ok(()),
         }
     }
 
+    /// How many more channels may be asked for.
+    fn room(&self) -> usize {
+        let under_way: usize = self.sent.iter().map(Sent::answers).sum();
+        SUBSCRIBES_IN_FLIGHT_MAX.saturating_sub(under_way)
+    }
+
     /// Asks for what has come to be wanted, and leaves what is not any more.
     async fn ask(&mut self) -> Result<(), Ended> {
-        while self.sent.len() < SUBSCRIBES_IN_FLIGHT_MAX {
-            let Some(request) = self.consumer.interest.next_request(SUBSCRIBE_BATCH) else { break };
-            let (name, channels) = match &request {
-                Request::Subscribe(channels) => ("SUBSCRIBE", channels),
-                Request::Unsubscribe(channels) => ("UNSUBSCRIBE", channels),
+        while self.room() >= SUBSCRIBE_BATCH {
+            let shard = self.consumer.shard.id;
+            let Some(request) = self.consumer.interest.next_request(shard, SUBSCRIBE_BATCH) else { break };
+            let (subscribe, unsubscribe) = self.words();
+            let (word, names) = match &request {
+                Request::Subscribe(names) => (subscribe, names),
+                Request::Unsubscribe(names) => (unsubscribe, names),
             };
-            let mut command = redis::cmd(name);
-            for channel in channels {
-                command.arg(self.consumer.keys.live(channel));
+            let mut packed = Vec::new();
+            for names in self.by_slot(names) {
+                let mut command = redis::cmd(word);
+                command.arg(names.iter().map(|name| &**name).collect::<Vec<&str>>());
+                command.write_packed_command(&mut packed);
+                let answers = names.len();
+                self.sent.push_back(match request {
+                    Request::Subscribe(_) => Sent::Subscribe(names, answers),
+                    Request::Unsubscribe(_) => Sent::Unsubscribe(names, answers),
+                });
             }
-            let answers = channels.len();
-            let sent = match request {
-                Request::Subscribe(channels) => Sent::Subscribe(channels, answers),
-                Request::Unsubscribe(_) => Sent::Unsubscribe(answers),
-            };
-            self.send(&command, sent).await?;
+            self.write(&packed).await?;
         }
         Ok(())
+    }
+
+    /// What may stand in one command each.
+    fn by_slot(&self, names: &[Name]) -> Vec<Vec<Name>> {
+        let keys = &self.consumer.keys;
+        if keys.pubsub() == PubSub::Classic {
+            return vec![names.to_vec()];
+        }
+        let mut groups = BTreeMap::<_, Vec<Name>>::new();
+        names.iter().for_each(|name| groups.entry(keys.slot(name)).or_default().push(Arc::clone(name)));
+        groups.into_values().collect()
     }
 
     /// A server that does not read is as good as gone.
     async fn send(&mut self, command: &Cmd, sent: Sent) -> Result<(), Ended> {
         self.sent.push_back(sent);
-        let packed = command.get_packed_command();
-        timeout(PROBE_TIMEOUT, self.writer.write_all(&packed)).await.map_err(|_| Ended::Silent)??;
+        self.write(&command.get_packed_command()).await
+    }
+
+    async fn write(&mut self, packed: &[u8]) -> Result<(), Ended> {
+        timeout(PROBE_TIMEOUT, self.writer.write_all(packed)).await.map_err(|_| Ended::Silent)??;
+        // Encrypted bytes may wait for this.
+        timeout(PROBE_TIMEOUT, self.writer.flush()).await.map_err(|_| Ended::Silent)??;
         Ok(())
     }
 
@@ -179,6 +239,9 @@ impl<'a> Session<'a> {
         self.ticked = now;
         let interest = self.consumer.interest.channels();
         self.consumer.counters.interest.set(i64::try_from(interest).unwrap_or(i64::MAX));
+        if self.consumer.shard.link.now().is_some_and(|live| live.address != self.address) {
+            return Err(Ended::Moved);
+        }
         self.look_for_probe(now)?;
         if now - self.heard > PROBE_TIMEOUT {
             return Err(Ended::Silent);
@@ -196,7 +259,7 @@ impl<'a> Session<'a> {
             Some((_, since)) if now - since > PROBE_TIMEOUT => Err(Ended::Hanging),
             Some(_) => Ok(()),
             None => {
-                let taken = self.consumer.link.probes();
+                let taken = self.consumer.shard.link.probes();
                 self.missing = (taken > self.probed).then_some((taken, now));
                 Ok(())
             }
@@ -239,62 +302,64 @@ impl<'a> Session<'a> {
                 self.skip = skip;
                 self.consumer.counters.skipped(Skipped::TooLarge);
             }
-            Frame::Subscribed(name) => return self.subscribed(name),
-            Frame::Unsubscribed(name) => return self.unsubscribed(name),
+            Frame::Subscribed(name) => return self.subscribed(&text(name)),
+            Frame::Unsubscribed(name) => return self.unsubscribed(&text(name)),
             Frame::Pong => return self.expect(|sent| matches!(sent, Sent::Ping)),
             Frame::Status => return self.expect(|sent| matches!(sent, Sent::Login)),
-            Frame::Error(text) => return Err(self.refused(text)),
+            Frame::Error(text) => return self.refused(text),
         }
         Ok(())
     }
 
-    fn message(&mut self, channel: &[u8], payload: &[u8]) {
+    fn message(&mut self, name: &[u8], payload: &[u8]) {
         let keys = &self.consumer.keys;
-        if let Some(name) = keys.channel_of(channel) {
-            self.consumer.take(name, payload);
-        } else if channel == keys.probe.as_bytes() {
+        if name == self.probe.as_bytes() {
             let number = std::str::from_utf8(payload).ok().and_then(|number| number.parse().ok());
             self.probed = number.unwrap_or(self.probed).max(self.probed);
-        } else if channel == keys.control.as_bytes() {
+        } else if name == keys.control.as_bytes() {
             self.consumer.hear(Word::Request(payload.to_vec()));
-        } else if channel == keys.answers.as_bytes() {
+        } else if name == keys.answers.as_bytes() {
             self.consumer.hear(Word::Answer(payload.to_vec()));
+        } else {
+            self.consumer.take(&text(name), payload);
         }
     }
 
-    fn subscribed(&mut self, name: &[u8]) -> Result<(), Ended> {
+    fn subscribed(&mut self, name: &str) -> Result<(), Ended> {
         match self.sent.front_mut() {
-            Some(Sent::Own(rest)) => {
-                *rest -= 1;
-                self.ready = *rest == 0;
-                self.done_if(self.ready);
+            Some(Sent::Probe) => {
+                self.ready = true;
+                self.sent.pop_front();
             }
             Some(Sent::Subscribe(_, rest)) => {
                 *rest -= 1;
                 let done = *rest == 0;
                 self.done_if(done);
-                self.consumer
-                    .keys
-                    .channel_of(name)
-                    .into_iter()
-                    .for_each(|name| self.consumer.interest.confirm_subscribe(name));
+                self.consumer.interest.confirm_subscribe(self.consumer.shard.id, name);
             }
             _ => return Err(Ended::Unasked),
         }
         Ok(())
     }
 
-    fn unsubscribed(&mut self, name: &[u8]) -> Result<(), Ended> {
-        let Some(Sent::Unsubscribe(rest)) = self.sent.front_mut() else { return Err(Ended::Unasked) };
-        *rest -= 1;
-        let done = *rest == 0;
-        self.done_if(done);
-        self.consumer
-            .keys
-            .channel_of(name)
-            .into_iter()
-            .for_each(|name| self.consumer.interest.confirm_unsubscribe(name));
-        Ok(())
+    /// The end of a subscription: one that was asked for, or one that the cluster ends by itself.
+    fn unsubscribed(&mut self, name: &str) -> Result<(), Ended> {
+        match self.sent.front_mut() {
+            Some(Sent::Unsubscribe(names, rest)) if names.iter().any(|asked| **asked == *name) => {
+                *rest -= 1;
+                let done = *rest == 0;
+                self.done_if(done);
+                self.consumer.interest.confirm_unsubscribe(self.consumer.shard.id, name);
+                Ok(())
+            }
+            _ if self.consumer.keys.pubsub() == PubSub::Classic => Err(Ended::Unasked),
+            _ if name == self.probe => Err(Ended::Moved),
+            _ => {
+                self.consumer.interest.misdirected(self.consumer.shard.id, name);
+                self.consumer.routes.set_stale();
+                Ok(())
+            }
+        }
     }
 
     fn done_if(&mut self, done: bool) {
@@ -307,14 +372,35 @@ impl<'a> Session<'a> {
         self.sent.pop_front().filter(expected).map(drop).ok_or(Ended::Unasked)
     }
 
-    /// A refused command says something of the login or its rights: all that was asked for on this connection is in
-    /// doubt.
-    fn refused(&mut self, text: &str) -> Ended {
-        for sent in &self.sent {
-            if let Sent::Subscribe(channels, _) = sent {
-                self.consumer.interest.refuse(channels);
+    /// A cluster may refuse what is in a slot that it does not have here. Any other refusal says something of the login
+    /// or its rights: all that was asked for on this connection is in doubt.
+    fn refused(&mut self, text: &str) -> Result<(), Ended> {
+        let fault = Fault::of_text(text);
+        let shard = self.consumer.shard.id;
+        if matches!(fault, Fault::Moved | Fault::Ask | Fault::TryAgain | Fault::ClusterDown) {
+            match self.sent.pop_front() {
+                Some(Sent::Subscribe(names, _)) => {
+                    names.iter().for_each(|name| self.consumer.interest.misdirected(shard, name));
+                    self.consumer.routes.set_stale();
+                    return Ok(());
+                }
+                Some(Sent::Unsubscribe(names, _)) => {
+                    names.iter().for_each(|name| self.consumer.interest.confirm_unsubscribe(shard, name));
+                    return Ok(());
+                }
+                _ => {}
             }
         }
-        Ended::Refused(Fault::of_text(text))
+        for sent in &self.sent {
+            if let Sent::Subscribe(names, _) = sent {
+                self.consumer.interest.refuse(shard, names);
+            }
+        }
+        Err(Ended::Refused(fault))
     }
+}
+
+/// Names that are ours are text; any other is nobody's.
+fn text(name: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(name)
 }

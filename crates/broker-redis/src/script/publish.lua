@@ -1,7 +1,7 @@
 -- Publishes to channels, each publication for itself: one that is refused leaves the others alone.
 --
 -- KEYS  three for each publication: meta, stream, result (meta again where there is no idempotency key)
--- ARGV  this node; then eleven for each publication:
+-- ARGV  this node, the command that publishes; then eleven for each publication:
 --       Redis channel, body, size, ttl, meta ttl, random part, number, idempotency window, version, version epoch,
 --       most version epochs. Times in milliseconds; '' is none; size 0 is live only.
 -- Gives one string for each publication:
@@ -159,7 +159,7 @@ local function keep(k, a)
     if window ~= '' then
         redis.call('SET', result, position, 'PX', window)
     end
-    redis.call('PUBLISH', channel, '\1p' .. position .. ':' .. body)
+    redis.call(ARGV[2], channel, '\1p' .. position .. ':' .. body)
     return 'a' .. position
 end
 
@@ -175,13 +175,13 @@ local function publish(k, a)
         return keep(k, a)
     end
     redis.call('SET', KEYS[k + 3], '-', 'PX', window)
-    redis.call('PUBLISH', ARGV[a + 1], '\1l' .. ARGV[a + 2])
+    redis.call(ARGV[2], ARGV[a + 1], '\1l' .. ARGV[a + 2])
     return 'a-'
 end
 
 local answers = {}
 for at = 0, #KEYS / 3 - 1 do
-    local done, answer = pcall(publish, 3 * at, 1 + FIELDS * at)
+    local done, answer = pcall(publish, 3 * at, 2 + FIELDS * at)
     if not done then
         answer = 'e' .. (type(answer) == 'table' and answer.err or tostring(answer))
     end

@@ -1,6 +1,7 @@
 -- Does once what the other scripts do.
 --
 -- KEYS  a hash, a sorted set, a stream, all deleted at the end
+-- ARGV  the command that publishes
 -- Gives the names of the commands that the user may not use. What fails for another reason says nothing of rights.
 
 local hash, set, stream = KEYS[1], KEYS[2], KEYS[3]
@@ -32,7 +33,7 @@ local calls = {
     { 'SET', hash, '1', 'PX', '1000' },
     { 'GET', hash },
     { 'DEL', hash },
-    { 'PUBLISH', hash, '' },
+    { ARGV[1], hash, '' },
 }
 -- As Redis 7, Redis 6.2 and Valkey 9 say it.
 local refusals = { 'NOPERM', "executing the script can't", 'ACL failure' }

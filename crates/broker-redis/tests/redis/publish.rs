@@ -169,7 +169,8 @@ impl Numbered {
         let [meta, stream] = [key("meta"), key("stream")];
         let script = include_str!("../../src/script/publish.lua");
         let number = number.to_string();
-        let words = ["EVAL", script, "3", &meta, &stream, &meta, "node", "live", "body", "100", "60000", "60000"];
+        let words = ["EVAL", script, "3", &meta, &stream, &meta, "node", "PUBLISH"];
+        let words = [&words[..], &["live", "body", "100", "60000", "60000"]].concat();
         let answers: Vec<String> = self.server.run(&[&words[..], &["random", &number, "", "", "", "10"]].concat());
         answers[0].split(':').next().unwrap().to_owned()
     }
@@ -204,7 +205,8 @@ fn nodes_that_were_silent_for_long_are_forgotten() {
     let [meta, stream] = ["meta", "stream"].map(|kind| format!("{prefix}:{kind}"));
     for node in 0..70 {
         let node = node.to_string();
-        let words = ["EVAL", script, "3", &meta, &stream, &meta, &node, "live", "body", "100", "60000", "60000"];
+        let words = ["EVAL", script, "3", &meta, &stream, &meta, &node, "PUBLISH"];
+        let words = [&words[..], &["live", "body", "100", "60000", "60000"]].concat();
         let answers: Vec<String> = server.run(&[&words[..], &["random", "1", "", "", "", "1000"]].concat());
         assert!(answers[0].starts_with('a'));
     }

@@ -52,10 +52,27 @@ impl Server {
         })
     }
 
+    /// A Sentinel that watches the master on a port under the name `main`.
+    pub(crate) fn sentinel(master: u16) -> Option<Arc<Self>> {
+        let watch = format!("sentinel monitor main 127.0.0.1 {master} 2\nsentinel down-after-milliseconds main 1000\n");
+        is_installed().then(|| {
+            (0..20).find_map(|_| Self::try_sentinel(&watch)).expect("a Sentinel starts on one of twenty ports")
+        })
+    }
+
+    fn try_sentinel(watch: &str) -> Option<Arc<Self>> {
+        let (port, dir) = place()?;
+        let file = dir.join("sentinel.conf");
+        std::fs::write(&file, format!("port {port}\nbind 127.0.0.1\n{watch}")).ok()?;
+        let mut command = Command::new(program());
+        command.arg(file).arg("--sentinel");
+        let child = Mutex::new(quietly(command));
+        let server = Arc::new(Self { child, port, dir });
+        server.answers().then_some(server)
+    }
+
     fn try_start(settings: &[&str]) -> Option<Arc<Self>> {
-        let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
-        let dir = std::env::temp_dir().join(format!("fanfare-redis-{}-{port}", std::process::id()));
-        std::fs::create_dir_all(&dir).ok()?;
+        let (port, dir) = place()?;
         let child = Mutex::new(spawn(port, &dir, settings));
         let server = Arc::new(Self { child, port, dir });
         server.answers().then_some(server)
@@ -67,9 +84,9 @@ impl Server {
         while Instant::now() < deadline {
             let pong = redis::Client::open(self.url())
                 .and_then(|client| client.get_connection())
-                .and_then(|mut it| redis::cmd("CONFIG").arg("GET").arg("port").query::<Vec<String>>(&mut it));
+                .and_then(|mut it| redis::cmd("INFO").arg("server").query::<String>(&mut it));
             match pong {
-                Ok(port) => return port.get(1) == Some(&self.port.to_string()),
+                Ok(info) => return info.contains(&format!("tcp_port:{}\r", self.port)),
                 Err(error) if error.code() == Some("NOAUTH") => return true,
                 Err(_) if self.has_ended() => return false,
                 Err(_) => std::thread::sleep(Duration::from_millis(5)),
@@ -88,6 +105,11 @@ impl Server {
 
     pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// A folder of its own.
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        &self.dir
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -118,7 +140,12 @@ impl Server {
 
     /// Starts it again on the same port.
     pub(crate) fn restart(&self) {
-        *self.child() = spawn(self.port, &self.dir, &[]);
+        self.restart_with(&[]);
+    }
+
+    /// Starts it again on the same port with settings.
+    pub(crate) fn restart_with(&self, settings: &[&str]) {
+        *self.child() = spawn(self.port, &self.dir, settings);
         assert!(self.answers(), "the server comes back");
     }
 
@@ -139,17 +166,26 @@ impl Server {
     }
 }
 
+/// A free port and a folder.
+fn place() -> Option<(u16, PathBuf)> {
+    // A cluster node listens 10,000 above its port as well.
+    let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+    let port = if port > 55_000 { port - 20_000 } else { port };
+    let dir = std::env::temp_dir().join(format!("fanfare-redis-{}-{port}", std::process::id()));
+    std::fs::create_dir_all(&dir).ok()?;
+    Some((port, dir))
+}
+
 fn spawn(port: u16, dir: &PathBuf, settings: &[&str]) -> Child {
-    Command::new(program())
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
-        .arg("--dir")
-        .arg(dir)
-        .args(settings)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("the server is installed")
+    let mut command = Command::new(program());
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.arg("--dir").arg(dir).args(settings);
+    quietly(command)
+}
+
+fn quietly(mut command: Command) -> Child {
+    let silent = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    silent.spawn().expect("the server is installed")
 }
 
 impl Drop for Server {

@@ -22,6 +22,22 @@ impl Suite {
     }
 }
 
+/// Stands in where no server is installed.
+pub(crate) fn in_memory(sink: Arc<dyn PublicationSink>, node: Arc<dyn NodeSink>) -> Arc<dyn Broker> {
+    Arc::new(MemoryBroker::new(memory::Options::default(), sink, node))
+}
+
+/// Lets time pass for everything under a prefix.
+pub(crate) fn age(server: &Server, prefix: &str, by: Duration) {
+    let millis = i64::try_from(by.as_millis()).unwrap();
+    for key in server.run::<Vec<String>>(&["KEYS", &format!("{prefix}:*")]) {
+        if key.contains(":expiry:") {
+            age_members(server, &key, millis);
+        }
+        age_key(server, &key, millis);
+    }
+}
+
 fn age_key(server: &Server, key: &str, millis: i64) {
     let left: i64 = server.run(&["PTTL", key]);
     match left - millis {
@@ -41,7 +57,7 @@ fn age_members(server: &Server, key: &str, millis: i64) {
 impl Harness for Suite {
     async fn broker(&self, sink: Arc<dyn PublicationSink>, node: Arc<dyn NodeSink>) -> Arc<dyn Broker> {
         let Some(server) = &self.server else {
-            return Arc::new(MemoryBroker::new(memory::Options::default(), sink, node));
+            return in_memory(sink, node);
         };
         let mut options = Options::new(Address::parse(&server.url()).unwrap());
         options.prefix.clone_from(&self.prefix);
@@ -53,13 +69,7 @@ impl Harness for Suite {
 
     async fn advance(&self, by: Duration) -> bool {
         let Some(server) = &self.server else { return false };
-        let millis = i64::try_from(by.as_millis()).unwrap();
-        for key in server.run::<Vec<String>>(&["KEYS", &format!("{}:*", self.prefix)]) {
-            if key.contains(":expiry:") {
-                age_members(server, &key, millis);
-            }
-            age_key(server, &key, millis);
-        }
+        age(server, &self.prefix, by);
         true
     }
 

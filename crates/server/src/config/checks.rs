@@ -57,6 +57,8 @@ pub(crate) fn relations(settings: &Settings) -> Vec<Problem> {
     problems.extend(lifetimes(settings));
     problems.extend(secret_strength(settings));
     problems.extend(personal_namespace(settings));
+    problems.extend(braces_in_prefix(settings));
+    problems.extend(half_identity(settings));
     problems
 }
 
@@ -161,6 +163,26 @@ fn personal_namespace(settings: &Settings) -> Option<Problem> {
     }
     let message = format!("{} names the namespace {name:?}, which is not configured", setting.title());
     Some(settings.problem(setting, message).hint(format!("add [channels.namespaces.{name}] to the configuration file")))
+}
+
+/// A Redis Cluster takes what stands between braces for the whole name.
+fn braces_in_prefix(settings: &Settings) -> Option<Problem> {
+    let setting = settings.get("redis.prefix");
+    let prefix = setting.value.text().filter(|prefix| prefix.contains(['{', '}']))?;
+    let hint = "leave braces out: in a Redis Cluster they decide where a key is";
+    Some(settings.problem(setting, format!("{} ({prefix:?}) holds braces", setting.title())).hint(hint))
+}
+
+/// A certificate without its key, or a key without its certificate.
+fn half_identity(settings: &Settings) -> Option<Problem> {
+    let [cert, key] = ["redis.tls_cert_file", "redis.tls_key_file"].map(|name| settings.get(name));
+    let (given, missing) = match (cert.value.text(), key.value.text()) {
+        (Some(_), None) => (cert, key),
+        (None, Some(_)) => (key, cert),
+        _ => return None,
+    };
+    let message = format!("{} is set without {}", given.title(), missing.title());
+    Some(settings.problem(given, message).hint("a certificate and its key belong together"))
 }
 
 fn exposed_file(settings: &Settings) -> Option<Problem> {

@@ -250,8 +250,9 @@ fn secret(text: &str) -> Result<Secret, Refusal> {
 fn redis_url(text: &str, hint: String) -> Result<Secret, Refusal> {
     match Server::parse(text) {
         Ok(_) => Ok(Secret::new(text.to_owned())),
-        Err(UrlError::Tls) => Err(Refusal::new("asks for TLS to Redis, which is not supported yet", hint)),
         Err(UrlError::Malformed) => Err(Refusal::new("is no URL of a Redis server", hint)),
+        Err(UrlError::MasterName) => Err(Refusal::new("lacks the name of the master behind the Sentinels", hint)),
+        Err(UrlError::ClusterDatabase) => Err(Refusal::new("has a database, of which a Redis Cluster has none", hint)),
     }
 }
 

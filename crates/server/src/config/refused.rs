@@ -127,8 +127,10 @@ const FILES: &[&str] = &[
     "[api]\nbody_bytes_max = \"32KiB\"\n",
     // Redis, without a word of what may be a password.
     "[redis]\nurl = \"127.0.0.1:6379\"\n",
-    "[redis]\nurl = \"rediss://:hunter2@127.0.0.1\"\n",
+    "[redis]\nurl = \"redis+sentinel://:hunter2@127.0.0.1\"\n",
+    "[redis]\nurl = \"redis+cluster://:hunter2@127.0.0.1/3\"\n",
     "[redis]\nurl = 6379\nprefix = \"\"\n",
+    "[redis]\nprefix = \"{a}\"\ntls_key_file = \"key.pem\"\n",
     // Several at once, in the order of the file.
     "[session]\nping_interval = 25\n\n[listen]\nadress = \"x\"\n\n[log]\nlevel = \"inf\"\n",
     // Letters of several bytes, tabs, Windows line ends.

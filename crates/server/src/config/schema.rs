@@ -2,6 +2,7 @@
 //!
 //! The one list from which files and variables are read, refusals are worded and the annotated file is written.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use fanfare_broker::namespaces::Audience;
@@ -507,14 +508,62 @@ const BROKER: Section = Section {
 const REDIS: Section = Section {
     name: "redis",
     doc: "Several nodes as one hub: with a url, publications, history and presence go through Redis (6.2 or later, or \
-          Valkey), and the [broker] section is not used. Not finished: no TLS, no Sentinel, no Cluster yet.",
+          Valkey), and the [broker] section is not used. One server, the master that Sentinels name, or a Cluster.",
     keys: &[
         node(
             "url",
             Kind::RedisUrl,
             r#""off""#,
-            "Where Redis is. \"off\" keeps everything in the node's own memory.",
+            "Where Redis is. \"off\" keeps everything in the node's own memory. redis://[USER:PASSWORD@]HOST[:PORT] is \
+             one server, unix:///PATH one on this machine, redis+sentinel://HOST,HOST/MASTER the master of that name, \
+             redis+cluster://HOST,HOST a cluster by some of its nodes. With rediss in place of redis every \
+             connection is encrypted.",
             |draft, value| draft.redis_url = value.secret(),
+        )
+        .or("off"),
+        node(
+            "tls_ca_file",
+            Kind::Text(4096),
+            r#""system""#,
+            "Certificates to trust, as PEM. \"system\" trusts what the machine trusts.",
+            |draft, value| draft.redis.tls_ca_file = value.text().map(PathBuf::from),
+        )
+        .or("system"),
+        node(
+            "tls_cert_file",
+            Kind::Text(4096),
+            r#""off""#,
+            "The certificate that this node shows to Redis, as PEM, with its chain.",
+            |draft, value| draft.redis.tls_cert_file = value.text().map(PathBuf::from),
+        )
+        .or("off"),
+        node("tls_key_file", Kind::Text(4096), r#""off""#, "The key of that certificate, as PEM.", |draft, value| {
+            draft.redis.tls_key_file = value.text().map(PathBuf::from)
+        })
+        .or("off"),
+        node(
+            "tls_server_name",
+            Kind::Text(253),
+            r#""off""#,
+            "The name that certificates of Redis have to bear. \"off\" takes the host's; Sentinels and Clusters mostly \
+             tell addresses, which few certificates bear.",
+            |draft, value| draft.redis.tls_server_name = value.text(),
+        )
+        .or("off"),
+        node(
+            "sentinel_user",
+            Kind::Text(128),
+            r#""off""#,
+            "The user to log in as to Sentinels, if they want one. What stands in the URL is for Redis.",
+            |draft, value| draft.redis.sentinel_user = value.text(),
+        )
+        .or("off"),
+        node(
+            "sentinel_password",
+            Kind::Secret,
+            r#""off""#,
+            "The password for Sentinels, if they want one.",
+            |draft, value| draft.redis.sentinel_password = value.secret(),
         )
         .or("off"),
         node(

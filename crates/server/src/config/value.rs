@@ -113,7 +113,7 @@ impl Kind {
             Self::PersonalChannel => r##""#" or "NAMESPACE:#""##.to_owned(),
             Self::Secret => "a secret in quotes".to_owned(),
             Self::RedisUrl => {
-                r#"a URL in quotes, such as "redis://127.0.0.1:6379" or "unix:///run/redis.sock""#.to_owned()
+                r#"a URL in quotes, such as "redis://127.0.0.1:6379", "redis+sentinel://HOST,HOST/MASTER" or "redis+cluster://HOST,HOST""#.to_owned()
             }
             Self::Secrets(bytes_min) => format!("a list of secrets of at least {bytes_min} bytes each"),
         }

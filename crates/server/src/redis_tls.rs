@@ -1,0 +1,130 @@
+//! What encrypted connections to Redis are made with: files become a rustls configuration, with aws-lc-rs as the
+//! crypto provider.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fanfare_broker_redis::Tls;
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::config::Redis;
+
+/// Why encrypted connections cannot be made. Says which file, and nothing of its content.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file cannot be read, or is not what it should be.
+    #[error("{key} = {path:?}: {reason}")]
+    File {
+        /// The configuration key that names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The machine trusts nobody.
+    #[error("no certificates to trust are installed on this machine: name some in redis.tls_ca_file")]
+    NoSystemRoots,
+    /// Only one of certificate and key is there.
+    #[error("redis.tls_cert_file and redis.tls_key_file belong together: one of them is missing")]
+    Half,
+    /// They do not fit together.
+    #[error("redis.tls_cert_file and redis.tls_key_file: {0}")]
+    Identity(rustls::Error),
+    /// No protocol version is left.
+    #[error("TLS to Redis: {0}")]
+    Versions(rustls::Error),
+}
+
+/// Reads the files.
+///
+/// # Errors
+/// See [`Error`].
+pub fn tls(redis: &Redis) -> Result<Tls, Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let trusting = versions.map_err(Error::Versions)?.with_root_certificates(roots(redis.tls_ca_file.as_deref())?);
+    let client = match (&redis.tls_cert_file, &redis.tls_key_file) {
+        (None, None) => trusting.with_no_client_auth(),
+        (Some(cert), Some(key)) => {
+            let chain = certificates("redis.tls_cert_file", cert)?;
+            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| refused("redis.tls_key_file", key, &error))?;
+            trusting.with_client_auth_cert(chain, key).map_err(Error::Identity)?
+        }
+        _ => return Err(Error::Half),
+    };
+    Ok(Tls { client: Arc::new(client), server_name: redis.tls_server_name.clone() })
+}
+
+fn roots(file: Option<&Path>) -> Result<RootCertStore, Error> {
+    let mut roots = RootCertStore::empty();
+    let Some(file) = file else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return if roots.is_empty() { Err(Error::NoSystemRoots) } else { Ok(roots) };
+    };
+    for certificate in certificates("redis.tls_ca_file", file)? {
+        roots.add(certificate).map_err(|error| file_error("redis.tls_ca_file", file, error.to_string()))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.map_err(|error| refused(key, file, &error))?;
+    if certificates.is_empty() {
+        return Err(refused(key, file, &pem::Error::NoItemsFound));
+    }
+    Ok(certificates)
+}
+
+fn refused(key: &'static str, file: &Path, error: &pem::Error) -> Error {
+    let reason = match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => "holds nothing of the kind, as PEM".to_owned(),
+        _ => "is no PEM file".to_owned(),
+    };
+    file_error(key, file, reason)
+}
+
+fn file_error(key: &'static str, file: &Path, reason: String) -> Error {
+    Error::File { key, path: file.to_owned(), reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_of_no_use_are_named() {
+        let dir = std::env::temp_dir().join(format!("fanfare-redis-tls-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let empty = dir.join("empty.pem");
+        std::fs::write(&empty, "nothing").unwrap();
+        let with = |change: fn(&mut Redis, PathBuf), file: &Path| {
+            let mut redis = Redis::default();
+            change(&mut redis, file.to_owned());
+            tls(&redis).unwrap_err().to_string()
+        };
+        let missing = with(|redis, file| redis.tls_ca_file = Some(file), &dir.join("none.pem"));
+        assert!(missing.starts_with("redis.tls_ca_file = ") && missing.contains("No such file"), "{missing}");
+        let holds = with(|redis, file| redis.tls_ca_file = Some(file), &empty);
+        assert!(holds.contains("empty.pem") && holds.contains("nothing of the kind"), "{holds}");
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn a_certificate_without_its_key_is_refused() {
+        let ca = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let dir = std::env::temp_dir().join(format!("fanfare-redis-identity-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let (cert, key) = (dir.join("cert.pem"), dir.join("key.pem"));
+        std::fs::write(&cert, ca.cert.pem()).unwrap();
+        std::fs::write(&key, ca.signing_key.serialize_pem()).unwrap();
+        let half = Redis { tls_ca_file: Some(cert.clone()), tls_cert_file: Some(cert), ..Redis::default() };
+        assert!(matches!(tls(&half), Err(Error::Half)));
+        assert!(tls(&Redis { tls_key_file: Some(key), ..half }).is_ok());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}
