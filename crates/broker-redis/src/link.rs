@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::dial::dial;
+use crate::eviction;
 use crate::fault::Fault;
 use crate::keys::Keys;
 use crate::limits::{HEARTBEAT, HEARTBEAT_TIMEOUT};
@@ -208,7 +209,10 @@ impl Link {
             let mut known = self.missing_rights.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *known, missing.clone()) == missing
         };
-        let Some(missing) = missing else { return live.identify().await };
+        let Some(missing) = missing else {
+            eviction::look(live, &self.options, &self.counters).await?;
+            return live.identify().await;
+        };
         if !reported {
             tracing::error!(server = %self.options.server, "{missing}");
         }

@@ -68,6 +68,7 @@ pub(crate) struct Counters {
     pub(crate) broken: IntCounter,
     pub(crate) connected: IntGauge,
     pub(crate) consuming: IntGauge,
+    pub(crate) evicting: IntGauge,
     pub(crate) interest: IntGauge,
     pub(crate) in_flight: IntGauge,
 }
@@ -101,6 +102,10 @@ impl Counters {
             broken: counter("fanfare_redis_broken_total", "Channels of which something may be missing."),
             connected: gauge("fanfare_redis_connected", "Whether commands can be sent."),
             consuming: gauge("fanfare_redis_consuming", "Whether the pub/sub connection is up."),
+            evicting: gauge(
+                "fanfare_redis_evicting",
+                "Whether the server is set to evict keys when its memory is full.",
+            ),
             interest: gauge("fanfare_redis_interest", "Channels that this node is subscribed to in Redis."),
             in_flight: gauge("fanfare_redis_in_flight", "Commands sent and not answered."),
         }
@@ -123,7 +128,7 @@ impl Counters {
         self.by_reason[reason as usize].inc();
     }
 
-    fn collectors(&self) -> [&dyn Collector; 15] {
+    fn collectors(&self) -> [&dyn Collector; 16] {
         [
             &self.publications,
             &self.faults,
@@ -138,6 +143,7 @@ impl Counters {
             &self.broken,
             &self.connected,
             &self.consuming,
+            &self.evicting,
             &self.interest,
             &self.in_flight,
         ]

@@ -9,6 +9,8 @@
 mod bench;
 #[path = "redis/consume.rs"]
 mod consume;
+#[path = "redis/hostile.rs"]
+mod hostile;
 #[path = "redis/nodes.rs"]
 mod nodes;
 #[path = "redis/outage.rs"]
@@ -17,7 +19,11 @@ mod outage;
 mod proxy;
 #[path = "redis/publish.rs"]
 mod publish;
+#[path = "redis/refusals.rs"]
+mod refusals;
 #[path = "redis/server.rs"]
 mod server;
+#[path = "redis/slow.rs"]
+mod slow;
 #[path = "redis/suite.rs"]
 mod suite;

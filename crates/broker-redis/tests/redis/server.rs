@@ -1,7 +1,7 @@
 //! A server of a test's own.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -118,8 +118,18 @@ impl Server {
 
     /// Starts it again on the same port.
     pub(crate) fn restart(&self) {
-        *self.child() = spawn(self.port, &self.dir, &[]);
+        self.restart_with(&[]);
+    }
+
+    /// Starts it again with settings, each `--name value`.
+    pub(crate) fn restart_with(&self, settings: &[&str]) {
+        *self.child() = spawn(self.port, &self.dir, settings);
         assert!(self.answers(), "the server comes back");
+    }
+
+    /// Where it keeps its files.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Stops it as it is: it keeps its connections and is silent.
