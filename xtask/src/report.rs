@@ -40,6 +40,10 @@ impl Report {
                 self.tally += tally;
                 say(&format!(" ok   {name:<8} {time}{}\n", counts(tally)));
             }
+            Outcome::PassedWith(tally, note) => {
+                self.tally += tally;
+                say(&format!(" ok   {name:<8} {time}{}  {note}\n", counts(tally)));
+            }
             Outcome::Skipped(why) => {
                 say(&format!("skip  {name:<8} {time}  {why}\n"));
                 self.skipped.push(format!("{name}: {why}"));

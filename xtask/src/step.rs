@@ -8,6 +8,8 @@ use crate::tally::Tally;
 pub(crate) enum Outcome {
     /// All is well; so many tests ran in it.
     Passed(Tally),
+    /// The same, and something worth knowing.
+    PassedWith(Tally, String),
     /// A tool is missing: which, and how to get it.
     Skipped(String),
     /// Something is wrong: what was printed about it.
@@ -50,6 +52,7 @@ static STEPS: &[Step] = &[
     Step::new("clippy", &["rust"], rust::lints),
     Step::new("redis", &["rust"], redis::server),
     Step::new("test", &["rust"], rust::tests),
+    Step::new("servers", &["rust", "servers"], redis::further),
     Step::new("docs", &["docs"], docs::check),
     Step::new("build", SUITES, rust::build),
     Step::new("js", &["js"], js::suite),
@@ -97,7 +100,7 @@ mod tests {
     #[test]
     fn words_choose_steps_in_their_order() {
         assert_eq!(names(&["browser", "js"]), Ok(vec!["build", "js", "browser"]));
-        assert_eq!(names(&["rust"]), Ok(vec!["fmt", "clippy", "redis", "test"]));
+        assert_eq!(names(&["rust"]), Ok(vec!["fmt", "clippy", "redis", "test", "servers"]));
         assert_eq!(names(&[]).map(|all| all.len()), Ok(STEPS.len()));
         assert_eq!(names(&["js", "ruby"]), Err("ruby"));
     }

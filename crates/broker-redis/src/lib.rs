@@ -47,6 +47,7 @@ mod checker;
 mod consumer;
 mod dial;
 mod envelope;
+mod eviction;
 mod fault;
 mod interest;
 mod keys;

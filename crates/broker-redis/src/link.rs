@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::backoff::Backoff;
 use crate::dial::dial;
+use crate::eviction;
 use crate::fault::{Failure, Fault};
 use crate::keys::Keys;
 use crate::limits::{HEARTBEAT, HEARTBEAT_TIMEOUT, SENTINEL_INTERVAL};
@@ -52,6 +53,8 @@ pub(crate) struct Live {
     pub(crate) address: Arc<Address>,
     /// Identity of the server's data: another one after a failover or a restart.
     pub(crate) replid: Arc<str>,
+    /// Whether the server throws keys away when its memory is full.
+    evicts: bool,
 }
 
 /// Where a link goes.
@@ -210,9 +213,10 @@ impl Link {
     async fn open(&self) -> Result<(Live, Driver), Fault> {
         let address = self.locate().await?;
         let (mut live, mut driver) = connect(address, &self.options).await?;
-        live.replid = tokio::select! {
+        let asking = async { Ok((self.introduce(&live).await?, eviction::evicts(&live).await?)) };
+        (live.replid, live.evicts) = tokio::select! {
             () = &mut driver => return Err(Fault::Cut),
-            replid = timeout(self.options.connect_timeout, self.introduce(&live)) => replid.unwrap_or(Err(Fault::Timeout))?,
+            told = timeout(self.options.connect_timeout, asking) => told.unwrap_or(Err(Fault::Timeout))?,
         };
         Ok((live, driver))
     }
@@ -240,6 +244,7 @@ impl Link {
     /// Until the connection is lost; says why.
     async fn keep(&self, live: Live, driver: Driver) -> Fault {
         let _up = Up::new(&self.counters.connected);
+        let _evicting = live.evicts.then(|| Up::new(&self.counters.evicting));
         let address = Arc::clone(&live.address);
         self.state.send_replace(State::Up(live.clone()));
         tokio::select! {
@@ -300,7 +305,7 @@ pub(crate) async fn connect(address: Arc<Address>, options: &Options) -> Result<
     let config = AsyncConnectionConfig::new().set_response_timeout(None).set_connection_timeout(None);
     let opening = MultiplexedConnection::new_with_config(options.server.login(), socket, config);
     let (connection, driver) = within(options.connect_timeout, opening).await?;
-    Ok((Live { connection, address, replid: "".into() }, Box::pin(driver)))
+    Ok((Live { connection, address, replid: "".into(), evicts: false }, Box::pin(driver)))
 }
 
 impl Live {

@@ -69,6 +69,7 @@ pub(crate) struct Counters {
     pub(crate) shards: IntGauge,
     pub(crate) connected: IntGauge,
     pub(crate) consuming: IntGauge,
+    pub(crate) evicting: IntGauge,
     pub(crate) interest: IntGauge,
     pub(crate) in_flight: IntGauge,
 }
@@ -103,6 +104,7 @@ impl Counters {
             shards: gauge("fanfare_redis_shards", "Redis shards: 1 unless it is a cluster."),
             connected: gauge("fanfare_redis_connected", "Redis shards to which commands can be sent."),
             consuming: gauge("fanfare_redis_consuming", "Redis shards whose pub/sub connection is up."),
+            evicting: gauge("fanfare_redis_evicting", "Redis shards that are set to evict keys."),
             interest: gauge("fanfare_redis_interest", "Channels that this node is subscribed to in Redis."),
             in_flight: gauge("fanfare_redis_in_flight", "Commands sent and not answered."),
         }
@@ -124,7 +126,7 @@ impl Counters {
         self.by_reason[reason as usize].inc();
     }
 
-    fn collectors(&self) -> [&dyn Collector; 16] {
+    fn collectors(&self) -> [&dyn Collector; 17] {
         [
             &self.publications,
             &self.faults,
@@ -140,6 +142,7 @@ impl Counters {
             &self.shards,
             &self.connected,
             &self.consuming,
+            &self.evicting,
             &self.interest,
             &self.in_flight,
         ]

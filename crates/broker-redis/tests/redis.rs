@@ -11,6 +11,8 @@ mod bench;
 mod cluster;
 #[path = "redis/consume.rs"]
 mod consume;
+#[path = "redis/hostile.rs"]
+mod hostile;
 #[path = "redis/nodes.rs"]
 mod nodes;
 #[path = "redis/outage.rs"]
@@ -19,10 +21,14 @@ mod outage;
 mod proxy;
 #[path = "redis/publish.rs"]
 mod publish;
+#[path = "redis/refusals.rs"]
+mod refusals;
 #[path = "redis/sentinel.rs"]
 mod sentinel;
 #[path = "redis/server.rs"]
 mod server;
+#[path = "redis/slow.rs"]
+mod slow;
 #[path = "redis/suite.rs"]
 mod suite;
 #[path = "redis/tls.rs"]

@@ -1,6 +1,7 @@
 //! A real Redis server of a test's own.
 
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -36,7 +37,7 @@ impl RedisServer {
     fn answers(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
-            if std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -60,7 +61,53 @@ impl RedisServer {
         assert!(self.answers(), "it answers again");
     }
 
-    fn end(&mut self) {
+    /// Starts one in its place after [`Self::end`], with what it had saved.
+    ///
+    /// # Panics
+    /// Where it cannot be started again.
+    pub fn restart(&mut self) {
+        let program = std::env::var("FANFARE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        self.child = spawn(&program, self.port, &self.dir).expect("it was started before");
+        assert!(self.answers(), "it answers again");
+    }
+
+    /// Stops it as it is: it keeps its connections and is silent.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Goes on after [`Self::freeze`].
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill is there");
+        assert!(sent.success(), "the server runs");
+    }
+
+    /// Sends it a command on a connection of its own. The beginning of what it answers, 64 KiB at most.
+    ///
+    /// # Panics
+    /// Where it does not answer, or refuses.
+    pub fn run(&self, words: &[&[u8]]) -> String {
+        let mut request = format!("*{}\r\n", words.len()).into_bytes();
+        for word in words {
+            request.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+            request.extend_from_slice(word);
+            request.extend_from_slice(b"\r\n");
+        }
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).expect("the server runs");
+        stream.write_all(&request).expect("the server reads");
+        let mut answer = vec![0; 64 * 1024];
+        let length = stream.read(&mut answer).expect("the server answers");
+        let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+        assert!(!answer.starts_with('-'), "{answer}");
+        answer
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn end(&mut self) {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -9,6 +9,8 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
 if ARGV[2] == '0' then
     redis.call('ZREM', KEYS[1], ARGV[1])
 else
+    -- Nobody is listed for so long ahead, unless the clock has jumped back since.
+    redis.call('ZREMRANGEBYSCORE', KEYS[1], now + 2 * ARGV[2], '+inf')
     redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[2]), ARGV[1])
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
 end

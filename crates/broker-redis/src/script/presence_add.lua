@@ -17,9 +17,10 @@ end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
--- Where one of the three was evicted, the counts are no longer true: who is present says so again.
-local whole = redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3])
-if whole ~= 3 then
+-- Where one of the three was evicted, the counts are no longer true: who is present says so again. Where there is
+-- nothing, nothing is deleted: after any write Redis no longer refuses what it has no memory for.
+local there = redis.call('EXISTS', KEYS[1], KEYS[2], KEYS[3])
+if there ~= 0 and there ~= 3 then
     redis.call('DEL', KEYS[1], KEYS[2], KEYS[3])
 end
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 100)) do

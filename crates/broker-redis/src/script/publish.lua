@@ -123,9 +123,6 @@ local function keep(k, a)
             return 'b'
         end
     end
-    if fresh then
-        redis.call('DEL', meta, stream)
-    end
     local placed = string.format('%.0f', offset + 1)
     local added = append(stream, placed, body)
     if type(added) == 'table' and added.err and string.find(added.err, 'equal or smaller', 1, true) then
@@ -137,6 +134,11 @@ local function keep(k, a)
     end
     if type(added) == 'table' and added.err then
         return 'e' .. added.err
+    end
+    if fresh then
+        -- What is left of a meta that lacks its offset. Not sooner: after any write Redis no longer refuses what it has
+        -- no memory for.
+        redis.call('DEL', meta)
     end
     local new_floor = math.max(floor, offset + 1 - tonumber(size))
     trim(stream, floor, new_floor, offset + 1)

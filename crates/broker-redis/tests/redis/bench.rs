@@ -1,7 +1,7 @@
 //! A broker on a server, and short words for what the tests do with it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -33,10 +33,12 @@ pub(crate) fn channel(name: &str) -> Channel {
     Channel::parse(name).unwrap()
 }
 
-/// A sink that remembers what it was given and told.
+/// A sink that remembers what it was given and told, and can be held up.
 pub(crate) struct Ears {
     recorder: Arc<Recorder>,
     broken: Mutex<Vec<Channel>>,
+    held_up: Mutex<bool>,
+    goes_on: Condvar,
 }
 
 #[async_trait]
@@ -50,6 +52,8 @@ impl PublicationSink for Ears {
     }
 
     fn deliver(&self, event: Event, room: Room) {
+        let held_up = self.held_up.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.goes_on.wait_while(held_up, |held_up| *held_up).unwrap_or_else(PoisonError::into_inner));
         self.recorder.deliver(event, room);
     }
 
@@ -89,7 +93,12 @@ impl Bench {
         // The machine may be busy with other tests.
         options.command_timeout = Duration::from_secs(5);
         change(&mut options);
-        let ears = Arc::new(Ears { recorder: Recorder::new(), broken: Mutex::default() });
+        let ears = Arc::new(Ears {
+            recorder: Recorder::new(),
+            broken: Mutex::default(),
+            held_up: Mutex::default(),
+            goes_on: Condvar::new(),
+        });
         let node = Arc::new(Node::default());
         let prefix = options.prefix.clone();
         let broker = Arc::new(RedisBroker::start(options, ears.clone(), node.clone()));
@@ -128,6 +137,44 @@ impl Bench {
         broken.iter().map(Channel::to_string).collect()
     }
 
+    /// Lets the sink take nothing more, or go on. The consumer stands meanwhile, on a thread that does nothing else.
+    pub(crate) fn hold_up(&self, held_up: bool) {
+        *self.ears.held_up.lock().unwrap_or_else(PoisonError::into_inner) = held_up;
+        self.ears.goes_on.notify_all();
+    }
+
+    /// The positions of a channel's publications that came, in their order.
+    pub(crate) fn heard(&self, name: &str) -> Vec<StreamPosition> {
+        let events = self.ears.recorder.events_so_far();
+        let publications = events.iter().filter_map(|event| match event {
+            Event::Publication(publication) if publication.channel.as_str() == name => Some(publication),
+            _ => None,
+        });
+        publications.filter_map(|publication| publication.position.clone()).collect()
+    }
+
+    /// Waits until whoever listens to a channel has come to its top without a hole, or was told to read it again.
+    pub(crate) async fn is_continuous_or_told(&self, name: &str) -> Ending {
+        // Right after an outage a command may still fail.
+        let mut top = self.broker.history(&channel(name), HistoryQuery::default()).await;
+        while top.is_err() {
+            top = self.broker.history(&channel(name), HistoryQuery::default()).await;
+        }
+        let top = top.unwrap().top;
+        until(&format!("{name} is continuous or told"), || self.ending(name, &top).is_some()).await;
+        self.ending(name, &top).unwrap()
+    }
+
+    fn ending(&self, name: &str, top: &StreamPosition) -> Option<Ending> {
+        let heard = self.heard(name);
+        let follows = |two: &[StreamPosition]| two[0].epoch == two[1].epoch && two[0].offset + 1 == two[1].offset;
+        let whole = heard.windows(2).all(follows) && heard.last() == Some(top);
+        if self.broken().iter().any(|broken| broken == name) {
+            return Some(Ending::Told);
+        }
+        whole.then_some(Ending::Continuous)
+    }
+
     /// A metric's value, all its labels together, or those of one label.
     pub(crate) fn metric(&self, name: &str, label: Option<&str>) -> f64 {
         let families = self.broker.collector().collect();
@@ -137,6 +184,13 @@ impl Bench {
         let metrics = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
         metrics.filter(of_label).map(|metric| metric.get_counter().get_value() + metric.get_gauge().get_value()).sum()
     }
+}
+
+/// What became of a channel's listener in an outage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    Continuous,
+    Told,
 }
 
 fn label(event: &Event) -> String {

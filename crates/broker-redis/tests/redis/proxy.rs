@@ -1,11 +1,12 @@
-//! A way to a server that can be cut, closed and turned elsewhere.
+//! A way to a server that can be cut, closed, turned elsewhere, slowed down, silenced, and that can lie.
 
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// Stands before a server.
@@ -18,6 +19,9 @@ pub(crate) struct Proxy {
 struct State {
     upstream: AtomicU16,
     closed: AtomicBool,
+    delay_millis: AtomicU64,
+    /// Whether nothing comes back: on connections for commands, on those for pub/sub.
+    silent: watch::Sender<[bool; 2]>,
     /// A connection on which this is sent is cut as soon as the server has answered.
     doomed: Mutex<Option<String>>,
     connections: Mutex<Vec<Arc<Connection>>>,
@@ -26,6 +30,7 @@ struct State {
 struct Connection {
     subscribes: AtomicBool,
     cut: watch::Sender<bool>,
+    lies: mpsc::Sender<Vec<u8>>,
 }
 
 impl Proxy {
@@ -34,6 +39,8 @@ impl Proxy {
         let state = Arc::new(State {
             upstream: AtomicU16::new(port),
             closed: AtomicBool::new(false),
+            delay_millis: AtomicU64::new(0),
+            silent: watch::Sender::default(),
             doomed: Mutex::default(),
             connections: Mutex::default(),
         });
@@ -55,6 +62,25 @@ impl Proxy {
     /// Whether new connections are refused.
     pub(crate) fn set_closed(&self, closed: bool) {
         self.state.closed.store(closed, Ordering::SeqCst);
+    }
+
+    /// How long whatever the server says is on its way.
+    pub(crate) fn set_delay(&self, delay: Duration) {
+        self.state.delay_millis.store(delay.as_millis().try_into().unwrap(), Ordering::SeqCst);
+    }
+
+    /// Whether pub/sub connections, or those for commands, are open and bring nothing.
+    pub(crate) fn set_silent(&self, subscribes: bool, silent: bool) {
+        self.state.silent.send_modify(|all| all[usize::from(subscribes)] = silent);
+    }
+
+    /// Says something on pub/sub connections, or on those for commands, that the server did not say.
+    pub(crate) fn lie(&self, subscribes: bool, bytes: &[u8]) {
+        let connections = self.state.connections.lock().unwrap();
+        for connection in connections.iter().filter(|it| it.subscribes.load(Ordering::SeqCst) == subscribes) {
+            // One that has ended hears nothing.
+            let _ = connection.lies.try_send(bytes.to_vec());
+        }
     }
 
     /// Cuts pub/sub connections, or those for commands.
@@ -83,12 +109,14 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 
 async fn pass(mut client: TcpStream, state: Arc<State>) {
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", state.upstream.load(Ordering::SeqCst))).await else { return };
-    let connection = Arc::new(Connection { subscribes: AtomicBool::new(false), cut: watch::Sender::new(false) });
+    let (lies, mut told) = mpsc::channel(16);
+    let connection = Arc::new(Connection { subscribes: AtomicBool::new(false), cut: watch::Sender::new(false), lies });
     state.connections.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&connection));
     let mut cut = connection.cut.subscribe();
     let (mut up, mut down) = (vec![0; 65536], vec![0; 65536]);
-    let mut doomed = false;
+    let (mut doomed, mut silent) = (false, state.silent.subscribe());
     loop {
+        let is_silent = silent.borrow_and_update()[usize::from(connection.subscribes.load(Ordering::SeqCst))];
         tokio::select! {
             () = async { let _ = cut.wait_for(|cut| *cut).await.is_ok(); } => return,
             read = client.read(&mut up) => {
@@ -100,8 +128,15 @@ async fn pass(mut client: TcpStream, state: Arc<State>) {
                     return;
                 }
             }
-            read = server.read(&mut down) => {
+            _ = silent.changed() => {}
+            Some(lie) = told.recv() => {
+                if client.write_all(&lie).await.is_err() {
+                    return;
+                }
+            }
+            read = server.read(&mut down), if !is_silent => {
                 let Ok(length @ 1..) = read else { return };
+                tokio::time::sleep(Duration::from_millis(state.delay_millis.load(Ordering::SeqCst))).await;
                 if doomed || client.write_all(&down[..length]).await.is_err() {
                     return;
                 }

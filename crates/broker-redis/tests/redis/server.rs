@@ -1,7 +1,7 @@
 //! A server of a test's own.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -107,11 +107,6 @@ impl Server {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// A folder of its own.
-    pub(crate) fn dir(&self) -> &std::path::Path {
-        &self.dir
-    }
-
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
@@ -143,10 +138,15 @@ impl Server {
         self.restart_with(&[]);
     }
 
-    /// Starts it again on the same port with settings.
+    /// Starts it again with settings, each `--name value`.
     pub(crate) fn restart_with(&self, settings: &[&str]) {
         *self.child() = spawn(self.port, &self.dir, settings);
         assert!(self.answers(), "the server comes back");
+    }
+
+    /// Where it keeps its files.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// Stops it as it is: it keeps its connections and is silent.

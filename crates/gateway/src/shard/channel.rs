@@ -36,6 +36,8 @@ pub(crate) struct Joining {
 #[derive(Debug, Default)]
 pub(crate) struct HeldBack {
     pub(crate) events: Vec<Event>,
+    /// The offset of the first one, if it showed the gap that is being read; 0 if something else did.
+    pub(crate) claimed: u64,
     bytes: usize,
     /// More came than may be kept: what is here is not whole.
     pub(crate) overflown: bool,

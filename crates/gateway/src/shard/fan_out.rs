@@ -188,6 +188,7 @@ impl Shard {
         }
         let mut held_back = HeldBack::default();
         if let Some(event) = event {
+            held_back.claimed = offset_of(event);
             held_back.push(event.clone());
         }
         channel.repair = Some(held_back);
@@ -199,7 +200,8 @@ impl Shard {
     pub(crate) fn finish_repair(&mut self, id: SlotId, history: Option<History>) {
         let budget = self.options.reply_bytes_max();
         let Some(channel) = self.channels.get_mut(id) else { return };
-        let Some(held_back) = channel.repair.take() else { return };
+        let Some(mut held_back) = channel.repair.take() else { return };
+        let top = history.as_ref().map_or(u64::MAX, |history| history.top.offset);
         let Some(missing) =
             missing(channel.position.as_ref(), history).filter(|missing| payload_bytes(missing) <= budget)
         else {
@@ -210,6 +212,10 @@ impl Shard {
         }
         if held_back.overflown {
             return self.repair_again(id);
+        }
+        if held_back.claimed > top {
+            // The top was read after this came: nobody published it. Believed, it would show a gap again and again.
+            held_back.events.remove(0);
         }
         self.take_held_back(id, held_back);
         if let Some(channel) = self.channels.get_mut(id).filter(|channel| channel.repair.is_none()) {

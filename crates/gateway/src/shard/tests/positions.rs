@@ -101,6 +101,21 @@ fn a_gap_is_filled_from_history_in_order() {
     assert_eq!(bench.sent(id), pubs([5, 6, 7, 8, 9]));
 }
 
+/// It was read from history again and again, for ever.
+#[test]
+fn a_publication_that_history_has_never_had_is_not_believed() {
+    let mut bench = Bench::new();
+    let id = bench.connected("a");
+    let begun = bench.subscribed_at(id, "news", 3);
+    bench.shard.take_event(&event("news", 1_000));
+    bench.shard.take_event(&event("news", 4));
+    assert_eq!(bench.shard.take_effects().len(), 1);
+    bench.shard.finish_repair(begun.channel, Some(history(4, 3)));
+    assert!(bench.shard.take_effects().is_empty(), "once is enough");
+    bench.shard.take_event(&event("news", 5));
+    assert_eq!(bench.sent(id), pubs([4, 5]));
+}
+
 #[test]
 fn a_gap_that_history_does_not_cover_is_told() {
     let mut bench = Bench::new();
