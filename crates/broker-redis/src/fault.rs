@@ -39,6 +39,8 @@ pub(crate) enum Fault {
     Misconfigured,
     /// Fewer replicas are attached than the server is set to want.
     NoReplicas,
+    /// The cluster does not serve the key, or not here.
+    ClusterDown,
     /// The answer is not what the command is documented to give.
     Nonsense,
     /// Anything else that the server refused.
@@ -46,7 +48,7 @@ pub(crate) enum Fault {
 }
 
 /// The codes that errors carry.
-const CODES: [(&str, Fault); 14] = [
+const CODES: [(&str, Fault); 17] = [
     ("READONLY", Fault::ReadOnly),
     ("LOADING", Fault::Loading),
     ("OOM", Fault::OutOfMemory),
@@ -59,6 +61,9 @@ const CODES: [(&str, Fault); 14] = [
     ("MASTERDOWN", Fault::MasterDown),
     ("MISCONF", Fault::Misconfigured),
     ("NOREPLICAS", Fault::NoReplicas),
+    ("CLUSTERDOWN", Fault::ClusterDown),
+    ("MOVED", Fault::ClusterDown),
+    ("TRYAGAIN", Fault::ClusterDown),
     // What scripts get of a command that the user may not use has no code in Redis 6.2, nor in Valkey 9.
     ("user executing the script can't", Fault::NoPermission),
     ("ACL failure in script", Fault::NoPermission),
@@ -66,7 +71,7 @@ const CODES: [(&str, Fault); 14] = [
 
 impl Fault {
     /// All of them, in the order of declaration.
-    pub(crate) const ALL: [(Self, &'static str); 16] = [
+    pub(crate) const ALL: [(Self, &'static str); 17] = [
         (Self::Disconnected, "disconnected"),
         (Self::Cut, "cut"),
         (Self::Timeout, "timeout"),
@@ -81,6 +86,7 @@ impl Fault {
         (Self::MasterDown, "master_down"),
         (Self::Misconfigured, "misconfigured"),
         (Self::NoReplicas, "no_replicas"),
+        (Self::ClusterDown, "cluster_down"),
         (Self::Nonsense, "nonsense"),
         (Self::Other, "other"),
     ];
@@ -91,19 +97,30 @@ impl Fault {
         CODES.iter().find(|(code, _)| carried(code)).map_or(Self::Other, |(_, fault)| *fault)
     }
 
-    /// Whether the server may have done it all the same.
-    #[cfg(test)]
+    /// Whether the server may have done it all the same. An error without a code that we know may be a script's, from
+    /// anywhere within.
     fn is_unknown(self) -> bool {
-        matches!(self, Self::Cut | Self::Timeout | Self::Nonsense)
+        matches!(self, Self::Cut | Self::Timeout | Self::Nonsense | Self::Other)
     }
 
-    /// What the caller is told. What Redis refused for want of room was not done; with everything else the caller
-    /// should not count on that.
+    /// The same of a command that was not sent, since the connection could not be made for this reason.
+    pub(crate) fn unsent(self) -> Self {
+        if self.is_unknown() { Self::Disconnected } else { self }
+    }
+
+    /// What the caller of a command is told that was sent once at most.
     pub(crate) fn error(self) -> Error {
         match self {
             Self::OutOfMemory => Error::Overloaded(self.reason()),
-            _ => Error::Unavailable(self.reason()),
+            _ if self.is_unknown() => self.unsure(),
+            _ => Error::Refused(self.reason()),
         }
+    }
+
+    /// What the caller is told where a part may be done, or where the command was sent before: that Redis refuses it
+    /// now says nothing of then.
+    pub(crate) fn unsure(self) -> Error {
+        Error::Unavailable(self.reason())
     }
 
     fn reason(self) -> &'static str {
@@ -122,6 +139,7 @@ impl Fault {
             Self::MasterDown => "Redis has lost its master",
             Self::Misconfigured => "Redis cannot write to its disk",
             Self::NoReplicas => "Redis has too few replicas",
+            Self::ClusterDown => "the Redis cluster does not serve the key",
             Self::Nonsense => "Redis answered something else",
             Self::Other => "Redis refused the command",
         }
@@ -179,6 +197,7 @@ mod tests {
             ("NOPERM this user has no permissions to run the 'info' command", Fault::NoPermission),
             ("ERR The user executing the script can't run this command or subcommand", Fault::NoPermission),
             ("ERR ACL failure in script: User ann has no permissions to run the 'info' command", Fault::NoPermission),
+            ("CLUSTERDOWN Hash slot not served", Fault::ClusterDown),
             ("ERR syntax error", Fault::Other),
             ("ERR unknown key ROOMBUSYNESS", Fault::Other),
         ] {
@@ -195,8 +214,32 @@ mod tests {
 
     #[test]
     fn what_may_have_happened_is_never_called_refused() {
-        for (fault, _) in Fault::ALL.iter().filter(|(fault, _)| fault.is_unknown()) {
+        for fault in [Fault::Cut, Fault::Timeout, Fault::Nonsense, Fault::Other] {
             assert!(matches!(fault.error(), Error::Unavailable(_)));
         }
+        for (fault, _) in Fault::ALL {
+            assert!(matches!(fault.unsure(), Error::Unavailable(_)));
+        }
+    }
+
+    #[test]
+    fn what_redis_names_a_reason_for_did_not_happen() {
+        for fault in [
+            Fault::Disconnected,
+            Fault::ReadOnly,
+            Fault::Loading,
+            Fault::NoScript,
+            Fault::NoAuth,
+            Fault::NoPermission,
+            Fault::Busy,
+            Fault::WrongType,
+            Fault::MasterDown,
+            Fault::Misconfigured,
+            Fault::NoReplicas,
+            Fault::ClusterDown,
+        ] {
+            assert!(matches!(fault.error(), Error::Refused(_)), "{fault:?}");
+        }
+        assert!(matches!(Fault::OutOfMemory.error(), Error::Overloaded(_)));
     }
 }
