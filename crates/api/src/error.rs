@@ -210,6 +210,10 @@ mod tests {
         let budget = Error::from(fanfare_broker::Error::Budget { limit: "broker.history_bytes_max" });
         assert_eq!(budget.code, ErrorCode::Internal);
         assert!(budget.message.contains("broker.history_bytes_max"), "{}", budget.message);
+        let missing = Error::from(fanfare_broker::Error::NodesMissing(vec!["web-2".to_owned()]));
+        assert_eq!(missing.message, "internal server error: unavailable: no answer from web-2");
+        let not_stored = Error::from(fanfare_broker::Error::Refused("Redis is a replica"));
+        assert_eq!(not_stored.message, "internal server error: refused: Redis is a replica");
         let refused = Error::from(fanfare_broker::Error::BadRequest("no such thing"));
         assert_eq!(refused.message, "bad request: no such thing");
     }

@@ -253,12 +253,12 @@ impl Publications for RedisBroker {
 impl Presence for RedisBroker {
     async fn presence_add(&self, channel: &Channel, info: Arc<ClientInfo>, ttl: Duration) -> Result<(), Error> {
         let _place = self.admission.enter(0)?;
-        self.rosters.add(channel, &info, ttl).await.map_err(Fault::error)
+        self.rosters.add(channel, &info, ttl).await.map_err(Fault::unsure)
     }
 
     async fn presence_remove(&self, channel: &Channel, client: &str) -> Result<(), Error> {
         let _place = self.admission.enter(0)?;
-        self.rosters.remove(channel, client).await.map_err(Fault::error)
+        self.rosters.remove(channel, client).await.map_err(Fault::unsure)
     }
 
     async fn presence(&self, channel: &Channel) -> Result<BTreeMap<String, Arc<ClientInfo>>, Error> {

@@ -110,19 +110,30 @@ impl Fault {
         CODES.iter().find(|(code, _)| carried(code)).map_or(Self::Other, |(_, fault)| *fault)
     }
 
-    /// Whether the server may have done it all the same.
-    #[cfg(test)]
+    /// Whether the server may have done it all the same. An error without a code that we know may be a script's, from
+    /// anywhere within.
     fn is_unknown(self) -> bool {
-        matches!(self, Self::Cut | Self::Timeout | Self::Nonsense)
+        matches!(self, Self::Cut | Self::Timeout | Self::Nonsense | Self::Other)
     }
 
-    /// What the caller is told. What Redis refused for want of room was not done; with everything else the caller
-    /// should not count on that.
+    /// The same of a command that was not sent, since the connection could not be made for this reason.
+    pub(crate) fn unsent(self) -> Self {
+        if self.is_unknown() { Self::Disconnected } else { self }
+    }
+
+    /// What the caller of a command is told that was sent once at most.
     pub(crate) fn error(self) -> Error {
         match self {
             Self::OutOfMemory => Error::Overloaded(self.reason()),
-            _ => Error::Unavailable(self.reason()),
+            _ if self.is_unknown() => self.unsure(),
+            _ => Error::Refused(self.reason()),
         }
+    }
+
+    /// What the caller is told where a part may be done, or where the command was sent before: that Redis refuses it
+    /// now says nothing of then.
+    pub(crate) fn unsure(self) -> Error {
+        Error::Unavailable(self.reason())
     }
 
     fn reason(self) -> &'static str {
@@ -240,8 +251,32 @@ mod tests {
 
     #[test]
     fn what_may_have_happened_is_never_called_refused() {
-        for (fault, _) in Fault::ALL.iter().filter(|(fault, _)| fault.is_unknown()) {
+        for fault in [Fault::Cut, Fault::Timeout, Fault::Nonsense, Fault::Other] {
             assert!(matches!(fault.error(), Error::Unavailable(_)));
         }
+        for (fault, _) in Fault::ALL {
+            assert!(matches!(fault.unsure(), Error::Unavailable(_)));
+        }
+    }
+
+    #[test]
+    fn what_redis_names_a_reason_for_did_not_happen() {
+        for fault in [
+            Fault::Disconnected,
+            Fault::ReadOnly,
+            Fault::Loading,
+            Fault::NoScript,
+            Fault::NoAuth,
+            Fault::NoPermission,
+            Fault::Busy,
+            Fault::WrongType,
+            Fault::MasterDown,
+            Fault::Misconfigured,
+            Fault::NoReplicas,
+            Fault::ClusterDown,
+        ] {
+            assert!(matches!(fault.error(), Error::Refused(_)), "{fault:?}");
+        }
+        assert!(matches!(Fault::OutOfMemory.error(), Error::Overloaded(_)));
     }
 }

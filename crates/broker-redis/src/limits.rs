@@ -91,6 +91,12 @@ pub(crate) const VERSION_EPOCHS_MAX: usize = 1000;
 /// How long a node counts as there after its last heartbeat: four may be lost.
 pub(crate) const NODE_TTL: Duration = Duration::from_secs(5);
 
+/// Nodes named in an error: 8 × at most 70 characters fit into the 600 of an answer of the API.
+pub(crate) const NODES_NAMED_MAX: usize = 8;
+
+/// Characters of a node's name in an error, its id included, which has 39 with what encloses it.
+pub(crate) const NODE_NAME_CHARS_MAX: usize = 70;
+
 /// How long the other nodes may take to answer.
 pub(crate) const SURVEY_TIMEOUT: Duration = Duration::from_secs(2);
 

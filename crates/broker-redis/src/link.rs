@@ -147,7 +147,7 @@ impl Link {
         match timeout_at(deadline, wait).await {
             Ok(Ok(state)) => match &*state {
                 State::Up(live) => Ok(live.clone()),
-                State::Down { fault, .. } => Err(*fault),
+                State::Down { fault, .. } => Err(fault.unsent()),
             },
             _ => Err(Fault::Disconnected),
         }

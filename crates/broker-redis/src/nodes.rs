@@ -2,10 +2,12 @@
 //!
 //! A request goes to all nodes through one pub/sub channel, answers come back through the asking node's own. Who has
 //! to answer says a list in Redis on which every node puts itself every second; a node that is gone leaves it after
-//! [`NODE_TTL`]. Whoever is on the list and does not answer in time is named in the log, and the caller is told that
-//! the answer is not whole. The asking node does its own part directly.
+//! [`NODE_TTL`]. Whoever is on the list and does not answer in time is named to the caller, who thus learns that the
+//! answer is not whole. The asking node does its own part directly.
+//!
+//! An entry of the list is the id that answers carry, then what `fanfare info` shows of the node: `ID UID NAME`.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +21,8 @@ use crate::consumer::Word;
 use crate::fault::Fault;
 use crate::keys::Keys;
 use crate::limits::{
-    ANSWERS_QUEUED_MAX, CHANNELS_PER_ANSWER, HEARTBEAT, NODE_TTL, REQUESTS_AT_ONCE_MAX, SURVEY_TIMEOUT,
+    ANSWERS_QUEUED_MAX, CHANNELS_PER_ANSWER, HEARTBEAT, NODE_NAME_CHARS_MAX, NODE_TTL, NODES_NAMED_MAX,
+    REQUESTS_AT_ONCE_MAX, SURVEY_TIMEOUT,
 };
 use crate::publisher::millis;
 use crate::routes::Routes;
@@ -32,6 +35,8 @@ pub(crate) struct Nodes {
     pub(crate) keys: Arc<Keys>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) node: Arc<dyn NodeSink>,
+    /// What stands in the list for this node.
+    entry: String,
     surveys: Mutex<HashMap<u64, mpsc::Sender<Answer>>>,
     next_survey: AtomicU64,
 }
@@ -51,7 +56,9 @@ impl Drop for Survey<'_> {
 
 impl Nodes {
     pub(crate) fn new(id: Arc<str>, keys: Arc<Keys>, routes: Arc<Routes>, node: Arc<dyn NodeSink>) -> Self {
-        Self { id, keys, routes, node, surveys: Mutex::default(), next_survey: AtomicU64::new(0) }
+        let report = node.report();
+        let entry = format!("{id} {} {}", report.uid, report.name);
+        Self { id, keys, routes, node, entry, surveys: Mutex::default(), next_survey: AtomicU64::new(0) }
     }
 
     fn surveys(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Answer>>> {
@@ -90,13 +97,15 @@ impl Nodes {
         let deadline = Instant::now() + SURVEY_TIMEOUT;
         let mut survey = self.begin();
         let request = Request { id: survey.id, from: self.id.to_string(), ..request };
-        let others = self.heartbeat(millis(NODE_TTL)).await.map_err(Fault::error)?;
-        let mut missing: HashSet<String> = others.into_iter().filter(|node| **node != *self.id).collect();
-        self.say(&self.keys.control, &request.encode_to_vec()).await.map_err(Fault::error)?;
+        // Never called refused: the asking node does its own part meanwhile.
+        let listed = self.heartbeat(millis(NODE_TTL)).await.map_err(Fault::unsure)?;
+        let mut missing: HashMap<String, String> = listed.iter().map(|entry| read_entry(entry)).collect();
+        missing.remove(&*self.id);
+        self.say(&self.keys.control, &request.encode_to_vec()).await.map_err(Fault::unsure)?;
         let mut answers = Vec::new();
         while !missing.is_empty() {
             let Ok(Some(answer)) = timeout_at(deadline, survey.answers.recv()).await else {
-                return Err(lacking(&missing));
+                return Err(lacking(missing));
             };
             if !answer.more {
                 missing.remove(&answer.from);
@@ -119,7 +128,7 @@ impl Nodes {
 
     /// Puts this node on the list for so many milliseconds; 0 takes it off. Gives the list.
     async fn heartbeat(&self, ttl_millis: u64) -> Result<Vec<String>, Fault> {
-        let call = Call::new(&script::NODES, &[&*self.keys.nodes]).arg(&*self.id).arg(ttl_millis);
+        let call = Call::new(&script::NODES, &[&*self.keys.nodes]).arg(&self.entry).arg(ttl_millis);
         self.routes.call(self.keys.slot(&self.keys.nodes), &call).await
     }
 
@@ -208,14 +217,54 @@ fn in_parts(answer: &Answer, channels: BTreeMap<String, u64>) -> Vec<Answer> {
     }
 }
 
-fn lacking(nodes: &HashSet<String>) -> Error {
+/// The id of a listed node, and what it is called. Anybody may have written the list: a name is cut, and has nothing
+/// in it that a terminal obeys.
+fn read_entry(entry: &str) -> (String, String) {
+    let (id, shown) = entry.split_once(' ').unwrap_or((entry, ""));
+    let named = match shown.split_once(' ') {
+        Some((uid, name)) if !name.is_empty() => format!("{name} ({uid})"),
+        _ => id.to_owned(),
+    };
+    let printable = named.chars().filter(|char| !char.is_control());
+    (id.to_owned(), printable.take(NODE_NAME_CHARS_MAX).collect())
+}
+
+fn lacking(missing: HashMap<String, String>) -> Error {
+    let mut nodes: Vec<String> = missing.into_values().collect();
+    nodes.sort();
     tracing::warn!(?nodes, "nodes did not answer in time");
-    Error::Unavailable("a node did not answer in time")
+    let more = nodes.len().saturating_sub(NODES_NAMED_MAX);
+    nodes.truncate(NODES_NAMED_MAX);
+    if more > 0 {
+        nodes.push(format!("{more} more"));
+    }
+    Error::NodesMissing(nodes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_listed_node_has_an_id_and_a_name() {
+        let read = |entry| {
+            let (id, name) = read_entry(entry);
+            format!("{id}: {name}")
+        };
+        assert_eq!(read("n1 5079c3ed web 1"), "n1: web 1 (5079c3ed)");
+        assert_eq!(read("n1 5079c3ed "), "n1: n1");
+        assert_eq!(read("n1"), "n1: n1");
+        assert_eq!(read("n1 u \x1b[31mred\n"), "n1: [31mred (u)");
+        assert_eq!(read_entry(&format!("n u {}", "x".repeat(5000))).1.len(), NODE_NAME_CHARS_MAX);
+    }
+
+    #[test]
+    fn a_few_missing_nodes_are_named() {
+        let missing = |count: usize| (0..count).map(|node| (node.to_string(), format!("n{node}"))).collect();
+        assert_eq!(lacking(missing(2)).to_string(), "unavailable: no answer from n0, n1");
+        let Error::NodesMissing(named) = lacking(missing(100)) else { panic!("nodes are missing") };
+        assert_eq!((named.len(), named.last().unwrap().as_str()), (NODES_NAMED_MAX + 1, "92 more"));
+    }
 
     #[test]
     fn a_long_list_comes_in_parts() {

@@ -4,7 +4,7 @@
 //! The numbers rise in the order in which calls are sent. So what a channel remembers of a node
 //! (`script/publish.lua`) is enough to tell a publication that is sent again from one that is new: after a connection
 //! broke, what it left without an answer is sent again, and published once. After a time-out it is not: the outcome
-//! is unknown, and the caller is told so.
+//! is unknown, and the caller is told so. What Redis refuses was not published, unless it was sent before.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -83,6 +83,9 @@ pub(crate) struct Task {
     number: u64,
 }
 
+/// How the callers are told of a fault.
+type Telling = fn(Fault) -> Error;
+
 /// What sends them.
 pub(crate) struct Sender {
     pub(crate) node: Arc<str>,
@@ -140,15 +143,17 @@ impl Sender {
     async fn send(self: Arc<Self>, batch: Vec<Job>, first_number: u64) {
         let mut batch = self.refuse_late(batch);
         let mut numbers: Vec<u64> = (first_number..).take(batch.len()).collect();
+        let mut told: Telling = Fault::error;
         loop {
             let Some(latest) = batch.iter().map(|job| job.deadline).max() else { return };
             let Some(slot) = batch.first().map(|job| job.draft.slot) else { return };
             let call = self.call(&batch, &numbers);
             match self.routes.send::<Vec<Vec<u8>>>(slot, Request::Script(&call), latest).await {
-                Ok(answers) => return self.answer(batch, answers),
+                Ok(answers) => return self.answer(batch, answers, told),
                 Err(Fault::Cut) => self.give_up_late(&mut batch, &mut numbers),
-                Err(fault) => return self.refuse(batch, fault),
+                Err(fault) => return self.refuse(batch, fault, told),
             }
+            told = Fault::unsure;
         }
     }
 
@@ -182,22 +187,22 @@ impl Sender {
         self.counters.resent.inc_by(batch.len() as u64);
     }
 
-    fn refuse(&self, batch: Vec<Job>, fault: Fault) {
+    fn refuse(&self, batch: Vec<Job>, fault: Fault, told: Telling) {
         self.counters.fault(fault);
-        batch.into_iter().for_each(|job| job.finish(Err(fault.error())));
+        batch.into_iter().for_each(|job| job.finish(Err(told(fault))));
     }
 
-    fn answer(&self, batch: Vec<Job>, answers: Vec<Vec<u8>>) {
+    fn answer(&self, batch: Vec<Job>, answers: Vec<Vec<u8>>, told: Telling) {
         if answers.len() != batch.len() {
-            return self.refuse(batch, Fault::Nonsense);
+            return self.refuse(batch, Fault::Nonsense, told);
         }
         for (job, answer) in batch.into_iter().zip(answers) {
-            let published = self.read(&answer);
+            let published = self.read(&answer, told);
             job.finish(published);
         }
     }
 
-    fn read(&self, answer: &[u8]) -> Result<Published, Error> {
+    fn read(&self, answer: &[u8], told: Telling) -> Result<Published, Error> {
         let text = std::str::from_utf8(answer).unwrap_or_default();
         let (kind, rest) = text.split_at_checked(1).unwrap_or_default();
         let outcome = match kind {
@@ -205,18 +210,19 @@ impl Sender {
             "r" => Outcome::Repeated,
             "o" => Outcome::Outdated,
             "b" => return Err(Error::Budget { limit: "version epochs of a channel" }),
-            other => return Err(self.failed(other, rest).error()),
+            "e" => return Err(told(self.failed("e", rest))),
+            other => return Err(self.failed(other, rest).unsure()),
         };
         let position = read_position(rest);
         if position.is_none() && rest != "-" {
-            return Err(self.failed("", "").error());
+            return Err(self.failed("", "").unsure());
         }
         Ok(Published { position, outcome })
     }
 
     fn failed(&self, kind: &str, text: &str) -> Fault {
         let fault = match kind {
-            "e" => Fault::of_text(text),
+            "e" | "w" => Fault::of_text(text),
             // Sent again too late to know whether it was published the first time.
             "u" => Fault::Cut,
             _ => Fault::Nonsense,

@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "redis/apart.rs"]
+mod apart;
 #[path = "redis/bench.rs"]
 mod bench;
 #[path = "redis/cluster.rs"]

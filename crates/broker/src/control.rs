@@ -85,10 +85,10 @@ pub struct NodeReport {
 #[async_trait]
 pub trait Nodes: Send + Sync + 'static {
     /// Carries a command out on all nodes; returns when every concerned shard has done it, or after two
-    /// seconds with [`Error::Unavailable`].
+    /// seconds with [`Error::Unavailable`], or [`Error::NodesMissing`] where it is known who has not.
     async fn control(&self, control: Control) -> Result<(), Error>;
 
-    /// Reports of all nodes.
+    /// Reports of all nodes. One that does not answer in time fails it, by name: [`Error::NodesMissing`].
     async fn nodes(&self) -> Result<Vec<NodeReport>, Error>;
 
     /// Channels with subscribers and how many each has, over all nodes; `pattern` is a glob of `*` and `?`.

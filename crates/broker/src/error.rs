@@ -20,6 +20,12 @@ pub enum Error {
     /// The request cannot be answered in any state.
     #[error("bad request: {0}")]
     BadRequest(&'static str),
+    /// What the broker is built on refused; nothing was stored. Trying again later may succeed.
+    #[error("refused: {0}")]
+    Refused(&'static str),
+    /// These nodes did not answer in time, by name. The others have done what was asked.
+    #[error("unavailable: no answer from {}", .0.join(", "))]
+    NodesMissing(Vec<String>),
     /// The broker or a node behind it did not answer in time; the outcome is unknown.
     #[error("unavailable: {0}")]
     Unavailable(&'static str),
@@ -29,7 +35,11 @@ impl Error {
     /// The error code that a client or a backend gets.
     pub fn code(&self) -> ErrorCode {
         match self {
-            Self::Overloaded(_) | Self::Budget { .. } | Self::Unavailable(_) => ErrorCode::Internal,
+            Self::Overloaded(_)
+            | Self::Budget { .. }
+            | Self::Refused(_)
+            | Self::NodesMissing(_)
+            | Self::Unavailable(_) => ErrorCode::Internal,
             Self::UnrecoverablePosition => ErrorCode::UnrecoverablePosition,
             Self::BadRequest(_) => ErrorCode::BadRequest,
         }

@@ -44,7 +44,9 @@ struct Intake {
 
 /// Drives a shard until it is told to stop.
 pub(crate) async fn drive(local: Rc<Local>, sockets: mpsc::Receiver<NewSocket>) {
-    local.spawn(change_presence(Rc::clone(&local)));
+    for _ in 0..limits::PRESENCE_CHANGES_AT_ONCE {
+        local.spawn(change_presence(Rc::clone(&local)));
+    }
     local.spawn(check_positions(Rc::clone(&local)));
     let mut intake = Intake { sockets, batch: VecDeque::new(), latency: Latency::default() };
     let mut planned: Option<Instant> = None;
@@ -149,8 +151,6 @@ fn run_effects(local: &Rc<Local>) {
             }
         }
     }
-    let waiting = local.presence_changes.len() as u64;
-    local.in_tick(|shard| shard.stats().leaves_waiting.set(waiting));
 }
 
 /// Writes what is queued, until a tick's share of sockets or of time is used up.
@@ -277,13 +277,10 @@ async fn in_time<T>(local: &Local, call: impl Future<Output = Result<T, Error>>)
     tokio::time::timeout(local.options.command_timeout, call).await.unwrap_or(late)
 }
 
-/// Carries out the changes of presence, one after another.
+/// Carries out changes of presence, one after another; others do so beside it.
 async fn change_presence(local: Rc<Local>) {
     loop {
-        let Some(effect) = local.presence_changes.pop() else {
-            local.presence_changes.queued.notified().await;
-            continue;
-        };
+        let (number, effect) = local.presence_changes.begin().await;
         match effect {
             Effect::Leave(departure) => commands::depart(&local, departure).await,
             Effect::RefreshPresence(channel, info) => {
@@ -294,7 +291,7 @@ async fn change_presence(local: Rc<Local>) {
             }
             Effect::Release(_) | Effect::Repair(..) | Effect::Cut(_) => {}
         }
-        local.presence_changed();
+        local.presence_changed(number);
     }
 }
 

@@ -186,20 +186,26 @@ impl Handle {
         self.inner.places.total()
     }
 
-    /// Takes no new sessions and closes all others with 3001, spread over `window`. Returns when all have ended,
-    /// or `limits::CLOSE_TIMEOUT` after the window.
+    /// Takes no new sessions and closes all others with 3001, spread over `window`. Returns when all have ended and
+    /// their leaves are told, or `limits::CLOSE_TIMEOUT` after the window.
     pub async fn drain(&self, window: Duration) {
         self.inner.directory.start_draining();
         let millis = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
         self.inner.directory.push_everywhere(|| Entry::Drain(millis));
         let all_ended = async {
-            while self.sessions() > 0 {
+            while self.sessions() > 0 || self.leaves_waiting() > 0 {
                 tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         if tokio::time::timeout(window + limits::CLOSE_TIMEOUT, all_ended).await.is_err() {
-            tracing::warn!(sessions = self.sessions(), "some sessions did not end in time and are cut");
+            let (sessions, leaves) = (self.sessions(), self.leaves_waiting());
+            tracing::warn!(sessions, leaves, "some sessions did not end in time and are cut");
         }
+    }
+
+    /// Changes of presence that the broker has not taken yet. Where a session has ended, what it left is among them.
+    fn leaves_waiting(&self) -> u64 {
+        self.inner.directory.stats().iter().map(|stats| stats.leaves_waiting.get()).sum()
     }
 
     /// Whether every shard shows signs of life: `false` after a panic in one, or 5 s without a heartbeat.

@@ -20,6 +20,7 @@ mod metrics;
 mod options;
 mod outbox;
 mod places;
+mod presence_changes;
 mod ring;
 mod shard;
 mod slots;

@@ -4,7 +4,6 @@
 //! [`Local::with`] only.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,15 +11,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fanfare_auth::Verifier;
 use fanfare_broker::Broker;
 use fanfare_broker::namespaces::Namespaces;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::directory::Directory;
 use crate::gateway::Parts;
 use crate::limits;
 use crate::options::Options;
+use crate::presence_changes::{Number, PresenceChanges};
 use crate::ring::Ring;
-use crate::shard::{Effect, Now, Shard};
+use crate::shard::{Now, Shard};
 use crate::slots::SlotId;
 use crate::socket::Socket;
 
@@ -42,32 +41,6 @@ pub(crate) struct Local {
     /// The owner of every task of this thread.
     tasks: RefCell<JoinSet<()>>,
     logged: Cell<(u64, u32)>,
-}
-
-/// Changes of presence that wait for the broker, in order. A session that subscribes or unsubscribes waits until
-/// its own earlier ones are done, so that a late removal cannot hit a fresh entry.
-#[derive(Default)]
-pub(crate) struct PresenceChanges {
-    queue: RefCell<VecDeque<Effect>>,
-    pub(crate) queued: Notify,
-    settled: Notify,
-}
-
-impl PresenceChanges {
-    /// Appends a change. The queue holds at most one leave for each subscription that was ended and one refresh
-    /// for each that lives, and is counted (`fanfare_gateway_presence_changes_waiting`).
-    pub(crate) fn push(&self, effect: Effect) {
-        self.queue.borrow_mut().push_back(effect);
-        self.queued.notify_one();
-    }
-
-    pub(crate) fn pop(&self) -> Option<Effect> {
-        self.queue.borrow_mut().pop_front()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.queue.borrow().len()
-    }
 }
 
 impl Local {
@@ -139,15 +112,15 @@ impl Local {
     }
 
     /// Counts a change of presence as carried out and lets those who wait for it go on.
-    pub(crate) fn presence_changed(&self) {
-        self.with(|shard| shard.presence_changed());
-        self.presence_changes.settled.notify_waiters();
+    pub(crate) fn presence_changed(&self, number: Number) {
+        let settled = self.presence_changes.finish(number);
+        self.with(|shard| shard.presence_changed(settled));
     }
 
-    /// Waits until so many changes of presence are carried out.
-    pub(crate) async fn presence_settled(&self, count: u64) {
-        while self.in_tick(|shard| shard.presence_changes_done()) < count {
-            self.presence_changes.settled.notified().await;
+    /// Waits until all changes of presence up to this one are carried out.
+    pub(crate) async fn presence_settled(&self, number: Number) {
+        while self.in_tick(|shard| shard.presence_settled()) < number {
+            self.presence_changes.progress().await;
         }
     }
 

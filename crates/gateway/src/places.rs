@@ -34,7 +34,7 @@ impl Places {
     }
 
     pub(crate) fn total(&self) -> usize {
-        self.total.load(Ordering::Relaxed)
+        self.total.load(Ordering::Acquire)
     }
 }
 
@@ -47,7 +47,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.taken[self.shard].fetch_sub(1, Ordering::Relaxed);
-        self.places.total.fetch_sub(1, Ordering::Relaxed);
+        // Whoever sees the place free sees what its session left to do.
+        self.places.total.fetch_sub(1, Ordering::Release);
     }
 }
 

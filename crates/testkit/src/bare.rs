@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub struct Bare {
     address: SocketAddr,
     broker: Arc<MoodyBroker>,
     retention: Retention,
-    _gateway: Gateway,
+    gateway: Gateway,
     _tasks: JoinSet<()>,
 }
 
@@ -52,6 +53,14 @@ struct MoodyBroker {
     moods: Moods,
     random: Mutex<SmallRng>,
     interest: Mutex<BTreeMap<Channel, i64>>,
+    removals: Removals,
+}
+
+/// How many entries of presence are being removed at this moment, and how many were at the busiest.
+#[derive(Default)]
+struct Removals {
+    now: AtomicUsize,
+    most: AtomicUsize,
 }
 
 impl Bare {
@@ -60,7 +69,7 @@ impl Bare {
         let directory = Directory::new(&options);
         let memory = MemoryBroker::new(Default::default(), directory.clone(), directory.clone());
         let (random, interest) = (Mutex::new(seeded(test)), Mutex::default());
-        let broker = Arc::new(MoodyBroker { memory, moods, random, interest });
+        let broker = Arc::new(MoodyBroker { memory, moods, random, interest, removals: Removals::default() });
         let retention =
             Retention { size: 100_000, ttl: Duration::from_secs(300), meta_ttl: Duration::from_secs(3_600) };
         let verifier = Verifier::new(fanfare_auth::Options::default()).expect("there is no secret to be wrong");
@@ -77,7 +86,7 @@ impl Bare {
         let address = listener.local_addr().expect("the listener is bound");
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, gateway.handle()));
-        Self { address, broker, retention, _gateway: gateway, _tasks: tasks }
+        Self { address, broker, retention, gateway, _tasks: tasks }
     }
 
     /// A client of it, to be opened.
@@ -99,6 +108,16 @@ impl Bare {
     /// Carries a command out on the sessions.
     pub async fn control(&self, control: Control) {
         self.broker.memory.control(control).await.expect("the shards answer");
+    }
+
+    /// Closes all sessions, within a window.
+    pub async fn drain(&self, window: Duration) {
+        self.gateway.handle().drain(window).await;
+    }
+
+    /// How many entries of presence were being removed at once, at most.
+    pub fn removals_at_once(&self) -> usize {
+        self.broker.removals.most.load(Ordering::SeqCst)
     }
 
     /// Who is in a channel, by client id.
@@ -232,7 +251,9 @@ impl Presence for MoodyBroker {
 
     // Fails never, or an entry would be left until it expires: what a test asks is whether it is asked for.
     async fn presence_remove(&self, channel: &Channel, client: &str) -> Result<(), Error> {
+        self.removals.most.fetch_max(self.removals.now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         tokio::time::sleep(self.delay()).await;
+        self.removals.now.fetch_sub(1, Ordering::SeqCst);
         self.memory.presence_remove(channel, client).await
     }
 

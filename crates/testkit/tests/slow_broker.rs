@@ -21,6 +21,8 @@ on_1_and_3_shards!(
     failures_while_subscribing,
     operations_of_the_api_while_subscribing,
     a_late_removal_does_not_hit_a_fresh_entry,
+    many_that_leave_do_not_wait_for_each_other,
+    a_drain_waits_until_all_have_left,
     commands_are_sequential,
     a_broker_that_does_not_answer,
 );
@@ -247,6 +249,51 @@ async fn a_late_removal_does_not_hit_a_fresh_entry(shards: usize) {
         assert_eq!(bare.present("news").await, [client.id.as_str()]);
         client.call("unsubscribe", json!({"channel": "news"})).await;
         assert_eq!(bare.present("news").await, [""; 0]);
+    }
+}
+
+/// Sixty clients in `news`, each in a channel of its own too.
+async fn many(bare: &Bare) -> Vec<fanfare_testkit::Client> {
+    let mut clients = JoinSet::new();
+    for number in 0..60 {
+        let opening = bare.client();
+        clients.spawn(async move {
+            let mut client = opening.connect().await;
+            client.subscribe("news").await;
+            client.subscribe(&format!("own{number}")).await;
+            client
+        });
+    }
+    clients.join_all().await
+}
+
+async fn many_that_leave_do_not_wait_for_each_other(shards: usize) {
+    let moods = Moods { delay_max: Duration::from_millis(20), ..slow() };
+    let bare = bare("many_that_leave_do_not_wait_for_each_other", shards, moods).await;
+    let clients = many(&bare).await;
+    assert_eq!(bare.present("news").await.len(), clients.len());
+    bare.control(Control::Unsubscribe(user(), Channel::parse("news").unwrap(), Unsubscribe::SERVER)).await;
+    let gone = || async { bare.present("news").await.is_empty().then_some(()) };
+    eventually("presence to be empty", gone).await;
+    let at_once = bare.removals_at_once();
+    assert!((2..=shards * fanfare_gateway::limits::PRESENCE_CHANGES_AT_ONCE).contains(&at_once), "{at_once}");
+    for mut client in clients {
+        client.subscribe("news").await;
+        assert!(bare.present("news").await.contains(&client.id));
+    }
+}
+
+async fn a_drain_waits_until_all_have_left(shards: usize) {
+    let moods = Moods { delay_max: Duration::from_millis(50), ..slow() };
+    let bare = bare("a_drain_waits_until_all_have_left", shards, moods).await;
+    let clients = many(&bare).await;
+    let mut closing: JoinSet<_> =
+        clients.into_iter().map(|mut client| async move { client.expect_close().await.0 }).collect();
+    bare.drain(Duration::ZERO).await;
+    assert_eq!(bare.present("news").await, [""; 0]);
+    assert!(bare.interest().is_empty());
+    while let Some(code) = closing.join_next().await {
+        assert_eq!(code.unwrap(), 3001);
     }
 }
 

@@ -1,7 +1,7 @@
 -- Says that a node is there, or that it leaves, and gives the nodes that are.
 --
 -- KEYS  the list of nodes, by the time when each counts as gone
--- ARGV  this node, how long it counts (ms; 0 leaves)
+-- ARGV  this node's entry, how long it counts (ms; 0 leaves)
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

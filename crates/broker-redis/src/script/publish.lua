@@ -8,7 +8,8 @@
 --       a, r, o (accepted, repeated by its key, outdated) and the position as offset:epoch, or - without one;
 --       u  a number too old to know whether it was published already;
 --       b  too many version epochs;
---       e  and the text of an error.
+--       e  and the text of an error: nothing was written;
+--       w  and the text of an error after the first write.
 --
 -- Everything that can refuse comes before the first write, since a script is not rolled back. Of the writes the one
 -- that may fail, XADD, comes first.
@@ -30,6 +31,8 @@ if not string.find(info, 'role:master', 1, true) then
 end
 local replid = string.sub(string.match(info, 'master_replid:(%x+)'), 1, 10)
 local node = 'n' .. ARGV[1]
+-- Whether something of the present publication is written.
+local written = false
 
 local function above(one, other)
     if #one ~= #other then
@@ -135,6 +138,7 @@ local function keep(k, a)
     if type(added) == 'table' and added.err then
         return 'e' .. added.err
     end
+    written = true
     if fresh then
         -- What is left of a meta that lacks its offset. Not sooner: after any write Redis no longer refuses what it has
         -- no memory for.
@@ -177,15 +181,17 @@ local function publish(k, a)
         return keep(k, a)
     end
     redis.call('SET', KEYS[k + 3], '-', 'PX', window)
+    written = true
     redis.call(ARGV[2], ARGV[a + 1], '\1l' .. ARGV[a + 2])
     return 'a-'
 end
 
 local answers = {}
 for at = 0, #KEYS / 3 - 1 do
+    written = false
     local done, answer = pcall(publish, 3 * at, 2 + FIELDS * at)
     if not done then
-        answer = 'e' .. (type(answer) == 'table' and answer.err or tostring(answer))
+        answer = (written and 'w' or 'e') .. (type(answer) == 'table' and answer.err or tostring(answer))
     end
     answers[at + 1] = answer
 end

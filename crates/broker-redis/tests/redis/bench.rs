@@ -33,6 +33,13 @@ pub(crate) fn channel(name: &str) -> Channel {
     Channel::parse(name).unwrap()
 }
 
+/// Options with a prefix of their own.
+pub(crate) fn options_of(server: &Server) -> Options {
+    // The machine may be busy with other tests.
+    let command_timeout = Duration::from_secs(5);
+    Options { prefix: prefix(), command_timeout, ..Options::new(address(&server.url())) }
+}
+
 /// A sink that remembers what it was given and told, and can be held up.
 pub(crate) struct Ears {
     recorder: Arc<Recorder>,
@@ -88,10 +95,7 @@ impl Bench {
 
     /// A broker that was only started.
     pub(crate) fn unready(server: Arc<Server>, change: impl FnOnce(&mut Options)) -> Self {
-        let mut options = Options::new(address(&server.url()));
-        options.prefix = prefix();
-        // The machine may be busy with other tests.
-        options.command_timeout = Duration::from_secs(5);
+        let mut options = options_of(&server);
         change(&mut options);
         let ears = Arc::new(Ears {
             recorder: Recorder::new(),

@@ -8,7 +8,10 @@ use fanfare_broker::control::Target;
 use fanfare_broker::{Control, Error, Nodes};
 use fanfare_protocol::Disconnect;
 
-use crate::bench::{Bench, kept, until};
+use fanfare_broker_redis::Options;
+
+use crate::apart::Apart;
+use crate::bench::{Bench, PATIENCE, kept, options_of, until};
 use crate::server::Server;
 
 async fn two_nodes(server: Arc<Server>) -> [Bench; 2] {
@@ -67,9 +70,29 @@ async fn a_node_that_is_gone_is_missed_until_its_time_is_over() {
     let [one, other] = two_nodes(server).await;
     assert_eq!(one.broker.nodes().await.unwrap().len(), 2);
     drop(other);
-    assert!(matches!(one.broker.nodes().await, Err(Error::Unavailable(_))));
-    assert!(matches!(one.broker.control(disconnect()).await, Err(Error::Unavailable(_))));
+    assert!(matches!(one.broker.nodes().await, Err(Error::NodesMissing(_))));
+    assert!(matches!(one.broker.control(disconnect()).await, Err(Error::NodesMissing(_))));
     assert_eq!(one.node.commands(), 1, "the node does its own part all the same");
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(one.broker.nodes().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_frozen_node_is_named() {
+    let Some(server) = Server::shared() else { return };
+    let one = Bench::on(server.clone()).await;
+    let frozen = Apart::start(Options { prefix: one.prefix.clone(), ..options_of(&server) }, "web 2");
+    frozen.broker().wait_ready(PATIENCE).await.unwrap();
+    until("both are listed", || one.server.run::<usize>(&["ZCARD", &format!("{}:nodes", one.prefix)]) == 2).await;
+    assert_eq!(one.broker.nodes().await.unwrap().len(), 2);
+    frozen.freeze();
+    let missing = Error::NodesMissing(vec![format!("web 2 ({})", Node::UID)]);
+    let (nodes, channels, controlled) =
+        tokio::join!(one.broker.nodes(), one.broker.channels(None), one.broker.control(disconnect()));
+    assert_eq!(nodes.unwrap_err(), missing);
+    assert_eq!(channels.unwrap_err(), missing);
+    assert_eq!(controlled.unwrap_err(), missing);
+    frozen.thaw();
+    let whole = || async { one.broker.nodes().await.is_ok_and(|nodes| nodes.len() == 2) };
+    while !whole().await {}
 }

@@ -14,10 +14,10 @@ async fn a_broker_starts_without_redis_and_is_ready_when_it_comes() {
     server.kill();
     let bench = Bench::unready(server, |options| options.command_timeout = Duration::from_millis(300));
     assert!(bench.broker.ready().is_err());
-    assert!(matches!(bench.try_publish("a", kept("1")).await, Err(Error::Unavailable(_))));
+    assert!(matches!(bench.try_publish("a", kept("1")).await, Err(Error::Refused(_))));
     tokio::time::sleep(Duration::from_millis(400)).await;
     let begun = Instant::now();
-    assert!(matches!(bench.try_publish("a", kept("1")).await, Err(Error::Unavailable(_))));
+    assert!(matches!(bench.try_publish("a", kept("1")).await, Err(Error::Refused(_))));
     assert!(begun.elapsed() < Duration::from_millis(200), "after a while nobody waits any more");
     bench.server.restart();
     bench.broker.wait_ready(PATIENCE).await.unwrap();
@@ -103,7 +103,7 @@ async fn a_replica_is_not_written_to_nor_read_from() {
     bench.listen("a").await;
     let before = bench.publish("a", kept("1")).await;
     let _: () = bench.server.run(&["REPLICAOF", "127.0.0.1", "1"]);
-    let replica = Error::Unavailable("Redis is a replica");
+    let replica = Error::Refused("Redis is a replica");
     assert_eq!(bench.try_publish("a", kept("2")).await, Err(replica.clone()));
     let read = bench.broker.history(&channel("a"), HistoryQuery::default()).await;
     assert_eq!(read.unwrap_err(), replica);
@@ -227,9 +227,33 @@ async fn a_server_that_is_busy_with_a_script_says_so_and_goes_on() {
     while refused.is_ok() {
         refused = bench.try_publish("a", kept("2")).await;
     }
-    assert_eq!(refused, Err(Error::Unavailable("Redis is busy with a script")));
+    assert_eq!(refused, Err(Error::Refused("Redis is busy with a script")));
     let _: () = bench.server.run(&["SCRIPT", "KILL"]);
     assert!(busy.await.unwrap().is_err());
     bench.broker.wait_ready(PATIENCE).await.unwrap();
     bench.publish("a", kept("3")).await;
+}
+
+/// A proxy before a server that is down takes connections and ends them at once.
+#[tokio::test]
+async fn a_connection_that_breaks_again_and_again_is_no_reason_to_try_without_a_pause() {
+    let Some(server) = Server::shared() else { return };
+    let proxy = Proxy::to(server.port()).await;
+    proxy.set_closed(true);
+    let bench = Bench::unready(server, |options| {
+        options.server = address(&proxy.url());
+        options.command_timeout = Duration::from_millis(200);
+    });
+    until("the outage is longer than a command may take", || {
+        bench.metric("fanfare_redis_connections_lost_total", Some("cut")) >= 3.0
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let before = bench.metric("fanfare_redis_faults_total", None);
+    for _ in 0..3 {
+        let read = bench.broker.history(&channel("a"), HistoryQuery::default()).await;
+        assert_eq!(read.unwrap_err(), Error::Refused("Redis is not connected"));
+    }
+    let faults = bench.metric("fanfare_redis_faults_total", None) - before;
+    assert!(faults < 50.0, "{faults} faults for three reads and the node's own commands");
 }

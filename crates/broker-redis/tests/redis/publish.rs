@@ -67,6 +67,53 @@ async fn a_plain_publish_whose_answer_is_lost_is_not_sent_again() {
     assert_eq!(bench.seen(2).await, ["-:lost answer", "-:last"]);
 }
 
+/// That there is no connection now says nothing of the time when there was one.
+#[tokio::test]
+async fn what_was_sent_once_and_not_again_is_not_called_refused() {
+    let Some(server) = Server::shared() else { return };
+    let proxy = Proxy::to(server.port()).await;
+    let bench = Bench::with(server, |options| {
+        options.server = address(&proxy.url());
+        options.command_timeout = Duration::from_millis(300);
+    })
+    .await;
+    bench.publish("a", kept("first")).await;
+    proxy.set_closed(true);
+    proxy.doom("lost answer");
+    let unknown = bench.try_publish("a", kept("lost answer")).await;
+    assert!(matches!(unknown, Err(Error::Unavailable(_))), "{unknown:?}");
+    let refused = bench.try_publish("a", kept("not sent")).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    let refused = bench.try_publish("a", live("not sent")).await;
+    assert!(matches!(refused, Err(Error::Refused(_))), "{refused:?}");
+    proxy.set_closed(false);
+    bench.broker.wait_ready(crate::bench::PATIENCE).await.unwrap();
+    bench.publish("a", kept("last")).await;
+    let texts: Vec<_> = bench.history("a").await.publications.iter().map(|one| one.data.clone()).collect();
+    assert_eq!(texts, ["first", "lost answer", "last"]);
+}
+
+#[tokio::test]
+async fn an_error_after_the_first_write_is_not_called_refused() {
+    let Some(server) = Server::start() else { return };
+    let _: () = server.run(&["ACL", "SETUSER", "ann", "on", ">s3cret", "~*", "&*", "+@all"]);
+    let bench = Bench::with(server, |options| {
+        let url = options.server.to_string().replace("redis://", "redis://ann:s3cret@");
+        options.server = address(&url);
+    })
+    .await;
+    bench.publish("a", kept("1")).await;
+    let keyed = |key: &str, text| Publish { idempotency_key: Some(key.to_owned()), ..live(text) };
+    let _: () = bench.server.run(&["ACL", "SETUSER", "ann", "-publish"]);
+    let lacking = Error::Unavailable("the Redis user lacks a permission");
+    assert_eq!(bench.try_publish("a", kept("2")).await, Err(lacking.clone()), "the stream has it");
+    assert_eq!(bench.try_publish("a", keyed("k", "3")).await, Err(lacking), "the key is taken");
+    let _: () = bench.server.run(&["ACL", "SETUSER", "ann", "+publish", "-set", "-xadd"]);
+    let refused = Error::Refused("the Redis user lacks a permission");
+    assert_eq!(bench.try_publish("a", kept("4")).await, Err(refused.clone()));
+    assert_eq!(bench.try_publish("a", keyed("l", "5")).await, Err(refused));
+}
+
 #[tokio::test]
 async fn scripts_that_the_server_forgot_are_sent_again() {
     let Some(server) = Server::start() else { return };
@@ -96,7 +143,7 @@ async fn a_key_that_is_not_ours_fails_its_channel_alone() {
         let expected = if name == "good" {
             Ok(Outcome::Accepted)
         } else {
-            Err(Error::Unavailable("a key in Redis holds something else"))
+            Err(Error::Refused("a key in Redis holds something else"))
         };
         assert_eq!(result, expected, "{name}");
     }

@@ -41,8 +41,10 @@ fn ann() -> Arc<ClientInfo> {
     Arc::new(ClientInfo { client: "c1".to_owned(), user: "ann".to_owned(), ..ClientInfo::default() })
 }
 
+const NOT_OURS: &str = "a key in Redis holds something else";
+
 fn not_ours() -> Error {
-    Error::Unavailable("a key in Redis holds something else")
+    Error::Refused(NOT_OURS)
 }
 
 #[tokio::test]
@@ -61,7 +63,7 @@ async fn a_server_that_loads_its_data_says_so_and_is_waited_for() {
     // 300 keys of 10 ms each; after every 2 MB, which are 40, commands are looked at.
     bench.server.restart_with(&["--key-load-delay", "10000"]);
     until("it is said that it loads", || bench.not_ready() == "Redis is loading its data").await;
-    while bench.refused("a").await != Error::Unavailable("Redis is loading its data") {}
+    while bench.refused("a").await != Error::Refused("Redis is loading its data") {}
     bench.broker.wait_ready(PATIENCE).await.unwrap();
     until("the restart is told", || bench.broken() == ["a"]).await;
     let after = bench.publish("a", kept("2")).await;
@@ -83,7 +85,10 @@ async fn without_memory_only_what_needs_some_is_refused() {
     }
     let with_key = Publish { idempotency_key: Some("k".into()), ..live("2") };
     assert_eq!(bench.try_publish("a", with_key).await, Err(full.clone()));
-    assert_eq!(bench.broker.presence_add(&channel("a"), ann(), PATIENCE).await, Err(full.clone()));
+    assert_eq!(
+        bench.broker.presence_add(&channel("a"), ann(), PATIENCE).await,
+        Err(Error::Unavailable("Redis is out of memory"))
+    );
     let unknown = bench.broker.history(&channel("new"), HistoryQuery::default()).await;
     assert_eq!(unknown.unwrap_err(), full, "a channel without a position cannot be given one");
     assert_eq!(bench.history("a").await.publications.len(), 1);
@@ -111,7 +116,7 @@ async fn a_server_that_cannot_save_refuses_writes_and_is_read_from() {
         bench.server.run::<String>(&["INFO", "persistence"]).contains(&format!("rdb_last_bgsave_status:{how}"))
     };
     until("saving fails", || saving_ends("err")).await;
-    assert_eq!(bench.refused("a").await, Error::Unavailable("Redis cannot write to its disk"));
+    assert_eq!(bench.refused("a").await, Error::Refused("Redis cannot write to its disk"));
     let top = bench.top("a").await;
     assert_eq!(bench.history("a").await.publications.len() as u64, top.offset);
     bench.try_publish("a", live("live")).await.unwrap();
@@ -127,7 +132,7 @@ async fn a_server_with_too_few_replicas_refuses_writes() {
     let bench = Bench::on(server).await;
     bench.publish("a", kept("1")).await;
     bench.set("min-replicas-to-write", "1");
-    assert_eq!(bench.try_publish("a", kept("2")).await, Err(Error::Unavailable("Redis has too few replicas")));
+    assert_eq!(bench.try_publish("a", kept("2")).await, Err(Error::Refused("Redis has too few replicas")));
     assert_eq!(bench.history("a").await.publications.len(), 1);
     bench.set("min-replicas-to-write", "0");
     assert_eq!(bench.publish("a", kept("3")).await.offset, 2);
@@ -143,7 +148,7 @@ async fn a_replica_without_its_master_serves_nobody() {
     bench.seen(1).await;
     bench.set("replica-serve-stale-data", "no");
     let _: () = bench.server.run(&["REPLICAOF", "127.0.0.1", "1"]);
-    let master_down = Error::Unavailable("Redis has lost its master");
+    let master_down = Error::Refused("Redis has lost its master");
     assert_eq!(bench.try_publish("a", kept("2")).await, Err(master_down));
     until("it is not ready", || bench.not_ready() == "Redis is a replica").await;
     let _: () = bench.server.run(&["REPLICAOF", "NO", "ONE"]);
@@ -174,14 +179,14 @@ async fn every_kind_of_key_may_hold_something_else() {
         bench.broker.presence_add(&a, ann(), PATIENCE).await.unwrap();
         spoil(&format!("{kind}:{a}"));
         let other = Arc::new(ClientInfo { client: "c2".to_owned(), ..ClientInfo::default() });
-        assert_eq!(bench.broker.presence_add(&a, other, PATIENCE).await, Err(not_ours()), "{kind}");
+        assert_eq!(bench.broker.presence_add(&a, other, PATIENCE).await, Err(Error::Unavailable(NOT_OURS)), "{kind}");
         if kind != "users" {
             assert_eq!(bench.broker.presence(&a).await.unwrap_err(), not_ours(), "{kind}");
         }
         assert_eq!(bench.broker.presence_stats(&a).await.is_err(), kind != "members", "{kind}");
     }
     spoil("nodes");
-    assert_eq!(fanfare_broker::Nodes::nodes(&*bench.broker).await.unwrap_err(), not_ours());
+    assert_eq!(fanfare_broker::Nodes::nodes(&*bench.broker).await.unwrap_err(), Error::Unavailable(NOT_OURS));
     assert!(bench.broker.ready().is_ok(), "{}", bench.not_ready());
     assert_eq!(bench.publish("good", kept("1")).await.offset, 1);
 }

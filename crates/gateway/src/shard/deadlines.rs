@@ -205,7 +205,7 @@ impl Shard {
         };
         session.deadlines.presence = 0;
         let Some(own) = session.info.clone() else { return };
-        if session.last_leave > self.leaves_done {
+        if session.last_leave > self.leaves_settled {
             // The last round is not through yet: queueing another one would only make the queue longer.
             return self.start_presence(id);
         }

@@ -356,20 +356,22 @@ impl Shard {
     /// Queues a change of presence; later ones of the same session wait for it.
     pub(super) fn queue_presence(&mut self, id: SlotId, effect: Effect) {
         self.leaves_queued += 1;
+        self.stats.leaves_waiting.add(1);
         if let Some(session) = self.sessions.get_mut(id) {
             session.last_leave = self.leaves_queued;
         }
         self.effects.push(effect);
     }
 
-    /// A queued change of presence has been carried out.
-    pub(crate) fn presence_changed(&mut self) {
-        self.leaves_done += 1;
+    /// A queued change of presence has been carried out, and now all up to `settled`.
+    pub(crate) fn presence_changed(&mut self, settled: u64) {
+        self.leaves_settled = settled;
+        self.stats.leaves_waiting.subtract(1);
     }
 
-    /// How many have been.
-    pub(crate) fn presence_changes_done(&self) -> u64 {
-        self.leaves_done
+    /// Up to which all have been.
+    pub(crate) fn presence_settled(&self) -> u64 {
+        self.leaves_settled
     }
 
     /// Ends all subscriptions of a session that is closing.

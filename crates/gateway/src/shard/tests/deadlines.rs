@@ -127,10 +127,10 @@ fn presence_is_refreshed_three_times_in_its_life() {
     bench.shard.commit(begun, Backlog::None).unwrap().unwrap();
     bench.shard.settle(begun);
     bench.shard.start_presence(id);
-    for at in [21, 42] {
+    for (number, at) in [(1, 21), (2, 42)] {
         bench.at(seconds(at));
         assert!(matches!(bench.shard.take_effects().as_slice(), [Effect::RefreshPresence(..)]));
-        bench.shard.presence_changed();
+        bench.shard.presence_changed(number);
     }
 }
 
@@ -147,7 +147,7 @@ fn a_refresh_of_presence_is_not_queued_again_before_the_last_one_is_through() {
     assert_eq!(bench.shard.take_effects().len(), 1);
     bench.at(seconds(42));
     assert_eq!(bench.shard.take_effects().len(), 0);
-    bench.shard.presence_changed();
+    bench.shard.presence_changed(1);
     bench.at(seconds(63));
     assert_eq!(bench.shard.take_effects().len(), 1);
 }
