@@ -111,7 +111,7 @@ impl Clients {
 }
 
 /// A session that has connected and subscribed to one channel.
-async fn open(address: SocketAddr, token: &str) -> io::Result<TcpStream> {
+pub(crate) async fn open(address: SocketAddr, token: &str) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let upgrade = format!(

@@ -10,11 +10,28 @@
 //! cargo run --release -p fanfare-benches -- deliver   [SUBSCRIBERS] [TURNS]
 //! cargo run --release -p fanfare-benches -- connect   [SESSIONS]
 //! ```
+//!
+//! Those with Redis start a server of their own, `redis-server` or what `FANFARE_REDIS_SERVER` names:
+//!
+//! ```text
+//! cargo run --release -p fanfare-benches -- redis-publish [PUBLICATIONS]
+//! cargo run --release -p fanfare-benches -- redis-fence   [TURNS]
+//! cargo run --release -p fanfare-benches -- redis-consume [MESSAGES]
+//! cargo run --release -p fanfare-benches -- redis-restart [CHANNELS]
+//! cargo run --release -p fanfare-benches -- redis-deliver [SUBSCRIBERS]
+//! cargo run --release -p fanfare-benches -- redis-latency [ROUNDS]
+//! ```
 
 mod bare_loop;
 mod clients;
 mod node;
 mod process;
+mod redis_consume;
+mod redis_fence;
+mod redis_nodes;
+mod redis_publish;
+mod redis_restart;
+mod redis_server;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -40,9 +57,15 @@ fn main() -> Outcome {
         Some("idle") => runtime.block_on(idle(number(1, 10_000))),
         Some("deliver") => runtime.block_on(deliver(number(1, 1_000), number(2, 7))),
         Some("connect") => runtime.block_on(connect(number(1, 5_000))),
+        Some("redis-publish") => runtime.block_on(redis_publish::run(number(1, 100_000))),
+        Some("redis-fence") => redis_fence::run(number(1, 9)),
+        Some("redis-consume") => redis_consume::run(number(1, 500_000)),
+        Some("redis-restart") => runtime.block_on(redis_restart::run(number(1, 10_000))),
+        Some("redis-deliver") => runtime.block_on(redis_nodes::deliver(number(1, 1_000))),
+        Some("redis-latency") => runtime.block_on(redis_nodes::latency(number(1, 2_000))),
         Some("hold") => runtime.block_on(hold(arguments.get(1).ok_or("hold needs an address")?, number(2, 0))),
         Some("bare-loop") => bare_loop::run(number(1, 0), number(2, 0), number(3, 0)),
-        _ => Err("say what to measure: idle, deliver or connect".into()),
+        _ => Err("say what to measure: idle, deliver, connect, or redis-… as the top of this program says".into()),
     }
 }
 

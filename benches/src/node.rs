@@ -33,6 +33,19 @@ impl Node {
         Self::start_with(&[("FANFARE_SESSION__PING_INTERVAL", "off")]).await
     }
 
+    /// The same on a Redis server, with pings off too.
+    pub(crate) async fn start_on(redis: &str) -> io::Result<Self> {
+        let node =
+            Self::start_with(&[("FANFARE_SESSION__PING_INTERVAL", "off"), ("FANFARE_REDIS__URL", redis)]).await?;
+        for _ in 0..200 {
+            if node.publish("{}").await.is_ok() {
+                return Ok(node);
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        Err(io::Error::other("the node does not come to terms with Redis"))
+    }
+
     async fn start_with(settings: &[(&str, &str)]) -> io::Result<Self> {
         let program = std::env::current_exe()?.with_file_name("fanfare");
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;

@@ -140,6 +140,24 @@ fn every_key_that_the_documents_name_exists() {
     assert!(unknown.is_empty(), "keys that do not exist: {unknown:#?}");
 }
 
+/// Promises name the test that holds them: names of four words or more, other than those of metrics.
+#[test]
+fn every_test_that_the_operating_manual_names_exists() {
+    let text = read("docs/operating.md");
+    let is_test = |name: &&str| is_name(name) && name.matches('_').count() >= 3 && !name.starts_with("fanfare_");
+    let named: BTreeSet<&str> = quoted(&text).into_iter().filter(is_test).collect();
+    assert!(named.len() > 20, "{named:?}");
+    let sources: String = ["crates/testkit/tests", "crates/broker-redis/tests/redis"].map(sources_in).concat();
+    let missing: Vec<&str> = named.into_iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+    assert!(missing.is_empty(), "tests that are not there: {missing:?}");
+}
+
+fn sources_in(folder: &str) -> String {
+    let entries = fs::read_dir(root().join(folder)).expect("the folder is there");
+    let files = entries.map(|entry| entry.unwrap().path()).filter(|path| path.is_file());
+    files.map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
 #[test]
 fn every_variable_that_the_documents_name_exists() {
     let variable = |key: &String| format!("FANFARE_{}", key.to_uppercase().replacen('.', "__", 1));

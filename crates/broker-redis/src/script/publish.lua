@@ -18,18 +18,22 @@
 -- meta remembers the last sixteen that came from the node, with their offsets, the highest of all, and the highest
 -- that was forgotten, below which nothing is known.
 
-local RECORD, RECORDS = 12, 16
+local HEAD, RECORD, RECORDS = 12, 12, 16
 local FIELDS = 11
 -- A stream is trimmed once in so many publications: each time costs as much as three publications. What is beyond the
 -- size until then is below the floor, which readers respect.
 local SLACK = 16
 local NODES_MAX, NODES_KEPT = 64, 32
 
-local info = redis.call('INFO', 'replication')
+-- Globals are looked up in a table each time: this many times for each publication, that shows.
+local call, pcall_redis = redis.call, redis.pcall
+local format, sub, pack, unpack_struct = string.format, string.sub, struct.pack, struct.unpack
+
+local info = call('INFO', 'replication')
 if not string.find(info, 'role:master', 1, true) then
     return redis.error_reply('READONLY this server is a replica')
 end
-local replid = string.sub(string.match(info, 'master_replid:(%x+)'), 1, 10)
+local replid = string.match(info, 'master_replid:(%x%x%x%x%x%x%x%x%x%x)')
 local node = 'n' .. ARGV[1]
 -- Whether something of the present publication is written.
 local written = false
@@ -41,56 +45,53 @@ local function above(one, other)
     return one > other
 end
 
--- What the node published last: the highest number forgotten, the highest of all, and the records, newest first.
+-- What the node published last: the highest number forgotten, the highest of all, and then the records, newest first.
 local function remembered(text)
-    if not text or #text < 12 then
-        return 0, 0, ''
+    if not text or #text < HEAD then
+        return 0, 0
     end
-    local forgotten, highest = struct.unpack('>I6I6', text)
-    return forgotten, highest, string.sub(text, 13)
+    return unpack_struct('>I6I6', text)
 end
 
-local function offset_of(records, number)
-    for at = 1, #records, RECORD do
-        local one, offset = struct.unpack('>I6I6', records, at)
+local function offset_of(text, number)
+    for at = HEAD + 1, text and #text or 0, RECORD do
+        local one, offset = unpack_struct('>I6I6', text, at)
         if one == number then
             return offset
         end
     end
 end
 
-local function remember(text, number, offset)
-    local forgotten, highest, records = remembered(text)
-    if #records >= RECORD * RECORDS then
-        local last = RECORD * (RECORDS - 1)
-        forgotten = math.max(forgotten, (struct.unpack('>I6', records, last + 1)))
-        records = string.sub(records, 1, last)
+local function remember(text, forgotten, highest, number, offset)
+    local records = text and sub(text, HEAD + 1, HEAD + RECORD * (RECORDS - 1)) or ''
+    if text and #text >= HEAD + RECORD * RECORDS then
+        forgotten = math.max(forgotten, (unpack_struct('>I6', text, HEAD + RECORD * (RECORDS - 1) + 1)))
     end
-    return struct.pack('>I6I6I6I6', forgotten, math.max(highest, number), number, offset) .. records
+    return pack('>I6I6I6I6', forgotten, math.max(highest, number), number, offset) .. records
 end
 
 -- A channel that has heard from very many nodes forgets those that have been silent for longest.
 local function forget_nodes(meta)
-    local all, found = redis.call('HGETALL', meta), {}
+    local all, found = call('HGETALL', meta), {}
     for at = 1, #all, 2 do
-        if string.sub(all[at], 1, 1) == 'n' and all[at] ~= node and #all[at + 1] >= 24 then
-            local _, _, _, offset = struct.unpack('>I6I6I6I6', all[at + 1])
+        if sub(all[at], 1, 1) == 'n' and all[at] ~= node and #all[at + 1] >= 24 then
+            local _, _, _, offset = unpack_struct('>I6I6I6I6', all[at + 1])
             table.insert(found, { all[at], offset })
         end
     end
     table.sort(found, function(one, other) return one[2] > other[2] end)
     for at = NODES_KEPT + 1, #found do
-        redis.call('HDEL', meta, found[at][1])
+        call('HDEL', meta, found[at][1])
     end
 end
 
 local function append(stream, offset, body)
-    return redis.pcall('XADD', stream, offset .. '-0', 'd', body)
+    return pcall_redis('XADD', stream, offset .. '-0', 'd', body)
 end
 
 local function trim(stream, before, floor, offset)
     if offset % SLACK == 0 or floor - before > SLACK then
-        redis.call('XTRIM', stream, 'MINID', string.format('%.0f-0', floor + 1))
+        call('XTRIM', stream, 'MINID', format('%.0f-0', floor + 1))
     end
 end
 
@@ -99,20 +100,20 @@ local function keep(k, a)
     local channel, body, size, ttl, meta_ttl = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5]
     local number, window, version = tonumber(ARGV[a + 7]), ARGV[a + 8], ARGV[a + 9]
     local version_field = 'v' .. ARGV[a + 10]
-    local state = redis.call('HMGET', meta, 'r', 'o', node, version_field, 'f')
+    local state = call('HMGET', meta, 'r', 'o', node, version_field, 'f')
     local random, offset, before, highest_version = state[1], tonumber(state[2]), state[3], state[4]
     local floor = tonumber(state[5]) or 0
     local fresh = not random or not offset
     if fresh then
         random, offset, before, highest_version, floor = ARGV[a + 6], 0, false, false, 0
     end
-    local epoch = random .. '.' .. replid
+    local forgotten, highest = 0, 0
     if window == '' then
-        local forgotten, highest, records = remembered(before)
+        forgotten, highest = remembered(before)
         if number <= highest then
-            local first = offset_of(records, number)
+            local first = offset_of(before, number)
             if first then
-                return string.format('a%.0f:', first) .. epoch
+                return format('a%.0f:', first) .. random .. '.' .. replid
             elseif number <= forgotten then
                 return 'u'
             end
@@ -120,19 +121,19 @@ local function keep(k, a)
     end
     if version ~= '' then
         if highest_version and not above(version, highest_version) then
-            return string.format('o%.0f:', offset) .. epoch
+            return format('o%.0f:', offset) .. random .. '.' .. replid
         end
-        if not highest_version and redis.call('HLEN', meta) >= tonumber(ARGV[a + 11]) then
+        if not highest_version and call('HLEN', meta) >= tonumber(ARGV[a + 11]) then
             return 'b'
         end
     end
-    local placed = string.format('%.0f', offset + 1)
+    local placed = format('%.0f', offset + 1)
     local added = append(stream, placed, body)
     if type(added) == 'table' and added.err and string.find(added.err, 'equal or smaller', 1, true) then
         -- The stream is further than its meta, which therefore is of another time: the channel begins anew.
-        redis.call('DEL', meta, stream)
-        random, offset, placed, before, floor = ARGV[a + 6], 0, '1', false, 0
-        epoch = random .. '.' .. replid
+        call('DEL', meta, stream)
+        random, offset, placed, before, floor, fresh = ARGV[a + 6], 0, '1', false, 0, true
+        forgotten, highest = 0, 0
         added = append(stream, placed, body)
     end
     if type(added) == 'table' and added.err then
@@ -142,37 +143,42 @@ local function keep(k, a)
     if fresh then
         -- What is left of a meta that lacks its offset. Not sooner: after any write Redis no longer refuses what it has
         -- no memory for.
-        redis.call('DEL', meta)
+        call('DEL', meta)
     end
     local new_floor = math.max(floor, offset + 1 - tonumber(size))
     trim(stream, floor, new_floor, offset + 1)
-    local changes = { 'r', random, 'o', placed, 'f', string.format('%.0f', new_floor) }
+    -- What is not new is not written again; fields that have nothing to say repeat the offset's.
+    local other, value = 'o', placed
     if window == '' then
-        table.insert(changes, node)
-        table.insert(changes, remember(before, number, tonumber(placed)))
+        other, value = node, remember(before, forgotten, highest, number, offset + 1)
+    end
+    if fresh then
+        call('HSET', meta, 'r', random, 'o', placed, 'f', format('%.0f', new_floor), other, value)
+    elseif new_floor ~= floor then
+        call('HSET', meta, 'o', placed, 'f', format('%.0f', new_floor), other, value)
+    else
+        call('HSET', meta, 'o', placed, other, value)
     end
     if version ~= '' then
-        table.insert(changes, version_field)
-        table.insert(changes, version)
+        call('HSET', meta, version_field, version)
     end
-    redis.call('HSET', meta, unpack(changes))
-    if not before and window == '' and redis.call('HLEN', meta) > NODES_MAX then
+    if not before and window == '' and call('HLEN', meta) > NODES_MAX then
         forget_nodes(meta)
     end
-    redis.call('PEXPIRE', stream, ttl)
-    redis.call('PEXPIRE', meta, meta_ttl)
-    local position = placed .. ':' .. epoch
+    call('PEXPIRE', stream, ttl)
+    call('PEXPIRE', meta, meta_ttl)
+    local position = placed .. ':' .. random .. '.' .. replid
     if window ~= '' then
-        redis.call('SET', result, position, 'PX', window)
+        call('SET', result, position, 'PX', window)
     end
-    redis.call(ARGV[2], channel, '\1p' .. position .. ':' .. body)
+    call(ARGV[2], channel, '\1p' .. position .. ':' .. body)
     return 'a' .. position
 end
 
 local function publish(k, a)
     local window = ARGV[a + 8]
     if window ~= '' then
-        local first = redis.call('GET', KEYS[k + 3])
+        local first = call('GET', KEYS[k + 3])
         if first then
             return 'r' .. first
         end
@@ -180,9 +186,9 @@ local function publish(k, a)
     if ARGV[a + 3] ~= '0' then
         return keep(k, a)
     end
-    redis.call('SET', KEYS[k + 3], '-', 'PX', window)
+    call('SET', KEYS[k + 3], '-', 'PX', window)
     written = true
-    redis.call(ARGV[2], ARGV[a + 1], '\1l' .. ARGV[a + 2])
+    call(ARGV[2], ARGV[a + 1], '\1l' .. ARGV[a + 2])
     return 'a-'
 end
 

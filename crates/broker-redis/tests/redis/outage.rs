@@ -42,6 +42,49 @@ async fn after_a_restart_channels_have_another_epoch_and_are_broken() {
     assert_eq!(bench.seen(2).await, ["1:1", "1:2"]);
 }
 
+/// What was acknowledged is there, but whether it is can be known of no restart: subscribers are told.
+#[tokio::test]
+async fn after_a_crash_with_an_append_only_file_offsets_go_on_under_another_epoch() {
+    let settings = ["--appendonly", "yes"];
+    let Some(server) = Server::start_with(&settings) else { return };
+    let bench = Bench::on(server).await;
+    bench.listen("a").await;
+    let before = bench.publish("a", kept("1")).await;
+    bench.seen(1).await;
+    bench.server.kill();
+    until("it is noticed", || bench.broker.ready().is_err()).await;
+    bench.server.restart_with(&settings);
+    bench.broker.wait_ready(PATIENCE).await.unwrap();
+    until("it is broken", || bench.broken() == ["a"]).await;
+    let after = bench.publish("a", kept("2")).await;
+    assert_eq!(after.offset, 2);
+    assert_ne!(after.epoch, before.epoch);
+    assert_eq!(bench.history("a").await.publications.len(), 2);
+}
+
+/// The false alarms of the fence: another identity of the server, nothing lost.
+#[tokio::test]
+async fn the_first_replica_ever_changes_every_epoch_and_a_second_one_none() {
+    let (Some(server), Some(first), Some(second)) = (Server::start(), Server::start(), Server::start()) else { return };
+    let bench = Bench::on(server).await;
+    bench.listen("a").await;
+    let alone = bench.publish("a", kept("1")).await;
+    bench.seen(1).await;
+    let follow = |replica: &Server| {
+        let _: () = replica.run(&["REPLICAOF", "127.0.0.1", &bench.server.port().to_string()]);
+    };
+    let linked = |replica: &Server| replica.run::<String>(&["INFO", "replication"]).contains("master_link_status:up");
+    follow(&first);
+    until("the first one follows", || linked(&first)).await;
+    until("it is broken", || bench.broken() == ["a"]).await;
+    let replicated = bench.publish("a", kept("2")).await;
+    assert_eq!(replicated.offset, 2, "nothing was lost");
+    assert_ne!(replicated.epoch, alone.epoch);
+    follow(&second);
+    until("the second one follows", || linked(&second)).await;
+    assert_eq!(bench.publish("a", kept("3")).await.epoch, replicated.epoch);
+}
+
 #[tokio::test]
 async fn what_was_published_to_a_frozen_server_arrives_once_or_not_at_all() {
     let Some(server) = Server::start() else { return };

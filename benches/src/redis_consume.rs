@@ -1,0 +1,116 @@
+//! Messages received a second and core: by the broker's consumer, and by redis-rs for comparison. Each runs on one
+//! thread, whose CPU time is read, while another publishes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use fanfare_broker::Publications as _;
+use fanfare_protocol::Channel;
+use futures_util::StreamExt as _;
+
+use crate::redis_server::{Calls, RedisServer, broker};
+use crate::{Outcome, PAYLOAD_BYTES, say};
+
+type Counter = Arc<AtomicU64>;
+
+pub(crate) fn run(messages: usize) -> Outcome {
+    let server = Arc::new(RedisServer::start()?);
+    let ours = measure(&server, "our consumer", messages, consume_ours)?;
+    let theirs = measure(&server, "redis-rs", messages, consume_theirs)?;
+    say(&format!(
+        "redis-consume: redis-rs takes {:.2} times the CPU of our consumer, which also decodes",
+        theirs / ours
+    ))
+}
+
+/// Seconds of CPU for each message.
+fn measure(
+    server: &Arc<RedisServer>,
+    name: &str,
+    messages: usize,
+    consume: fn(Arc<RedisServer>, Counter) -> Outcome,
+) -> Result<f64, Box<dyn std::error::Error>> {
+    let counter = Counter::default();
+    let (consumer, counted) = (Arc::clone(server), Arc::clone(&counter));
+    std::thread::Builder::new().name("consumer".to_owned()).spawn(move || {
+        if let Err(error) = consume(consumer, counted) {
+            // Nothing arrives then, and the measurement says so.
+            let _ = say(&format!("the consumer ended: {error}"));
+        }
+    })?;
+    let mut connection = server.connect()?;
+    while redis::cmd("PUBLISH").arg("fanfare:live:news").arg("1").query::<i64>(&mut connection)? == 0 {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let (begun, before) = (Instant::now(), consumer_cpu()?);
+    let payload = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES - 2));
+    let mut sent = 0;
+    while sent < messages {
+        let mut pipe = redis::pipe();
+        for _ in 0..500 {
+            pipe.cmd("PUBLISH").arg("fanfare:live:news").arg(&payload).ignore();
+        }
+        pipe.exec(&mut connection)?;
+        sent += 500;
+    }
+    while counter.load(Ordering::Relaxed) < sent as u64 {
+        if begun.elapsed() > Duration::from_secs(120) {
+            return Err(format!("{} of {sent} messages arrived", counter.load(Ordering::Relaxed)).into());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let each = (consumer_cpu()? - before).as_secs_f64() / sent as f64;
+    say(&format!("redis-consume, {name}: {:.2} µs of CPU a message, {:.0} a second and core", each * 1e6, 1.0 / each))?;
+    redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").exec(&mut connection)?;
+    Ok(each)
+}
+
+/// CPU time of the newest thread of that name.
+fn consumer_cpu() -> Result<Duration, Box<dyn std::error::Error>> {
+    let mut newest = None;
+    for thread in std::fs::read_dir("/proc/self/task")? {
+        let folder = thread?.path();
+        if std::fs::read_to_string(folder.join("comm")).is_ok_and(|name| name.trim() == "consumer") {
+            let id: Option<u32> = folder.file_name().and_then(|id| id.to_str()?.parse().ok());
+            newest = newest.max(id);
+        }
+    }
+    let id = newest.ok_or("the consumer has ended")?;
+    let text = std::fs::read_to_string(format!("/proc/self/task/{id}/schedstat"))?;
+    let nanoseconds = text.split_whitespace().next().ok_or("no scheduler statistics")?.parse()?;
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+fn on_this_thread(future: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+}
+
+fn consume_ours(server: Arc<RedisServer>, counter: Counter) -> Outcome {
+    on_this_thread(async move {
+        let event = move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        };
+        let broker = broker(&server, Arc::new(Calls { event, broken: |_: &Channel| {} })).await?;
+        let channel = Channel::parse("news").map_err(|_| "a bad channel")?;
+        broker.subscribe(&channel).await.map_err(|_| "no subscription")?;
+        // Until the connection is killed, when the measurement is over.
+        while broker.ready().is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
+    })
+}
+
+fn consume_theirs(server: Arc<RedisServer>, counter: Counter) -> Outcome {
+    on_this_thread(async move {
+        let mut pubsub = redis::Client::open(server.url())?.get_async_pubsub().await?;
+        pubsub.subscribe("fanfare:live:news").await?;
+        let mut messages = pubsub.on_message();
+        while let Some(message) = messages.next().await {
+            std::hint::black_box(message.get_payload_bytes());
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
+    })
+}
