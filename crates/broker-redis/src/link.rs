@@ -144,12 +144,11 @@ impl Link {
             State::Up(_) => true,
             State::Down { since, .. } => since.elapsed() > self.options.command_timeout,
         });
-        match timeout_at(deadline, wait).await {
-            Ok(Ok(state)) => match &*state {
-                State::Up(live) => Ok(live.clone()),
-                State::Down { fault, .. } => Err(fault.unsent()),
-            },
-            _ => Err(Fault::Disconnected),
+        // Whichever came first, the state says why there is none.
+        let _ = timeout_at(deadline, wait).await;
+        match &*self.state.borrow() {
+            State::Up(live) => Ok(live.clone()),
+            State::Down { fault, .. } => Err(fault.unsent()),
         }
     }
 

@@ -11,8 +11,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
-
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use redis::Cmd;
@@ -236,6 +236,7 @@ impl<'a> Session<'a> {
 
     async fn tick(&mut self) -> Result<(), Ended> {
         let now = Instant::now();
+        self.forgive(now - self.ticked);
         self.ticked = now;
         let interest = self.consumer.interest.channels();
         self.consumer.counters.interest.set(i64::try_from(interest).unwrap_or(i64::MAX));
@@ -251,6 +252,17 @@ impl<'a> Session<'a> {
             return self.send(&redis::cmd("PING"), Sent::Ping).await;
         }
         Ok(())
+    }
+
+    /// A pause of this process or machine is none of the server's: what was sent meanwhile is read before the server is
+    /// judged.
+    fn forgive(&mut self, since_last_tick: Duration) {
+        let pause = since_last_tick.saturating_sub(CONSUMER_TICK);
+        if pause > CONSUMER_TICK {
+            self.heard += pause;
+            self.pinged += pause;
+            self.missing = self.missing.map(|(number, since)| (number, since + pause));
+        }
     }
 
     fn look_for_probe(&mut self, now: Instant) -> Result<(), Ended> {

@@ -116,6 +116,27 @@ async fn a_consumer_that_is_cut_for_lagging_has_its_channels_compared() {
     until("it goes on", || bench.heard("busy").last() == Some(&after)).await;
 }
 
+/// A node that stood still for longer than a silent server is waited for took its server for silent, and dropped what the
+/// server had sent meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_pause_of_the_node_is_none_of_the_servers() {
+    let Some(server) = Server::start() else { return };
+    let bench = Bench::on(server).await;
+    bench.listen("a").await;
+    bench.publish("a", kept("1")).await;
+    bench.seen(1).await;
+    bench.hold_up(true);
+    for text in ["2", "3"] {
+        bench.publish("a", kept(text)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    bench.hold_up(false);
+    assert_eq!(bench.seen(3).await, ["1:1", "2:2", "3:3"]);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(bench.metric("fanfare_redis_consumers_lost_total", None), 0.0);
+    assert!(bench.broken().is_empty());
+}
+
 /// Offsets come from a counter: whatever the clock does, they rise. A jump ahead ends what has a lifetime, which here
 /// is done by ending it: positions, so that the channel is another one, and presence.
 #[tokio::test]
