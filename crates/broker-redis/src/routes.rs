@@ -176,7 +176,7 @@ impl Routes {
             if let Some(shard) = map.of(slot) {
                 return Ok(Arc::clone(shard));
             }
-            let late = map.fault.unwrap_or(Fault::ClusterDown);
+            let late = map.fault.map_or(Fault::ClusterDown, Fault::unsent);
             if timeout_at(deadline, changes.changed()).await.is_err() {
                 return Err(late);
             }

@@ -2,7 +2,7 @@
 //!
 //! A node in process ([`Setup`], [`Node`]), a scripted client that says exactly what it is told ([`Client`]), one
 //! below the WebSocket protocol ([`Raw`]), a proxy that harms connections ([`Proxy`]), a gateway on a broker that takes
-//! its time and fails ([`Bare`]), a Redis server ([`RedisServer`]), a [`Follower`] that misses nothing, and tokens of
+//! its time and fails ([`Bare`]), a Redis server ([`{RedisCluster, RedisServer}`]), a [`Follower`] that misses nothing, and tokens of
 //! any content ([`token`]). The end-to-end suite is in `tests/`, by subject; what it drives a node with is here, so
 //! that a change of an interface touches one place.
 //!
@@ -30,7 +30,7 @@ pub use node::{API_KEY, Node, Setup};
 pub use proxy::{Cut, Faults, Proxy};
 pub use random::seeded;
 pub use raw::{Frame, Raw, client_frame};
-pub use redis::RedisServer;
+pub use redis::{RedisCluster, RedisServer};
 pub use serde_json::{Value, json};
 
 /// Makes tests of async functions that take a number of shards: each is run with 1 and with 3.

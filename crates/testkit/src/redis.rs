@@ -13,9 +13,84 @@ pub struct RedisServer {
     dir: PathBuf,
 }
 
+/// A cluster of three masters without replicas; it ends when it is dropped.
+pub struct RedisCluster {
+    masters: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    /// Starts three servers and waits until they agree. `None` if none is installed, as for [`RedisServer::start`].
+    ///
+    /// # Panics
+    /// Where they do not agree within 20 seconds.
+    pub fn start() -> Option<Self> {
+        let settings = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
+        let masters = (0..3).map(|_| RedisServer::start_with(&settings)).collect::<Option<Vec<_>>>()?;
+        for (at, master) in masters.iter().enumerate() {
+            let slots: Vec<String> = (0..16_384).skip(at).step_by(3).map(|slot: u16| slot.to_string()).collect();
+            let words = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str));
+            master.run(&words.map(str::as_bytes).collect::<Vec<_>>());
+            master.run(&[b"CLUSTER", b"MEET", b"127.0.0.1", masters[0].port.to_string().as_bytes()]);
+        }
+        let cluster = Self { masters };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !cluster.agrees() {
+            assert!(Instant::now() < deadline, "the cluster agrees");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Some(cluster)
+    }
+
+    fn agrees(&self) -> bool {
+        let is_ok = |master: &RedisServer| {
+            let info = master.run(&[b"CLUSTER", b"INFO"]);
+            info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+        };
+        self.masters.iter().all(is_ok)
+    }
+
+    /// Where it is: one of its nodes.
+    pub fn url(&self) -> String {
+        format!("redis+cluster://127.0.0.1:{}", self.masters[2].port)
+    }
+
+    /// Its masters.
+    pub fn masters(&self) -> &[RedisServer] {
+        &self.masters
+    }
+
+    /// Gives the slot of a key, with all keys in it, to another master.
+    pub fn move_slot_of(&self, key: &str) {
+        let text = |answer: String| answer.lines().last().unwrap_or_default().to_owned();
+        let slot = self.masters[0].run(&[b"CLUSTER", b"KEYSLOT", key.as_bytes()]);
+        let slot = slot.trim().trim_start_matches(':').to_owned();
+        let from = usize::from(slot.parse::<u16>().unwrap_or_default()) % 3;
+        let to = (from + 1) % 3;
+        let [from, to] = [from, to].map(|at| &self.masters[at]);
+        let [from_id, to_id] = [from, to].map(|master| text(master.run(&[b"CLUSTER", b"MYID"])));
+        to.run(&[b"CLUSTER", b"SETSLOT", slot.as_bytes(), b"IMPORTING", from_id.as_bytes()]);
+        from.run(&[b"CLUSTER", b"SETSLOT", slot.as_bytes(), b"MIGRATING", to_id.as_bytes()]);
+        let port = to.port.to_string();
+        loop {
+            let key = text(from.run(&[b"CLUSTER", b"GETKEYSINSLOT", slot.as_bytes(), b"1"]));
+            if key.starts_with('*') {
+                break;
+            }
+            from.run(&[b"MIGRATE", b"127.0.0.1", port.as_bytes(), key.as_bytes(), b"0", b"5000"]);
+        }
+        for master in [to, from].into_iter().chain(&self.masters) {
+            master.run(&[b"CLUSTER", b"SETSLOT", slot.as_bytes(), b"NODE", to_id.as_bytes()]);
+        }
+    }
+}
+
 impl RedisServer {
     /// Starts a server on a free port. `None` if none is installed, and says so; with `CI` set that is a failure.
     pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    fn start_with(settings: &[&str]) -> Option<Self> {
         let program = std::env::var("FANFARE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
         let version = Command::new(&program).arg("--version").stdout(Stdio::null()).status();
         if !version.is_ok_and(|status| status.success()) {
@@ -23,14 +98,16 @@ impl RedisServer {
             eprintln!("skipped: {program} is not installed");
             return None;
         }
-        (0..20).find_map(|_| Self::try_start(&program))
+        (0..20).find_map(|_| Self::try_start(&program, settings))
     }
 
-    fn try_start(program: &str) -> Option<Self> {
+    fn try_start(program: &str, settings: &[&str]) -> Option<Self> {
         let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+        // A node of a cluster listens 10,000 above its port as well.
+        let port = if port > 55_000 { port - 20_000 } else { port };
         let dir = std::env::temp_dir().join(format!("fanfare-testkit-redis-{}-{port}", std::process::id()));
         std::fs::create_dir_all(&dir).ok()?;
-        let mut server = Self { child: spawn(program, port, &dir)?, port, dir };
+        let mut server = Self { child: spawn(program, port, &dir, settings)?, port, dir };
         server.answers().then_some(server)
     }
 
@@ -57,7 +134,7 @@ impl RedisServer {
     pub fn restart_empty(&mut self) {
         self.end();
         let program = std::env::var("FANFARE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
-        self.child = spawn(&program, self.port, &self.dir).expect("it was started before");
+        self.child = spawn(&program, self.port, &self.dir, &[]).expect("it was started before");
         assert!(self.answers(), "it answers again");
     }
 
@@ -67,7 +144,7 @@ impl RedisServer {
     /// Where it cannot be started again.
     pub fn restart(&mut self) {
         let program = std::env::var("FANFARE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
-        self.child = spawn(&program, self.port, &self.dir).expect("it was started before");
+        self.child = spawn(&program, self.port, &self.dir, &[]).expect("it was started before");
         assert!(self.answers(), "it answers again");
     }
 
@@ -121,8 +198,8 @@ impl Drop for RedisServer {
     }
 }
 
-fn spawn(program: &str, port: u16, dir: &PathBuf) -> Option<Child> {
+fn spawn(program: &str, port: u16, dir: &PathBuf, settings: &[&str]) -> Option<Child> {
     let mut command = Command::new(program);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"]);
-    command.arg(dir).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
+    command.arg(dir).args(settings).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().ok()
 }
