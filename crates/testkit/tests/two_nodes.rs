@@ -147,6 +147,8 @@ async fn the_documented_lines_publish_straight_into_redis(shards: usize) {
     let document = std::fs::read_to_string(document).unwrap();
     let lines: Vec<&str> = document.lines().filter(|line| line.starts_with("redis-cli ")).collect();
     assert_eq!(lines.len(), 2, "{lines:?}");
+    let name = fanfare_broker_redis::live_name("fanfare", &fanfare_protocol::Channel::parse("news").unwrap(), false);
+    assert!(lines[0].contains(&name), "the line has the name that `fanfare channels --redis-key news` prints");
     let nodes = two_nodes(&redis, shards).await;
     let mut clients = Vec::new();
     for node in &nodes {
