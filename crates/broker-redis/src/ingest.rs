@@ -124,6 +124,7 @@ impl Ingest {
 
     async fn read_once(&self, backoff: &mut Backoff) -> Result<std::convert::Infallible, Fault> {
         let shard = self.routes.shard(self.keys.slot(&self.keys.ingest), self.routes.deadline()).await?;
+        // Before the connection: a change while it is made counts.
         let mut states = shard.link.watch();
         let connection = Connection::open(&self.options, &shard.link).await?;
         tokio::select! {
@@ -270,7 +271,6 @@ fn is_final(error: &Error) -> bool {
 /// The connection for commands is lost or led to another server: the one for reading may hang at a server that
 /// nobody writes to any more.
 async fn changed(states: &mut watch::Receiver<State>) {
-    states.mark_unchanged();
     if states.changed().await.is_err() {
         std::future::pending::<()>().await;
     }
