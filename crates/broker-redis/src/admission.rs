@@ -10,6 +10,7 @@ use crate::metrics::Counters;
 use crate::options::Options;
 
 /// What is in flight.
+#[derive(Clone)]
 pub(crate) struct Admission {
     commands: Arc<Semaphore>,
     bytes: Arc<Semaphore>,

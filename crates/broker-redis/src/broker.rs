@@ -19,9 +19,11 @@ use crate::admission::Admission;
 use crate::checker::Checker;
 use crate::envelope;
 use crate::fault::Fault;
+use crate::ingest::lease::Lease;
+use crate::ingest::{Ingest, IngestOptions};
 use crate::interest::Interest;
 use crate::keys::Keys;
-use crate::limits::WORDS_QUEUED_MAX;
+use crate::limits::{IDEMPOTENCY_WINDOW, WORDS_QUEUED_MAX};
 use crate::metrics::{Counters, Metrics};
 use crate::nodes::Nodes;
 use crate::options::Options;
@@ -49,6 +51,7 @@ pub struct RedisBroker {
     nodes: Arc<Nodes>,
     counters: Arc<Counters>,
     tasks: Mutex<JoinSet<()>>,
+    lease: Arc<Lease>,
 }
 
 impl RedisBroker {
@@ -69,6 +72,7 @@ impl RedisBroker {
         };
         let (publisher, publishing) = publisher(&options, sender);
         let (words, heard) = mpsc::channel(WORDS_QUEUED_MAX);
+        let lease = Arc::new(Lease::new(Arc::clone(&id), Arc::clone(&keys), Arc::clone(&routes)));
         let nodes = Arc::new(Nodes::new(id, Arc::clone(&keys), Arc::clone(&routes), node));
         let topology = Topology {
             options: Arc::clone(&options),
@@ -115,7 +119,23 @@ impl RedisBroker {
             nodes,
             counters,
             tasks: Mutex::new(tasks),
+            lease,
         }
+    }
+
+    /// Has this node read the ingest stream whenever it is its turn: one of all nodes does that were told to.
+    pub fn start_ingest(&self, ingest: IngestOptions) {
+        let ingest = Ingest {
+            ingest,
+            options: Arc::clone(&self.options),
+            keys: Arc::clone(&self.keys),
+            routes: Arc::clone(&self.routes),
+            admission: self.admission.clone(),
+            publisher: self.publisher.clone(),
+            counters: Arc::clone(&self.counters),
+            lease: Arc::clone(&self.lease),
+        };
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(ingest.run());
     }
 
     /// Whether all connections to Redis are up.
@@ -162,6 +182,7 @@ impl RedisBroker {
     /// Takes the node off the list of nodes and ends everything.
     pub async fn stop(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        self.lease.give_up().await;
         self.nodes.leave().await;
         tasks.shutdown().await;
     }
@@ -177,26 +198,6 @@ impl RedisBroker {
         let live = self.keys.live(channel);
         let command = self.keys.publish(&live, message);
         self.routes.ask::<i64>(self.keys.slot(&live), &command).await.map(drop).map_err(Fault::error)
-    }
-
-    fn draft(&self, channel: &Channel, publish: &Publish, retention: Option<Retention>) -> Draft {
-        let key = publish.idempotency_key.as_ref();
-        let version = publish.version.as_ref().filter(|_| retention.is_some());
-        let lifetime = |of: fn(&Retention) -> Duration| retention.as_ref().map_or(Duration::ZERO, of);
-        let meta = self.keys.meta(channel);
-        Draft {
-            slot: self.keys.slot(&meta),
-            meta,
-            stream: self.keys.stream(channel),
-            result: key.map(|key| self.keys.result(channel, key)),
-            live: self.keys.live(channel),
-            body: envelope::body(publish),
-            size: retention.map_or(0, |retention| retention.size),
-            ttl_millis: millis(lifetime(|retention| retention.ttl)),
-            meta_ttl_millis: millis(lifetime(|retention| retention.meta_ttl.max(retention.ttl))),
-            version: version.map_or(0, |version| version.number),
-            version_epoch: version.map_or(String::new(), |version| version.epoch.clone()),
-        }
     }
 }
 
@@ -214,7 +215,7 @@ impl Publications for RedisBroker {
             self.publish_live(channel, &envelope::live(&publish)).await?;
             Published { position: None, outcome: Outcome::Accepted }
         } else {
-            let draft = self.draft(channel, &publish, retention);
+            let draft = draft(&self.keys, channel, &publish, retention);
             let place = self.admission.enter(draft.body.len())?;
             self.publisher.publish(draft, place, self.routes.deadline()).await?
         };
@@ -284,5 +285,28 @@ impl fanfare_broker::Nodes for RedisBroker {
 
     async fn channels(&self, pattern: Option<&str>) -> Result<BTreeMap<String, u64>, Error> {
         self.nodes.channels(pattern).await
+    }
+}
+
+/// A publication as the script takes it, kept if there is a retention.
+pub(crate) fn draft(keys: &Keys, channel: &Channel, publish: &Publish, retention: Option<Retention>) -> Draft {
+    let key = publish.idempotency_key.as_ref();
+    let version = publish.version.as_ref().filter(|_| retention.is_some());
+    let lifetime = |of: fn(&Retention) -> Duration| retention.as_ref().map_or(Duration::ZERO, of);
+    let meta = keys.meta(channel);
+    Draft {
+        slot: keys.slot(&meta),
+        meta,
+        stream: keys.stream(channel),
+        result: key.map(|key| keys.result(channel, key)),
+        live: keys.live(channel),
+        body: envelope::body(publish),
+        size: retention.map_or(0, |retention| retention.size),
+        ttl_millis: millis(lifetime(|retention| retention.ttl)),
+        meta_ttl_millis: millis(lifetime(|retention| retention.meta_ttl.max(retention.ttl))),
+        window_millis: millis(IDEMPOTENCY_WINDOW),
+        entry: String::new(),
+        version: version.map_or(0, |version| version.number),
+        version_epoch: version.map_or(String::new(), |version| version.epoch.clone()),
     }
 }

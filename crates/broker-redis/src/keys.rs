@@ -33,6 +33,12 @@ pub(crate) struct Keys {
     pub(crate) answers: Arc<str>,
     /// The list of nodes.
     pub(crate) nodes: Arc<str>,
+    /// A stream: what programs publish without us.
+    pub(crate) ingest: Arc<str>,
+    /// A stream: what of that cannot be published.
+    pub(crate) dead: Arc<str>,
+    /// A string: the node that reads it.
+    pub(crate) lease: Arc<str>,
 }
 
 impl Keys {
@@ -45,6 +51,9 @@ impl Keys {
             control: format!("{prefix}:control").into(),
             answers: Self::answers_in(prefix, node).into(),
             nodes: format!("{prefix}:nodes").into(),
+            ingest: format!("{prefix}:ingest").into(),
+            dead: format!("{prefix}:ingest:dead").into(),
+            lease: format!("{prefix}:lease").into(),
         }
     }
 
@@ -123,6 +132,11 @@ impl Keys {
     /// that no two pairs meet.
     pub(crate) fn result(&self, channel: &Channel, key: &str) -> String {
         format!("{}:{}:{key}", self.of("result", channel), channel.as_str().len())
+    }
+
+    /// A string: the id of the last entry of the ingest stream that was published to the channel.
+    pub(crate) fn ingested(&self, channel: &Channel) -> String {
+        self.of("ingested", channel)
     }
 
     /// A hash, a sorted set and a hash: who is present, until when, and how often each user.

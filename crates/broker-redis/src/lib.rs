@@ -37,6 +37,9 @@
 //!
 //! `redis-cli PUBLISH fanfare:live:news '{"text":"hello"}'` publishes to the channel `news`: any JSON text, live only,
 //! without a place in the stream.
+//!
+//! `redis-cli XADD fanfare:ingest '*' channel news data '{"text":"hello"}'` publishes as the server API does, at least
+//! once and in order for each channel, if a node reads that stream ([`RedisBroker::start_ingest`], `ingest.rs`).
 
 #![warn(missing_docs)]
 
@@ -49,6 +52,7 @@ mod dial;
 mod envelope;
 mod eviction;
 mod fault;
+mod ingest;
 mod interest;
 mod keys;
 pub mod limits;
@@ -70,6 +74,7 @@ mod topology;
 mod wire;
 
 pub use broker::{NotReady, RedisBroker};
+pub use ingest::IngestOptions;
 pub use keys::live_name;
 pub use options::{Options, SentinelLogin, Tls};
 pub use server::{Server, UrlError};

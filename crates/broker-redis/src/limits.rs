@@ -111,3 +111,60 @@ pub(crate) const ANSWERS_QUEUED_MAX: usize = 1024;
 
 /// Channels in one answer: 10,000 × at most 270 bytes are 2.7 MB.
 pub(crate) const CHANNELS_PER_ANSWER: usize = 10_000;
+
+/// How long a node may read the ingest stream without saying that it is there: two renewals may be lost.
+pub(crate) const LEASE_TTL: Duration = Duration::from_secs(3);
+
+/// How often the reading node says so, and how often the others look. A reader that died is followed within 3 + 1 s.
+pub(crate) const LEASE_RENEWAL: Duration = Duration::from_secs(1);
+
+/// How long a read of the ingest stream waits for an entry. What is left in it is looked at again as often.
+pub(crate) const READ_BLOCK: Duration = Duration::from_secs(1);
+
+/// How long a read may take in all: a server that says nothing for so long after it should have is gone.
+pub(crate) const READ_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Entries read at once. With 1 KB each a quarter of a megabyte, which Redis gives out within a millisecond.
+pub(crate) const READ_ENTRIES: usize = 256;
+
+/// Bytes kept of one read; what is over it is read again. 256 entries of the largest size would have 50 MB.
+pub(crate) const READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Entries read and not done, and bytes of them: four reads, or one of the largest beside 8 MiB.
+pub(crate) const QUEUED_ENTRIES_MAX: usize = 1024;
+/// See [`QUEUED_ENTRIES_MAX`].
+pub(crate) const QUEUED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Channels of the ingest stream that are published to at once: eight calls of 32, as many as are under way at once.
+pub(crate) const LANES_AT_ONCE_MAX: usize = BATCHES_IN_FLIGHT_MAX * BATCH_PUBLICATIONS_MAX;
+
+/// What an entry may have beside twice its payload: 16 KiB of tags, written with escapes, and names of 255 bytes.
+pub(crate) const ENTRY_OVERHEAD_BYTES: usize = 64 * 1024;
+
+/// Fields of an entry; it has eight different ones.
+pub(crate) const ENTRY_FIELDS_MAX: usize = 16;
+
+/// Keys and values of an entry's tags together, as in the server API.
+pub(crate) const ENTRY_TAGS_BYTES_MAX: usize = 16 * 1024;
+
+/// Longest idempotency key and version epoch of an entry, as in the server API.
+pub(crate) const ENTRY_NAME_BYTES_MAX: usize = 255;
+
+/// How old an entry may be and still be published.
+pub(crate) const ENTRY_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How far ahead of Redis's clock an entry's id may be: clocks of two servers differ at a failover.
+pub(crate) const ENTRY_AHEAD_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// How long it is known which entry was published last to a channel, or that a key was used: for as long as an entry
+/// may be published, and as its id may be ahead. About 130 bytes for each channel that was published to this way.
+pub(crate) const GUARD_TTL: Duration = Duration::from_secs(26 * 60 * 60);
+
+/// Entries that may wait. 1,000,000 × about 300 bytes are 300 MB; beyond that the oldest are lost, and counted.
+pub const INGEST_ENTRIES_MAX: u64 = 1_000_000;
+
+/// Entries of the dead-letter stream: 1,000 × at most [`DEAD_BYTES_MAX`] are 64 MB.
+pub(crate) const DEAD_ENTRIES_MAX: usize = 1000;
+
+/// An entry with more than this is put into the dead-letter stream without its fields.
+pub(crate) const DEAD_BYTES_MAX: usize = 64 * 1024;

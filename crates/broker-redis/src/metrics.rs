@@ -9,6 +9,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts};
 
 use crate::envelope::Refused;
 use crate::fault::Fault;
+use crate::ingest::metrics::Counts;
 
 /// Why a message was not handed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +73,7 @@ pub(crate) struct Counters {
     pub(crate) evicting: IntGauge,
     pub(crate) interest: IntGauge,
     pub(crate) in_flight: IntGauge,
+    pub(crate) ingest: Counts,
 }
 
 impl Counters {
@@ -107,6 +109,7 @@ impl Counters {
             evicting: gauge("fanfare_redis_evicting", "Redis shards that are set to evict keys."),
             interest: gauge("fanfare_redis_interest", "Channels that this node is subscribed to in Redis."),
             in_flight: gauge("fanfare_redis_in_flight", "Commands sent and not answered."),
+            ingest: Counts::new(),
         }
     }
 
@@ -126,8 +129,8 @@ impl Counters {
         self.by_reason[reason as usize].inc();
     }
 
-    fn collectors(&self) -> [&dyn Collector; 17] {
-        [
+    fn collectors(&self) -> impl Iterator<Item = &dyn Collector> {
+        let own: [&dyn Collector; 17] = [
             &self.publications,
             &self.faults,
             &self.links_lost,
@@ -145,7 +148,8 @@ impl Counters {
             &self.evicting,
             &self.interest,
             &self.in_flight,
-        ]
+        ];
+        own.into_iter().chain(self.ingest.collectors())
     }
 }
 
@@ -170,23 +174,23 @@ pub(crate) struct Metrics(pub(crate) Arc<Counters>);
 
 impl Collector for Metrics {
     fn desc(&self) -> Vec<&Desc> {
-        self.0.collectors().into_iter().flat_map(Collector::desc).collect()
+        self.0.collectors().flat_map(Collector::desc).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.0.collectors().into_iter().flat_map(Collector::collect).collect()
+        self.0.collectors().flat_map(Collector::collect).collect()
     }
 }
 
-fn gauge(name: &str, help: &str) -> IntGauge {
+pub(crate) fn gauge(name: &str, help: &str) -> IntGauge {
     IntGauge::new(name, help).expect("the names are constants that a test registers")
 }
 
-fn counter(name: &str, help: &str) -> IntCounter {
+pub(crate) fn counter(name: &str, help: &str) -> IntCounter {
     IntCounter::new(name, help).expect("the names are constants that a test registers")
 }
 
-fn vector(name: &str, help: &str, label: &str) -> IntCounterVec {
+pub(crate) fn vector(name: &str, help: &str, label: &str) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), &[label]).expect("the names are constants that a test registers")
 }
 

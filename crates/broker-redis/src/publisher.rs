@@ -18,8 +18,8 @@ use crate::admission::Place;
 use crate::fault::Fault;
 use crate::keys::Keys;
 use crate::limits::{
-    BATCH_BYTES_MAX, BATCH_PUBLICATIONS_MAX, BATCHES_IN_FLIGHT_MAX, CLUSTER_BATCHES_IN_FLIGHT_MAX, IDEMPOTENCY_WINDOW,
-    LIFETIME_MAX, VERSION_EPOCHS_MAX,
+    BATCH_BYTES_MAX, BATCH_PUBLICATIONS_MAX, BATCHES_IN_FLIGHT_MAX, CLUSTER_BATCHES_IN_FLIGHT_MAX, LIFETIME_MAX,
+    VERSION_EPOCHS_MAX,
 };
 use crate::metrics::Counters;
 use crate::options::Options;
@@ -40,6 +40,10 @@ pub(crate) struct Draft {
     pub(crate) size: usize,
     pub(crate) ttl_millis: u64,
     pub(crate) meta_ttl_millis: u64,
+    /// How long the result is kept.
+    pub(crate) window_millis: u64,
+    /// An entry of the ingest stream, by id: it is published if the one kept as the result is older. Empty is none.
+    pub(crate) entry: String,
     /// 0 is none.
     pub(crate) version: u64,
     pub(crate) version_epoch: String,
@@ -241,7 +245,7 @@ pub(crate) fn read_position(text: &str) -> Option<StreamPosition> {
 
 impl Draft {
     fn arguments(&self, call: Call, number: u64) -> Call {
-        let window = self.result.as_ref().map_or(String::new(), |_| IDEMPOTENCY_WINDOW.as_millis().to_string());
+        let window = self.result.as_ref().map_or(String::new(), |_| self.window_millis.to_string());
         let version = if self.version == 0 { String::new() } else { self.version.to_string() };
         call.arg(&self.live)
             .arg(&self.body)
@@ -254,6 +258,7 @@ impl Draft {
             .arg(version)
             .arg(&self.version_epoch)
             .arg(VERSION_EPOCHS_MAX)
+            .arg(&self.entry)
     }
 }
 

@@ -169,7 +169,7 @@ impl Routes {
     }
 
     /// The shard of a slot, at once or when the cluster has told.
-    async fn shard(&self, slot: Slot, deadline: Instant) -> Result<Arc<RedisShard>, Fault> {
+    pub(crate) async fn shard(&self, slot: Slot, deadline: Instant) -> Result<Arc<RedisShard>, Fault> {
         let mut changes = self.changes.subscribe();
         loop {
             let map = self.map();

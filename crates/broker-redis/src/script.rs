@@ -34,6 +34,9 @@ pub(crate) static PRESENCE_READ: LazyLock<Source> =
 /// Says that a node is there, and reads which others are.
 pub(crate) static NODES: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("script/nodes.lua")));
 
+/// Takes, renews or gives up the lease of the ingest stream.
+pub(crate) static LEASE: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("script/lease.lua")));
+
 /// A script with its keys and arguments.
 pub(crate) struct Call {
     source: &'static Source,

@@ -15,6 +15,8 @@ mod cluster;
 mod consume;
 #[path = "redis/hostile.rs"]
 mod hostile;
+#[path = "redis/ingest.rs"]
+mod ingest;
 #[path = "redis/nodes.rs"]
 mod nodes;
 #[path = "redis/outage.rs"]

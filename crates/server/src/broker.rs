@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fanfare_broker::{Broker, MemoryBroker};
-use fanfare_broker_redis::RedisBroker;
+use fanfare_broker_redis::{IngestOptions, RedisBroker};
 use fanfare_gateway::Directory;
 use fanfare_protocol::PayloadLimits;
 use tokio::task::JoinSet;
@@ -46,6 +46,10 @@ impl NodeBroker {
             tracing::info!(redis = %options.server, prefix = options.prefix, "history and presence are kept in Redis");
             let broker = Arc::new(RedisBroker::start(options, sink, node));
             metrics.register(broker.collector())?;
+            if config.redis.ingest {
+                let namespaces = Arc::new(config.namespaces.clone());
+                broker.start_ingest(IngestOptions::new(namespaces, config.gateway.channel_bytes_max));
+            }
             return Ok(Self::Redis(broker));
         }
         let broker = Arc::new(MemoryBroker::new(config.broker, sink, node));

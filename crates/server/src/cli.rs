@@ -208,7 +208,7 @@ fn dispatch(command: Command, io: &mut Io) -> Result<Exit, Failure> {
         Command::Sub(subscribe) => return wait_for(subscribe.run(io)),
         Command::History(history) => wait_for(history.run(io))?,
         Command::Presence(presence) => wait_for(presence.run(io))?,
-        Command::Channels(channels) => wait_for(channels.run(io))?,
+        Command::Channels(channels) => wait_for(channels.run(io, Variables::of_process()))?,
         Command::Disconnect(disconnect) => wait_for(disconnect.run(io))?,
         Command::Info(info) => wait_for(info.run(io))?,
         Command::Completions(completions) => completions.run(Cli::command(), io)?,

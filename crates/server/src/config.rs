@@ -111,6 +111,8 @@ pub struct Redis {
     pub silent_ttl: Duration,
     /// Largest message taken from Redis.
     pub message_bytes_max: usize,
+    /// Whether the node takes its turn in reading the ingest stream.
+    pub ingest: bool,
 }
 
 impl Redis {

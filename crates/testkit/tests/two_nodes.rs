@@ -11,6 +11,7 @@ on_1_and_3_shards!(
     a_client_recovers_on_the_other_node,
     presence_and_control_reach_the_other_node,
     a_redis_that_comes_back_empty_is_told,
+    the_documented_lines_publish_straight_into_redis,
 );
 
 /// Two nodes on a server, ready.
@@ -127,4 +128,43 @@ async fn a_redis_that_comes_back_empty_is_told(shards: usize) {
         answer.get("result").cloned()
     });
     assert_eq!(again.await["offset"], json!(1));
+}
+
+/// Runs a line of a document as a shell does, against a test's own server.
+fn run(redis: &RedisServer, line: &str) {
+    let line = line.replacen("redis-cli", &format!("redis-cli -u {}", redis.url()), 1);
+    let output = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && !said.contains("ERR"), "{line}: {said}");
+}
+
+async fn the_documented_lines_publish_straight_into_redis(shards: usize) {
+    let Some(redis) = RedisServer::start() else { return };
+    if !std::process::Command::new("redis-cli").arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return eprintln!("skipped: redis-cli is not installed");
+    }
+    let document = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operating.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    let lines: Vec<&str> = document.lines().filter(|line| line.starts_with("redis-cli ")).collect();
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    let name = fanfare_broker_redis::live_name("fanfare", &fanfare_protocol::Channel::parse("news").unwrap(), false);
+    assert!(lines[0].contains(&name), "the line has the name that `fanfare channels --redis-key news` prints");
+    let nodes = two_nodes(&redis, shards).await;
+    let mut clients = Vec::new();
+    for node in &nodes {
+        let mut client = node.client().connect().await;
+        client.subscribe("news").await;
+        clients.push(client);
+    }
+    for line in &lines {
+        run(&redis, line);
+        for client in &mut clients {
+            let publication = client.expect_publication("news").await;
+            assert_eq!(publication["data"], json!({"text": "hi"}));
+            let has_place = publication["offset"].as_u64().is_some_and(|offset| offset > 0);
+            assert_eq!(has_place, line.contains("XADD"), "{publication}");
+        }
+    }
+    let history = nodes[0].call("history", json!({"channel": "news", "limit": 10})).await;
+    assert_eq!(history["publications"].as_array().unwrap().len(), 1);
 }

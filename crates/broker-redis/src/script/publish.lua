@@ -1,9 +1,9 @@
 -- Publishes to channels, each publication for itself: one that is refused leaves the others alone.
 --
 -- KEYS  three for each publication: meta, stream, result (meta again where there is no idempotency key)
--- ARGV  this node, the command that publishes; then eleven for each publication:
+-- ARGV  this node, the command that publishes; then twelve for each publication:
 --       Redis channel, body, size, ttl, meta ttl, random part, number, idempotency window, version, version epoch,
---       most version epochs. Times in milliseconds; '' is none; size 0 is live only.
+--       most version epochs, entry. Times in milliseconds; '' is none; size 0 is live only.
 -- Gives one string for each publication:
 --       a, r, o (accepted, repeated by its key, outdated) and the position as offset:epoch, or - without one;
 --       u  a number too old to know whether it was published already;
@@ -14,12 +14,15 @@
 -- Everything that can refuse comes before the first write, since a script is not rolled back. Of the writes the one
 -- that may fail, XADD, comes first.
 --
+-- An entry is the id of one of the ingest stream. The result then is the id of the last entry that was published to the
+-- channel, and one that is not above it was published before.
+--
 -- A number is the node's own, rising, and makes sure that a publication that is sent twice is published once: the
 -- meta remembers the last sixteen that came from the node, with their offsets, the highest of all, and the highest
 -- that was forgotten, below which nothing is known.
 
 local HEAD, RECORD, RECORDS = 12, 12, 16
-local FIELDS = 11
+local FIELDS = 12
 -- A stream is trimmed once in so many publications: each time costs as much as three publications. What is beyond the
 -- size until then is below the floor, which readers respect.
 local SLACK = 16
@@ -43,6 +46,16 @@ local function above(one, other)
         return #one > #other
     end
     return one > other
+end
+
+-- Whether an id of a stream is above another; above one that is none, too.
+local function newer(one, other)
+    local millis, sequence = string.match(one, '^(%d+)-(%d+)$')
+    local other_millis, other_sequence = string.match(other, '^(%d+)-(%d+)$')
+    if not millis or not other_millis or millis ~= other_millis then
+        return not other_millis or above(millis, other_millis)
+    end
+    return above(sequence, other_sequence)
 end
 
 -- What the node published last: the highest number forgotten, the highest of all, and then the records, newest first.
@@ -169,24 +182,27 @@ local function keep(k, a)
     call('PEXPIRE', meta, meta_ttl)
     local position = placed .. ':' .. random .. '.' .. replid
     if window ~= '' then
-        call('SET', result, position, 'PX', window)
+        local entry = ARGV[a + 12]
+        call('SET', result, entry ~= '' and entry or position, 'PX', window)
     end
     call(ARGV[2], channel, '\1p' .. position .. ':' .. body)
     return 'a' .. position
 end
 
 local function publish(k, a)
-    local window = ARGV[a + 8]
+    local window, entry = ARGV[a + 8], ARGV[a + 12]
     if window ~= '' then
         local first = call('GET', KEYS[k + 3])
-        if first then
+        if first and entry == '' then
             return 'r' .. first
+        elseif first and not newer(entry, first) then
+            return 'r-'
         end
     end
     if ARGV[a + 3] ~= '0' then
         return keep(k, a)
     end
-    call('SET', KEYS[k + 3], '-', 'PX', window)
+    call('SET', KEYS[k + 3], entry ~= '' and entry or '-', 'PX', window)
     written = true
     call(ARGV[2], ARGV[a + 1], '\1l' .. ARGV[a + 2])
     return 'a-'

@@ -195,6 +195,33 @@ async fn a_program_publishes_straight_into_the_shard_of_the_channel() {
 }
 
 #[tokio::test]
+async fn the_ingest_stream_reaches_the_channels_of_all_shards() {
+    let Some(cluster) = Cluster::shared().await else { return };
+    let bench = cluster.bench().await;
+    for name in names() {
+        bench.listen(&name).await;
+    }
+    bench.broker.start_ingest(crate::ingest::ingest());
+    let ingest = format!("{}:ingest", bench.prefix);
+    let home = cluster.masters.iter().find(|server| {
+        let mut add = redis::cmd("XADD");
+        add.arg(&ingest).arg(&["*", "poison", "x"]);
+        add.exec(&mut server.connect()).is_ok()
+    });
+    let home = home.expect("some master has the stream");
+    for text in ["1", "2"] {
+        for name in names() {
+            let _: String = home.run(&["XADD", &ingest, "*", "channel", &name, "data", text]);
+        }
+    }
+    let mut seen = bench.seen(60).await;
+    seen.sort();
+    assert_eq!(seen, [vec!["1:1"; 30], vec!["2:2"; 30]].concat());
+    until("all is done", || home.run::<usize>(&["XLEN", &ingest]) == 0).await;
+    assert_eq!(bench.metric("fanfare_ingest_dead_total", Some("field")), 1.0);
+}
+
+#[tokio::test]
 async fn a_slot_that_moves_takes_its_channel_along() {
     let Some(cluster) = Cluster::start().await else { return };
     let bench = cluster.bench().await;

@@ -256,6 +256,11 @@ async fn the_advice_is_enough() {
     bench.history("a").await;
     bench.broker.history_remove(&channel("a")).await.unwrap();
     bench.seen(1).await;
+    bench.broker.start_ingest(crate::ingest::ingest());
+    bench.add(&["channel", "a", "data", "2"]);
+    bench.add(&["poison", "x"]);
+    bench.all_is_done().await;
+    bench.seen(2).await;
     assert_eq!(bench.metric("fanfare_redis_faults_total", Some("no_permission")), 0.0);
 }
 

@@ -218,7 +218,7 @@ impl Numbered {
         let number = number.to_string();
         let words = ["EVAL", script, "3", &meta, &stream, &meta, "node", "PUBLISH"];
         let words = [&words[..], &["live", "body", "100", "60000", "60000"]].concat();
-        let answers: Vec<String> = self.server.run(&[&words[..], &["random", &number, "", "", "", "10"]].concat());
+        let answers: Vec<String> = self.server.run(&[&words[..], &["random", &number, "", "", "", "10", ""]].concat());
         answers[0].split(':').next().unwrap().to_owned()
     }
 }
@@ -254,7 +254,7 @@ fn nodes_that_were_silent_for_long_are_forgotten() {
         let node = node.to_string();
         let words = ["EVAL", script, "3", &meta, &stream, &meta, &node, "PUBLISH"];
         let words = [&words[..], &["live", "body", "100", "60000", "60000"]].concat();
-        let answers: Vec<String> = server.run(&[&words[..], &["random", "1", "", "", "", "1000"]].concat());
+        let answers: Vec<String> = server.run(&[&words[..], &["random", "1", "", "", "", "1000", ""]].concat());
         assert!(answers[0].starts_with('a'));
     }
     let fields: usize = server.run(&["HLEN", &meta]);

@@ -261,7 +261,8 @@ fn auth_options(config: Option<PathBuf>, variables: Variables) -> Result<fanfare
     Ok(loaded.config.auth)
 }
 
-fn channel(name: &str) -> Result<Channel, Failure> {
+/// A channel that was given on the command line.
+pub(super) fn channel(name: &str) -> Result<Channel, Failure> {
     Channel::parse(name).map_err(|error| Failure::usage(format!("{name:?} is not a channel: {error}")))
 }
 

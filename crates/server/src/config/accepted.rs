@@ -41,7 +41,7 @@ fn other_value(key: &Key) -> String {
         Kind::Duration(min, _) => units::duration_text(min + Duration::from_millis(777)),
         Kind::Size(min, _) => units::size_text(min + 7),
         Kind::Count(_, max) => (max - 1).to_string(),
-        Kind::Bool => "true".to_owned(),
+        Kind::Bool => (key.default != "true").to_string(),
         Kind::Text(_) => "other".to_owned(),
         Kind::Choice(words) => words[words.len() - 1].to_owned(),
         Kind::Audience(_) => "users".to_owned(),

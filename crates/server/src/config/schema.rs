@@ -622,6 +622,13 @@ const REDIS: Section = Section {
             "Largest message taken from Redis; a larger one is skipped and counted.",
             |draft, value| draft.redis.message_bytes_max = value.number(),
         ),
+        node(
+            "ingest",
+            Kind::Bool,
+            "true",
+            "Publish what programs put into the stream PREFIX:ingest. One of the nodes that have this on does.",
+            |draft, value| draft.redis.ingest = value.is_on(),
+        ),
     ],
 };
 
