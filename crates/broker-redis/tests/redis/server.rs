@@ -65,6 +65,13 @@ impl Server {
         server
     }
 
+    /// Whether the program is built with TLS: then it ends for want of a certificate. One without may know the settings
+    /// all the same, as Valkey's does.
+    pub(crate) fn has_tls() -> bool {
+        let output = Command::new(program()).args(["--port", "0", "--tls-port", "1"]).output();
+        output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("tls-cert-file"))
+    }
+
     /// Sets the clock so many seconds ahead, or back.
     pub(crate) fn set_clock(&self, seconds: i64) {
         std::fs::write(self.dir.join("clock"), format!("{seconds:+}s")).expect("the folder is ours");
