@@ -13,6 +13,10 @@ pub(crate) struct Server {
     dir: PathBuf,
 }
 
+/// Where Debian puts the library that tells a program another time.
+const FAKETIME: [&str; 2] =
+    ["/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1", "/usr/lib/aarch64-linux-gnu/faketime/libfaketime.so.1"];
+
 static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
 
 fn program() -> String {
@@ -30,6 +34,11 @@ fn is_installed() -> bool {
     false
 }
 
+fn has_jemalloc() -> bool {
+    let output = Command::new(program()).arg("--version").output();
+    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("malloc=jemalloc"))
+}
+
 impl Server {
     /// A server that nobody else uses; `None` if none is installed.
     pub(crate) fn start() -> Option<Arc<Self>> {
@@ -38,8 +47,34 @@ impl Server {
 
     /// A server with settings, each `--name value`.
     pub(crate) fn start_with(settings: &[&str]) -> Option<Arc<Self>> {
-        is_installed()
-            .then(|| (0..20).find_map(|_| Self::try_start(settings)).expect("a server starts on one of twenty ports"))
+        is_installed().then(|| {
+            (0..20).find_map(|_| Self::try_start(settings, None)).expect("a server starts on one of twenty ports")
+        })
+    }
+
+    /// A server whose clock can be set. `None` where libfaketime is not installed, or the server does not bear it, as
+    /// one with jemalloc, which hangs.
+    pub(crate) fn start_with_clock() -> Option<Arc<Self>> {
+        let library = FAKETIME.into_iter().find(|library| Path::new(library).exists());
+        let server = library
+            .filter(|_| is_installed() && !has_jemalloc())
+            .and_then(|library| Self::try_start(&[], Some(library)));
+        if server.is_none() {
+            eprintln!("skipped: no libfaketime that {} runs under", program());
+        }
+        server
+    }
+
+    /// Whether the program is built with TLS: then it ends for want of a certificate. One without may know the settings
+    /// all the same, as Valkey's does.
+    pub(crate) fn has_tls() -> bool {
+        let output = Command::new(program()).args(["--port", "0", "--tls-port", "1"]).output();
+        output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("tls-cert-file"))
+    }
+
+    /// Sets the clock so many seconds ahead, or back.
+    pub(crate) fn set_clock(&self, seconds: i64) {
+        std::fs::write(self.dir.join("clock"), format!("{seconds:+}s")).expect("the folder is ours");
     }
 
     /// A server that tests share as long as one of them runs. They keep apart by their prefixes.
@@ -71,9 +106,10 @@ impl Server {
         server.answers().then_some(server)
     }
 
-    fn try_start(settings: &[&str]) -> Option<Arc<Self>> {
+    fn try_start(settings: &[&str], faketime: Option<&str>) -> Option<Arc<Self>> {
         let (port, dir) = place()?;
-        let child = Mutex::new(spawn(port, &dir, settings));
+        std::fs::write(dir.join("clock"), "+0s").ok()?;
+        let child = Mutex::new(spawn(port, &dir, settings, faketime));
         let server = Arc::new(Self { child, port, dir });
         server.answers().then_some(server)
     }
@@ -140,7 +176,7 @@ impl Server {
 
     /// Starts it again with settings, each `--name value`.
     pub(crate) fn restart_with(&self, settings: &[&str]) {
-        *self.child() = spawn(self.port, &self.dir, settings);
+        *self.child() = spawn(self.port, &self.dir, settings, None);
         assert!(self.answers(), "the server comes back");
     }
 
@@ -176,8 +212,12 @@ fn place() -> Option<(u16, PathBuf)> {
     Some((port, dir))
 }
 
-fn spawn(port: u16, dir: &PathBuf, settings: &[&str]) -> Child {
+fn spawn(port: u16, dir: &PathBuf, settings: &[&str], faketime: Option<&str>) -> Child {
     let mut command = Command::new(program());
+    if let Some(library) = faketime {
+        command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", dir.join("clock"));
+        command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    }
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
     command.arg("--dir").arg(dir).args(settings);
     quietly(command)

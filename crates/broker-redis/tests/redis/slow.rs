@@ -151,6 +151,37 @@ async fn a_clock_that_jumps_ahead_ends_lifetimes_and_gives_no_offset_twice() {
     assert_ne!(after.epoch, before.epoch);
 }
 
+/// The same with a clock that does jump, where there is a library that makes it.
+#[tokio::test]
+async fn a_real_clock_that_jumps_ahead_and_back_takes_no_offset_and_no_node_away() {
+    let Some(server) = Server::start_with_clock() else { return };
+    let bench = Bench::on(server).await;
+    let info = Arc::new(ClientInfo { client: "c1".to_owned(), ..ClientInfo::default() });
+    bench.listen("a").await;
+    let before = bench.publish("a", kept("1")).await;
+    bench.seen(1).await;
+    let mut last = before.clone();
+    for (at, seconds) in [3600, -3600, 7200].into_iter().enumerate() {
+        bench.broker.presence_add(&channel("a"), info.clone(), Duration::from_secs(60)).await.unwrap();
+        bench.server.set_clock(seconds);
+        until("the clock has jumped", || {
+            let now: Vec<i64> = bench.server.run(&["TIME"]);
+            (now[0] - now_millis() as i64 / 1000 - seconds).abs() < 60
+        })
+        .await;
+        let next = bench.publish("a", kept("x")).await;
+        let begins_anew = seconds > 0;
+        assert_eq!(next.epoch != last.epoch, begins_anew, "jump {at}: lifetimes end ahead, and do not end back");
+        assert_eq!(next.offset, if begins_anew { 1 } else { last.offset + 1 });
+        assert_eq!(bench.broker.presence(&channel("a")).await.unwrap().len(), usize::from(!begins_anew));
+        last = next;
+        assert_eq!(fanfare_broker::Nodes::nodes(&*bench.broker).await.unwrap().len(), 1);
+    }
+    assert_eq!(bench.heard("a").last(), Some(&last));
+    assert!(bench.broker.ready().is_ok());
+    assert_eq!(bench.metric("fanfare_redis_consumers_lost_total", None), 0.0);
+}
+
 /// Found here: a node that died just before a jump back was waited for until the clock had caught up.
 #[tokio::test]
 async fn after_a_clock_jumped_back_no_dead_node_is_waited_for() {
