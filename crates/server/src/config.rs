@@ -97,6 +97,8 @@ pub struct Redis {
     pub sentinel_password: Option<Secret>,
     /// Every key and every Redis channel begins with it.
     pub prefix: String,
+    /// How long the start of the node waits for Redis; without it, not at all.
+    pub start_timeout: Option<Duration>,
     /// Time for a connection to become usable.
     pub connect_timeout: Duration,
     /// Time for a command.

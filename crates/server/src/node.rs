@@ -46,6 +46,14 @@ pub enum Error {
     /// Encrypted connections to Redis cannot be made.
     #[error(transparent)]
     RedisTls(#[from] redis_tls::Error),
+    /// Redis was not there in time.
+    #[error("Redis cannot be used, tried for {within:?} (redis.start_timeout): {reason}")]
+    Redis {
+        /// The configured time.
+        within: Duration,
+        /// What is missing.
+        reason: fanfare_broker_redis::NotReady,
+    },
     /// A metric could not be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -78,6 +86,7 @@ impl Node {
         let (mut tasks, mut sweeper) = (JoinSet::new(), JoinSet::new());
         let (gateway, broker) = start_gateway(&config, &metrics, &mut sweeper)?;
         gateway.handle().started().await?;
+        broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
         let router = router(&config, &gateway.handle(), &broker, &metrics, &ready)?;

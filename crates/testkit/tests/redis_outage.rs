@@ -9,6 +9,7 @@ use fanfare_testkit::{Client, Node, RedisServer, Setup, json, on_1_and_3_shards,
 
 on_1_and_3_shards!(
     a_node_starts_without_redis_and_serves_when_it_comes,
+    a_node_that_is_to_wait_for_redis_does_so_and_gives_up,
     a_restart_is_survived_by_connections_and_told_to_subscribers,
     a_frozen_redis_costs_nobody_anything_but_time,
     a_wiped_redis_is_told_to_who_listens_to_a_quiet_channel,
@@ -22,6 +23,7 @@ async fn start(redis: &RedisServer, shards: usize) -> Node {
     let setup = Setup::new(shards).configure(|config| {
         config.redis.server = Some(server);
         config.gateway.position_check_interval = Duration::from_secs(2);
+        config.gateway.ping_interval = None;
     });
     setup.channels(|options| options.join_leave = false).start().await
 }
@@ -100,6 +102,22 @@ async fn a_node_starts_without_redis_and_serves_when_it_comes(shards: usize) {
     client.subscribe("news").await;
     assert_eq!(publish(&node, 1).await, 1);
     client.expect_publication("news").await;
+}
+
+/// With `redis.start_timeout` a node that cannot use Redis says why and ends.
+async fn a_node_that_is_to_wait_for_redis_does_so_and_gives_up(shards: usize) {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let mut config = fanfare_server::Config::dev();
+    config.listen.address = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+    config.gateway.shards = shards;
+    config.redis.server = Some(fanfare_broker_redis::Server::parse(&redis.url()).unwrap());
+    config.redis.start_timeout = Some(Duration::from_secs(20));
+    let node = fanfare_server::Node::start(config.clone()).await.unwrap();
+    node.stop().await;
+    redis.end();
+    config.redis.start_timeout = Some(Duration::from_millis(300));
+    let reason = fanfare_server::Node::start(config).await.unwrap_err().to_string();
+    assert!(reason.contains("redis.start_timeout") && reason.contains("not connected"), "{reason}");
 }
 
 async fn a_restart_is_survived_by_connections_and_told_to_subscribers(shards: usize) {
@@ -239,4 +257,30 @@ async fn forged_messages_mislead_nobody(shards: usize) {
         assert!(node.metric("fanfare_gateway_repairs_total").await <= 2.0, "not again and again");
         assert_eq!(node.metric("fanfare_gateway_insufficient_state_total").await, 0.0);
     }
+}
+
+/// As long as row 103 of hostile input wants it: behind a flag, `cargo test -p fanfare-testkit -- --ignored`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn a_minute_without_redis_costs_connections_nothing() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let mut nodes = two_nodes(&redis, 2).await;
+    let epoch = nodes[0].0.publish("news", json!(1)).await["epoch"].clone();
+    for (_, client) in &mut nodes {
+        assert!(follows_to(client, 0, 1).await);
+    }
+    redis.end();
+    // The clients answer no pings meanwhile, of which there are none.
+    for _ in 0..60 {
+        publish_fails(&nodes[0].0).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    redis.restart();
+    let back = std::time::Instant::now();
+    for (node, client) in &mut nodes {
+        becomes(node, 200).await;
+        assert!(!follows_to(client, 1, 2).await, "what was lost is told");
+        comes_back_unrecovered(client, 1, &epoch).await;
+    }
+    println!("ready and told {:?} after Redis was back", back.elapsed());
 }

@@ -581,6 +581,15 @@ const REDIS: Section = Section {
             |draft, value| draft.redis.connect_timeout = value.duration(),
         ),
         node(
+            "start_timeout",
+            Kind::Duration(millis(10), Duration::from_secs(HOUR)),
+            r#""off""#,
+            "How long a node that starts waits for Redis before it gives up and ends. \"off\" starts without it: the \
+             node is not ready until Redis is there.",
+            |draft, value| draft.redis.start_timeout = value.duration_or_off(),
+        )
+        .or("off"),
+        node(
             "command_timeout",
             Kind::Duration(millis(10), Duration::from_secs(MINUTE)),
             r#""500ms""#,
