@@ -56,6 +56,15 @@ impl HeldBack {
     }
 }
 
+/// A missing part that is being read again.
+#[derive(Debug)]
+pub(crate) struct Repair {
+    /// The stream that it is read from.
+    pub(crate) epoch: Arc<str>,
+    /// What arrives meanwhile.
+    pub(crate) held_back: HeldBack,
+}
+
 /// A channel with subscribers on this shard.
 #[derive(Debug)]
 pub(crate) struct ChannelState {
@@ -66,8 +75,7 @@ pub(crate) struct ChannelState {
     pub(crate) joining: Vec<Joining>,
     /// The position of the last publication that was fanned out; `None` until one is known.
     pub(crate) position: Option<StreamPosition>,
-    /// What arrives while a missing part is read again.
-    pub(crate) repair: Option<HeldBack>,
+    pub(crate) repair: Option<Repair>,
     /// Repairs in a row that brought the channel on but did not end the gap.
     pub(crate) repairs_in_vain: u8,
     /// When it was last compared with the broker, in milliseconds.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use fanfare_broker::{Event, History, Publication, StreamPosition};
 use fanfare_protocol::{ClientInfo, Disconnect, Encoding, Join, Leave, PublicationMessage, Push, Reply};
 
-use super::channel::{Continuity, HeldBack, continuity};
+use super::channel::{Continuity, HeldBack, Repair, continuity};
 use super::session::{Fill, State};
 use super::{Effect, Shard, opcode};
 use crate::frame::{Frame, FrameEncoder};
@@ -73,7 +73,7 @@ impl Shard {
             return;
         };
         if let Some(repair) = &mut channel.repair {
-            return repair.push(event.clone());
+            return repair.held_back.push(event.clone());
         }
         let Some(next) = &publication.position else {
             return self.fan_out(id, event);
@@ -191,16 +191,26 @@ impl Shard {
             held_back.claimed = offset_of(event);
             held_back.push(event.clone());
         }
-        channel.repair = Some(held_back);
+        channel.repair = Some(Repair { epoch: Arc::clone(&position.epoch), held_back });
         self.stats.repairs.add(1);
         self.effects.push(Effect::Repair(id, channel.name.clone(), position));
     }
 
-    /// Ends a repair with what history gave; `None` if it could not be read.
+    /// Whether a channel is still being read again.
+    pub(crate) fn is_repairing(&self, id: SlotId) -> bool {
+        self.channels.get(id).is_some_and(|channel| channel.repair.is_some())
+    }
+
+    /// Ends a repair with what history gave; `None` if the stream is another one.
     pub(crate) fn finish_repair(&mut self, id: SlotId, history: Option<History>) {
         let budget = self.options.reply_bytes_max();
         let Some(channel) = self.channels.get_mut(id) else { return };
-        let Some(mut held_back) = channel.repair.take() else { return };
+        let Some(Repair { epoch, mut held_back }) = channel.repair.take() else { return };
+        // The stream began anew meanwhile. Whoever followed the old one has been told, and of the new one nothing is
+        // missing.
+        if channel.position.as_ref().is_some_and(|position| position.epoch != epoch) {
+            return self.end_repair(id, held_back);
+        }
         let top = history.as_ref().map_or(u64::MAX, |history| history.top.offset);
         let Some(missing) =
             missing(channel.position.as_ref(), history).filter(|missing| payload_bytes(missing) <= budget)
@@ -210,12 +220,16 @@ impl Shard {
         for publication in missing {
             self.take_publication(id, &Event::Publication(Arc::clone(&publication)), &publication);
         }
-        if held_back.overflown {
-            return self.repair_again(id);
-        }
-        if held_back.claimed > top {
+        if held_back.claimed > top && !held_back.overflown {
             // The top was read after this came: nobody published it. Believed, it would show a gap again and again.
             held_back.events.remove(0);
+        }
+        self.end_repair(id, held_back);
+    }
+
+    fn end_repair(&mut self, id: SlotId, held_back: HeldBack) {
+        if held_back.overflown {
+            return self.repair_again(id);
         }
         self.take_held_back(id, held_back);
         if let Some(channel) = self.channels.get_mut(id).filter(|channel| channel.repair.is_none()) {

@@ -158,6 +158,26 @@ fn a_subscriber_of_a_new_epoch_ends_those_of_the_old_one() {
     assert_eq!(bench.sent(new), pubs([2]));
 }
 
+/// A repair that was begun before a failover ended after it, as unrecoverable, and told those who had come back in the
+/// new stream meanwhile.
+#[test]
+fn regression_a_repair_of_an_old_stream_tells_nobody_of_the_new_one() {
+    let mut bench = Bench::new();
+    let (old, new) = (bench.connected("a"), bench.connected("b"));
+    let fresh = |offset| StreamPosition { offset, epoch: "f".into() };
+    let next = |offset| Event::Publication(publication("news", Some(fresh(offset))));
+    let begun = bench.subscribed_at(old, "news", 3);
+    bench.shard.mark_broken(&channel("news"));
+    let joining = bench.begin(new, "news", Origin::Client);
+    bench.shard.commit(joining, Backlog::Top(fresh(1))).unwrap().unwrap();
+    assert!(bench.shard.settle(joining));
+    assert_eq!(bench.sent(old), [Sent::Unsubscribed(INSUFFICIENT)]);
+    bench.shard.take_event(&next(2));
+    bench.shard.finish_repair(begun.channel, None);
+    bench.shard.take_event(&next(3));
+    assert_eq!(bench.sent(new), pubs([2, 3]));
+}
+
 #[test]
 fn a_broken_channel_is_read_again_even_if_nothing_more_arrives() {
     let mut bench = Bench::new();
