@@ -59,8 +59,8 @@ impl HeldBack {
 /// A missing part that is being read again.
 #[derive(Debug)]
 pub(crate) struct Repair {
-    /// The stream that it is read from.
-    pub(crate) epoch: Arc<str>,
+    /// Where it is read from.
+    pub(crate) from: StreamPosition,
     /// What arrives meanwhile.
     pub(crate) held_back: HeldBack,
 }

@@ -191,9 +191,14 @@ impl Shard {
             held_back.claimed = offset_of(event);
             held_back.push(event.clone());
         }
-        channel.repair = Some(Repair { epoch: Arc::clone(&position.epoch), held_back });
+        self.read_from(id, position, held_back);
+    }
+
+    fn read_from(&mut self, id: SlotId, from: StreamPosition, held_back: HeldBack) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        channel.repair = Some(Repair { from: from.clone(), held_back });
         self.stats.repairs.add(1);
-        self.effects.push(Effect::Repair(id, channel.name.clone(), position));
+        self.effects.push(Effect::Repair(id, channel.name.clone(), from));
     }
 
     /// Whether a channel is still being read again.
@@ -205,11 +210,9 @@ impl Shard {
     pub(crate) fn finish_repair(&mut self, id: SlotId, history: Option<History>) {
         let budget = self.options.reply_bytes_max();
         let Some(channel) = self.channels.get_mut(id) else { return };
-        let Some(Repair { epoch, mut held_back }) = channel.repair.take() else { return };
-        // The stream began anew meanwhile. Whoever followed the old one has been told, and of the new one nothing is
-        // missing.
-        if channel.position.as_ref().is_some_and(|position| position.epoch != epoch) {
-            return self.end_repair(id, held_back);
+        let Some(Repair { from, mut held_back }) = channel.repair.take() else { return };
+        if let Some(position) = channel.position.clone().filter(|position| *position != from) {
+            return self.moved_meanwhile(id, &from, position, held_back);
         }
         let top = history.as_ref().map_or(u64::MAX, |history| history.top.offset);
         let Some(missing) =
@@ -224,6 +227,16 @@ impl Shard {
             // The top was read after this came: nobody published it. Believed, it would show a gap again and again.
             held_back.events.remove(0);
         }
+        self.end_repair(id, held_back);
+    }
+
+    /// A subscriber that came during a repair has moved the channel: what was read does not go on from there.
+    fn moved_meanwhile(&mut self, id: SlotId, from: &StreamPosition, to: StreamPosition, held_back: HeldBack) {
+        if to.epoch == from.epoch {
+            // It had read its history before what the others know came.
+            return self.read_from(id, to, held_back);
+        }
+        // The stream began anew. Whoever followed the old one has been told, and of the new one nothing is missing.
         self.end_repair(id, held_back);
     }
 

@@ -178,6 +178,25 @@ fn regression_a_repair_of_an_old_stream_tells_nobody_of_the_new_one() {
     assert_eq!(bench.sent(new), pubs([2, 3]));
 }
 
+/// A subscriber that had read its history before the others moved the channel back during a repair; what was read from
+/// the old position did not go on from there, and everybody was told.
+#[test]
+fn regression_a_subscriber_behind_a_repair_tells_nobody() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.connected("a"), bench.connected("b"));
+    let begun = bench.subscribed_at(first, "news", 11);
+    let joining = bench.begin(second, "news", Origin::Client);
+    bench.shard.mark_broken(&channel("news"));
+    bench.shard.commit(joining, Backlog::Top(position(10))).unwrap().unwrap();
+    assert!(bench.shard.settle(joining));
+    assert_eq!(bench.shard.take_effects().len(), 1);
+    bench.shard.finish_repair(begun.channel, Some(history(12, 11)));
+    assert!(matches!(bench.shard.take_effects().as_slice(), [Effect::Repair(_, _, from)] if *from == position(10)));
+    bench.shard.finish_repair(begun.channel, Some(history(11, 12)));
+    assert_eq!(bench.sent(first), pubs([12]));
+    assert_eq!(bench.sent(second), pubs([11, 12]));
+}
+
 #[test]
 fn a_broken_channel_is_read_again_even_if_nothing_more_arrives() {
     let mut bench = Bench::new();
