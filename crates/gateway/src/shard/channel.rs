@@ -35,6 +35,9 @@ pub(crate) struct Joining {
 /// Events kept until something else is known; bounded in bytes.
 #[derive(Debug, Default)]
 pub(crate) struct HeldBack {
+    /// What came first and is of another stream, newer or older than what is being read: an answer in the channel's own
+    /// epoch proves it older.
+    pub(crate) doubted: Option<Event>,
     pub(crate) events: Vec<Event>,
     /// The offset of the first one, if it showed the gap that is being read; 0 if something else did.
     pub(crate) claimed: u64,
@@ -44,6 +47,10 @@ pub(crate) struct HeldBack {
 }
 
 impl HeldBack {
+    pub(crate) fn doubting(event: Event) -> Self {
+        Self { doubted: Some(event), ..Self::default() }
+    }
+
     pub(crate) fn push(&mut self, event: Event) {
         let bytes = event.payload_bytes() + crate::limits::RING_ENTRY_BYTES;
         if self.overflown || self.bytes + bytes > HELD_BACK_BYTES_MAX {

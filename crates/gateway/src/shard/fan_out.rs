@@ -92,18 +92,18 @@ impl Shard {
                 self.stats.gaps.add(1);
                 self.start_repair(id, Some(event));
             }
-            Continuity::OtherEpoch => self.change_epoch(id, event, next),
+            Continuity::OtherEpoch => {
+                let last = last.clone();
+                self.doubt(id, event, last);
+            }
         }
     }
 
-    /// The stream began again: who follows the old one is told, who joined the new one goes on.
-    fn change_epoch(&mut self, id: SlotId, event: &Event, next: &StreamPosition) {
+    /// The stream began again, or this is a rest of an old one that was long on its way. Which, the broker says: it is
+    /// read from the position that the channel has.
+    fn doubt(&mut self, id: SlotId, event: &Event, last: StreamPosition) {
         self.stats.gaps.add(1);
-        self.insufficient(id);
-        if let Some(channel) = self.channels.get_mut(id) {
-            channel.position = Some(next.clone());
-            self.fan_out(id, event);
-        }
+        self.read_from(id, last, HeldBack::doubting(event.clone()));
     }
 
     /// Queues an event for every listener of its channel.
@@ -231,12 +231,13 @@ impl Shard {
     }
 
     /// A subscriber that came during a repair has moved the channel: what was read does not go on from there.
-    fn moved_meanwhile(&mut self, id: SlotId, from: &StreamPosition, to: StreamPosition, held_back: HeldBack) {
+    fn moved_meanwhile(&mut self, id: SlotId, from: &StreamPosition, to: StreamPosition, mut held_back: HeldBack) {
         if to.epoch == from.epoch {
             // It had read its history before what the others know came.
             return self.read_from(id, to, held_back);
         }
         // The stream began anew. Whoever followed the old one has been told, and of the new one nothing is missing.
+        self.take_doubted(id, &mut held_back);
         self.end_repair(id, held_back);
     }
 
@@ -268,13 +269,23 @@ impl Shard {
         self.start_repair(id, None);
     }
 
+    /// What was doubted is not shown to be of an old stream: it goes first.
+    fn take_doubted(&mut self, id: SlotId, held_back: &mut HeldBack) {
+        if let Some(event) = held_back.doubted.take()
+            && let Event::Publication(publication) = &event
+        {
+            self.take_publication(id, &event, publication);
+        }
+    }
+
     /// The gap cannot be filled: the positioned subscribers are told, the rest goes on.
-    fn give_up(&mut self, id: SlotId, held_back: HeldBack) {
+    fn give_up(&mut self, id: SlotId, mut held_back: HeldBack) {
         self.insufficient(id);
         if let Some(channel) = self.channels.get_mut(id) {
             channel.position = None;
             channel.repairs_in_vain = 0;
         }
+        self.take_doubted(id, &mut held_back);
         self.take_held_back(id, held_back);
     }
 

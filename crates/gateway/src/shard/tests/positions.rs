@@ -140,7 +140,27 @@ fn another_epoch_is_told_and_the_next_subscriber_follows_it() {
     bench.subscribed_at(id, "news", 3);
     let other = StreamPosition { offset: 1, epoch: "f".into() };
     bench.shard.take_event(&Event::Publication(publication("news", Some(other))));
+    assert!(bench.sent(id).is_empty(), "the broker is asked first");
+    let effects = bench.shard.take_effects();
+    let [Effect::Repair(channel, _, from)] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(*from, position(3));
+    bench.shard.finish_repair(*channel, None);
     assert_eq!(bench.sent(id), [Sent::Unsubscribed(INSUFFICIENT)]);
+}
+
+/// A node that lagged took the rest of an old stream for the beginning of another one, and told those who had come back
+/// in the new one already.
+#[test]
+fn regression_a_rest_of_an_old_stream_tells_nobody() {
+    let mut bench = Bench::new();
+    let id = bench.connected("a");
+    let begun = bench.subscribed_at(id, "news", 3);
+    let late = StreamPosition { offset: 15, epoch: "old".into() };
+    bench.shard.take_event(&Event::Publication(publication("news", Some(late))));
+    bench.shard.take_event(&event("news", 4));
+    bench.shard.finish_repair(begun.channel, Some(history(4, 4)));
+    bench.shard.take_event(&event("news", 5));
+    assert_eq!(bench.sent(id), pubs([4, 5]));
 }
 
 #[test]
