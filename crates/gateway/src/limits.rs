@@ -80,6 +80,9 @@ pub const HEARTBEAT: Duration = Duration::from_secs(1);
 /// compared every 40 s; beyond that it takes longer.
 pub const POSITIONS_PER_CHECK: u32 = 2_000;
 
+/// Pause before a channel is read again that could not be read: five reads a second for each while the broker is away.
+pub const REPAIR_RETRY: Duration = Duration::from_millis(200);
+
 /// A shard without a heartbeat for so long is reported as stuck.
 pub const HEARTBEAT_TIMEOUT: Duration = Duration::from_secs(5);
 

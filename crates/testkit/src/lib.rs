@@ -10,6 +10,7 @@
 //! what was waited for.
 
 mod bare;
+pub mod checker;
 mod client;
 mod follower;
 mod http;

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use fanfare_broker::fault_points::{self, Defect};
 use fanfare_broker::{Event, Publication, StreamPosition};
 use fanfare_protocol::{Channel, ClientInfo, Disconnect, Push, Unsubscribe, UnsubscribePush};
 
@@ -105,6 +106,9 @@ fn splice(backlog: Backlog, held_back: HeldBack) -> Result<Committed, Insufficie
             continue;
         };
         match continuity(&position, &at) {
+            Continuity::Duplicate if fault_points::on(Defect::SpliceWithoutDeduplication) => {
+                publications.push(publication)
+            }
             Continuity::Duplicate => {}
             Continuity::Next => {
                 position = at;
@@ -127,6 +131,9 @@ fn positioned(event: &Event) -> Option<(Arc<Publication>, StreamPosition)> {
 
 /// Whether `publications` lead from the client's position to the top without a gap (protocol §8.3, 1 to 3).
 fn is_recovered(offset: u64, epoch: &str, publications: &[Arc<Publication>], top: &StreamPosition) -> bool {
+    if fault_points::on(Defect::AlwaysRecovered) {
+        return true;
+    }
     if !epoch.is_empty() && *epoch != *top.epoch {
         return false;
     }
