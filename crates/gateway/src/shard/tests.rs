@@ -59,6 +59,10 @@ pub(super) fn event(name: &str, offset: u64) -> Event {
     Event::Publication(publication(name, Some(position(offset))))
 }
 
+pub(super) fn in_epoch(epoch: &str, offset: u64) -> Event {
+    Event::Publication(publication("news", Some(StreamPosition { offset, epoch: epoch.into() })))
+}
+
 pub(super) fn live_only(name: &str) -> Event {
     Event::Publication(publication(name, None))
 }

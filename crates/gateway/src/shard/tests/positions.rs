@@ -58,6 +58,49 @@ fn a_gap_between_history_and_what_was_held_back_is_told() {
     assert!(bench.shard.commit(begun, Backlog::Top(position(7))).unwrap().is_err());
 }
 
+/// It ended the subscription, although nothing was missing.
+#[test]
+fn a_rest_of_an_old_stream_does_not_end_a_subscription_in_the_making() {
+    let mut bench = Bench::new();
+    let id = bench.connected("a");
+    let begun = bench.begin(id, "news", Origin::Client);
+    bench.shard.take_event(&in_epoch("old", 40));
+    bench.shard.take_event(&event("news", 8));
+    let committed = bench.shard.commit(begun, Backlog::Top(position(7))).unwrap().unwrap();
+    assert_eq!(committed.position, Some(position(7)));
+    assert!(matches!(bench.shard.take_effects()[..], [Effect::Repair(..)]), "the broker is asked");
+    bench.shard.finish_repair(begun.channel, Some(history(8, 8)));
+    bench.shard.take_event(&event("news", 9));
+    assert_eq!(bench.sent(id), pubs([8, 9]));
+}
+
+#[test]
+fn a_rest_of_an_old_stream_alone_does_not_end_it_either() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.connected("a"), bench.connected("b"));
+    bench.subscribed_at(first, "news", 7);
+    let begun = bench.begin(second, "news", Origin::Client);
+    bench.shard.take_event(&in_epoch("old", 40));
+    bench.shard.commit(begun, Backlog::Top(position(7))).unwrap().unwrap();
+    bench.shard.finish_repair(begun.channel, Some(history(8, 7)));
+    bench.shard.take_event(&event("news", 8));
+    assert_eq!(bench.sent(first), pubs([8]));
+    assert_eq!(bench.sent(second), pubs([8]));
+}
+
+#[test]
+fn a_subscription_in_the_making_whose_stream_began_anew_is_told() {
+    let mut bench = Bench::new();
+    let id = bench.connected("a");
+    let begun = bench.begin(id, "news", Origin::Client);
+    bench.shard.take_event(&in_epoch("new", 1));
+    bench.shard.commit(begun, Backlog::Top(position(7))).unwrap().unwrap();
+    assert!(bench.shard.settle(begun));
+    bench.shard.take_effects();
+    bench.shard.finish_repair(begun.channel, None);
+    assert_eq!(bench.sent(id), [Sent::Unsubscribed(INSUFFICIENT)]);
+}
+
 #[test]
 fn recovery_fails_as_the_protocol_says() {
     let recovers = |offset, epoch: &str, from, to| {
