@@ -16,6 +16,7 @@ on_1_and_3_shards!(
     an_evicting_redis_leaves_nobody_in_doubt,
     a_cut_at_the_output_limit_loses_nothing,
     forged_messages_mislead_nobody,
+    a_gap_is_read_when_redis_allows_it_again,
 );
 
 async fn start(redis: &RedisServer, shards: usize) -> Node {
@@ -256,6 +257,32 @@ async fn forged_messages_mislead_nobody(shards: usize) {
         assert!(follows_to(client, 0, 2).await);
         assert_eq!(node.metric("fanfare_broker_bad_messages_total").await, 2.0);
         assert!(node.metric("fanfare_gateway_repairs_total").await <= 2.0, "not again and again");
+        assert_eq!(node.metric("fanfare_gateway_insufficient_state_total").await, 0.0);
+    }
+}
+
+/// A history that could not be read, since Redis refused just then, passed for one that does not cover the gap, and
+/// everybody was told.
+async fn a_gap_is_read_when_redis_allows_it_again(shards: usize) {
+    let Some(redis) = RedisServer::start() else { return };
+    let mut nodes = two_nodes(&redis, shards).await;
+    let published = nodes[0].0.publish("news", json!(1)).await;
+    let epoch = published["epoch"].as_str().unwrap();
+    for (_, client) in &mut nodes {
+        assert!(follows_to(client, 0, 1).await);
+    }
+    redis.run(&[b"ACL", b"SETUSER", b"default", b"-evalsha", b"-eval"]);
+    let message = [format!("\x01p3:{epoch}:").as_bytes(), b"\x01\x22\x016"].concat();
+    redis.run(&[b"PUBLISH", b"fanfare:live:news", &message]);
+    for (node, _) in &nodes {
+        let refused =
+            || async { (node.metric_row("fanfare_redis_faults_total", "no_permission").await >= 2.0).then_some(()) };
+        eventually("the read to be refused twice", refused).await;
+    }
+    redis.run(&[b"ACL", b"SETUSER", b"default", b"+evalsha", b"+eval"]);
+    publish(&nodes[1].0, 2).await;
+    for (node, client) in &mut nodes {
+        assert!(follows_to(client, 1, 2).await, "nobody is told of a gap that is none");
         assert_eq!(node.metric("fanfare_gateway_insufficient_state_total").await, 0.0);
     }
 }
