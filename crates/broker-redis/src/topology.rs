@@ -47,17 +47,16 @@ impl Topology {
     pub(crate) async fn run(mut self) {
         match self.options.server.kind().clone() {
             Kind::Single => {
-                let address = self.options.server.seeds().first().cloned().map(Arc::new);
-                let target = address.clone().map(Target::Fixed);
-                self.serve_one(address, target).await;
+                if let Some(address) = self.options.server.seeds().first().cloned().map(Arc::new) {
+                    self.serve_one(Some(Arc::clone(&address)), Target::Fixed(address)).await;
+                }
             }
-            Kind::Sentinel { master } => self.serve_one(None, Some(Target::Master(master))).await,
+            Kind::Sentinel { master } => self.serve_one(None, Target::Master(master)).await,
             Kind::Cluster => self.follow_cluster().await,
         }
     }
 
-    async fn serve_one(&mut self, address: Option<Arc<Address>>, target: Option<Target>) {
-        let Some(target) = target else { return };
+    async fn serve_one(&mut self, address: Option<Arc<Address>>, target: Target) {
         let shard = self.begin(address, target);
         let owners = Arc::new(Owners::One(shard.id));
         self.publish_map(Map { shards: vec![shard], owners, fault: None });
