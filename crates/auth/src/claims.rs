@@ -125,9 +125,8 @@ impl Claims {
         date("nbf", &self.nbf)
     }
 
-    /// Judges what is not used otherwise.
-    pub(crate) fn check_issued_at(&self) -> Result<(), TokenError> {
-        date("iat", &self.iat).map(drop)
+    pub(crate) fn issued_at(&self) -> Result<Option<u64>, TokenError> {
+        date("iat", &self.iat)
     }
 
     pub(crate) fn issuer(&self) -> Result<Option<String>, TokenError> {

@@ -7,6 +7,7 @@
 //! [`Config::load`] reads, [`Config::dev`] is what `fanfare dev` runs with. The keys are in `schema.rs`.
 
 mod checks;
+mod dates;
 mod draft;
 mod file;
 mod given;
@@ -30,7 +31,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use fanfare_auth::Secret;
+use fanfare_auth::{Algorithm, Secret, Uses};
 use fanfare_broker::namespaces::{Access, Audience, Namespaces};
 use fanfare_broker_redis::{SentinelLogin, Server};
 use fanfare_protocol::PayloadLimits;
@@ -58,8 +59,10 @@ pub struct Config {
     pub listen: Listen,
     /// The HTTP API for backends.
     pub api: ApiOptions,
-    /// What tokens are judged by.
+    /// What tokens are judged by, but for the keys below.
     pub auth: fanfare_auth::Options,
+    /// Keys for tokens; their files are not read yet.
+    pub token_keys: Vec<TokenKey>,
     /// Sessions and their limits; the node's name and its shards too.
     pub gateway: fanfare_gateway::Options,
     /// What is kept in memory.
@@ -134,6 +137,25 @@ impl Redis {
             payload,
         })
     }
+}
+
+/// A key for tokens: a secret, or the file that holds it or the public key.
+#[derive(Debug, Clone)]
+pub struct TokenKey {
+    /// Its name.
+    pub name: String,
+    /// The one algorithm that it is for.
+    pub algorithm: Algorithm,
+    /// The secret.
+    pub secret: Option<Secret>,
+    /// The file with the secret or the public key.
+    pub file: Option<PathBuf>,
+    /// The key id that tokens must name.
+    pub key_id: Option<String>,
+    /// Unix time in seconds from when on it is not used any more.
+    pub accept_until: Option<u64>,
+    /// Which tokens it is for.
+    pub uses: Uses,
 }
 
 /// Where a node takes connections.

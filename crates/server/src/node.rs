@@ -22,6 +22,7 @@ use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
 use crate::redis_tls;
 use crate::routes::{self, Routes};
+use crate::token_keys;
 
 /// How long requests under way may take when a node ends.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +41,9 @@ pub enum Error {
     /// The token secret is no good.
     #[error(transparent)]
     Auth(#[from] fanfare_auth::OptionsError),
+    /// A key for tokens cannot be read.
+    #[error(transparent)]
+    TokenKeys(#[from] token_keys::Error),
     /// The shard threads could not be started.
     #[error(transparent)]
     Gateway(#[from] fanfare_gateway::Error),
@@ -134,7 +138,7 @@ fn start_gateway(config: &Config, metrics: &Metrics, tasks: &mut JoinSet<()>) ->
         options: Arc::new(config.gateway.clone()),
         directory,
         broker: broker.broker(),
-        verifier: Arc::new(Verifier::new(config.auth.clone())?),
+        verifier: Arc::new(Verifier::new(token_keys::options(config)?)?),
         namespaces: Arc::new(config.namespaces.clone()),
     })?;
     metrics.register(Box::new(gateway.handle().metrics()))?;

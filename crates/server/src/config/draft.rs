@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use fanfare_auth::Secret;
+use fanfare_auth::{Algorithm, Secret, Uses};
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Access, ChannelOptions, Namespaces};
 use fanfare_broker_redis::Server;
 
-use super::{ApiOptions, Config, Listen, Log, LogFormat, LogLevel, Redis};
+use super::{ApiOptions, Config, Listen, Log, LogFormat, LogLevel, Redis, TokenKey};
 
 /// A configuration in the making.
 #[derive(Default)]
@@ -23,6 +24,7 @@ pub(crate) struct Draft {
     pub(crate) batch_commands_max: usize,
     pub(crate) broadcast_channels_max: usize,
     pub(crate) auth: fanfare_auth::Options,
+    pub(crate) token_keys: BTreeMap<String, TokenKeyDraft>,
     pub(crate) gateway: fanfare_gateway::Options,
     pub(crate) broker: fanfare_broker::memory::Options,
     pub(crate) redis_url: Option<Secret>,
@@ -47,7 +49,47 @@ pub(crate) struct ChannelDraft {
     pub(crate) access: Access,
 }
 
+/// A key for tokens in the making.
+#[derive(Clone, Default)]
+pub(crate) struct TokenKeyDraft {
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) secret: Option<Secret>,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) key_id: Option<String>,
+    pub(crate) accept_until: Option<u64>,
+    pub(crate) uses: String,
+}
+
+impl TokenKeyDraft {
+    /// The key; `None` without an algorithm, of which the operator is told elsewhere.
+    fn finish(self, name: String) -> Option<TokenKey> {
+        Some(TokenKey {
+            name,
+            algorithm: self.algorithm?,
+            secret: self.secret,
+            file: self.file,
+            key_id: self.key_id,
+            accept_until: self.accept_until,
+            uses: uses(&self.uses),
+        })
+    }
+}
+
+/// Which tokens something is for, from the word for it.
+fn uses(word: &str) -> Uses {
+    match word {
+        "connections" => Uses::Connections,
+        "subscriptions" => Uses::Subscriptions,
+        _ => Uses::Both,
+    }
+}
+
 impl Draft {
+    /// The key for tokens of this name.
+    pub(crate) fn token_key(&mut self, name: &str) -> &mut TokenKeyDraft {
+        self.token_keys.entry(name.to_owned()).or_default()
+    }
+
     /// The options of a namespace, or of channels without one.
     pub(crate) fn channel(&mut self, namespace: Option<&str>) -> &mut ChannelDraft {
         match namespace {
@@ -75,6 +117,7 @@ impl Draft {
                 broadcast_channels_max: self.broadcast_channels_max,
             },
             auth: self.auth,
+            token_keys: self.token_keys.into_iter().filter_map(|(name, key)| key.finish(name)).collect(),
             gateway,
             broker: self.broker,
             redis: Redis { server: self.redis_url.and_then(|url| Server::parse(url.expose()).ok()), ..self.redis },

@@ -9,7 +9,7 @@ use fanfare_broker_redis::{Server, UrlError};
 
 use super::units::{self, Refused};
 use super::value::{Kind, Unit, Value, audience_text};
-use super::{origins, schema, spelling};
+use super::{dates, origins, schema, spelling};
 
 /// What somebody wrote, before it is known whether it fits.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +22,8 @@ pub(crate) enum Given {
     Bool(bool),
     /// A list.
     List(Vec<Given>),
+    /// A date, as it is written.
+    Date(String),
     /// Anything else, by the name of its type.
     Other(&'static str),
 }
@@ -76,6 +78,7 @@ impl Kind {
             (Self::Secret, Given::Text(text)) => secret(text).map(Value::Secret),
             (Self::RedisUrl, Given::Text(text)) => redis_url(text, hint).map(Value::Secret),
             (Self::Secrets(bytes_min), Given::List(list)) => secrets(list, bytes_min, &hint).map(Value::Secrets),
+            (Self::Date, Given::Date(text) | Given::Text(text)) => date(text, hint),
             _ if self.is_secret() => Err(Refusal::new(format!("is {}", given.type_name()), hint)),
             (_, Given::Text(text)) if text == "off" => Err(Refusal::new(r#"cannot be "off""#, hint)),
             _ => Err(Refusal::new(format!("is {}", given.type_text()), hint)),
@@ -117,6 +120,7 @@ impl Given {
             Self::Integer(_) => "a number",
             Self::Bool(_) => "true or false",
             Self::List(_) => "a list",
+            Self::Date(_) => "a date",
             Self::Other(name) => name,
         }
     }
@@ -127,7 +131,7 @@ impl Given {
             Self::Text(text) => format!("the text {text:?}"),
             Self::Integer(number) => format!("the number {number}"),
             Self::Bool(on) => on.to_string(),
-            Self::List(_) | Self::Other(_) => self.type_name().to_owned(),
+            Self::List(_) | Self::Date(_) | Self::Other(_) => self.type_name().to_owned(),
         }
     }
 }
@@ -166,6 +170,13 @@ fn plain_text(text: &str, bytes_max: usize, hint: String) -> Result<Value, Refus
         return Err(Refusal::new("holds a control character", hint));
     }
     Ok(Value::Text(text.to_owned()))
+}
+
+fn date(text: &str, hint: String) -> Result<Value, Refusal> {
+    match dates::unix_seconds(text) {
+        Some(seconds) => Ok(Value::Date(seconds, text.to_owned())),
+        None => Err(Refusal::new(format!("is not a date: {text:?}"), hint)),
+    }
 }
 
 fn choice(text: &str, words: &'static [&'static str], hint: String) -> Result<Value, Refusal> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fanfare_broker::namespaces::Audience;
 
-use super::draft::{ChannelDraft, Draft};
+use super::draft::{ChannelDraft, Draft, TokenKeyDraft};
 use super::value::{Kind, Value};
 
 /// A table of the file.
@@ -43,6 +43,8 @@ pub(crate) enum Put {
     Node(fn(&mut Draft, &Value)),
     /// Into the options of channels, of one namespace or of none.
     Channel(fn(&mut ChannelDraft, &Value)),
+    /// Into a key for tokens.
+    TokenKey(fn(&mut TokenKeyDraft, &Value)),
 }
 
 /// Name of the section whose keys every namespace takes too.
@@ -67,6 +69,18 @@ const SUBSCRIBING: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::
 /// All sections, in the order they are shown in.
 pub(crate) static SECTIONS: &[Section] =
     &[LISTEN, API, AUTH, CHANNEL_OPTIONS, SESSION, LIMITS, BROKER, REDIS, NODE, LOG, DRAIN];
+
+/// Tables of which there are as many as somebody writes, each with a name of its own: `[auth.keys.NAME]`. They stand
+/// in the file only.
+pub(crate) static FAMILIES: &[Section] = &[TOKEN_KEYS];
+
+/// Name of the family of keys for tokens.
+pub(crate) const TOKEN_KEY_FAMILY: &str = "auth.keys";
+
+/// The family of this name.
+pub(crate) fn family(name: &str) -> Option<&'static Section> {
+    FAMILIES.iter().find(|family| family.name == name)
+}
 
 /// The section of this name.
 pub(crate) fn section(name: &str) -> Option<&'static Section> {
@@ -121,6 +135,16 @@ const fn channel(
     put: fn(&mut ChannelDraft, &Value),
 ) -> Key {
     Key { name, kind, word: None, default, doc, put: Put::Channel(put) }
+}
+
+const fn token_key(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+    put: fn(&mut TokenKeyDraft, &Value),
+) -> Key {
+    Key { name, kind, word: None, default, doc, put: Put::TokenKey(put) }
 }
 
 impl Key {
@@ -211,7 +235,7 @@ const AUTH: Section = Section {
             Kind::Secret,
             "",
             "Secret that tokens are signed with (HS256), 32 bytes at least. `serve` does not start without it, \
-             unless auth.allow_anonymous is true.",
+             unless there is a key in [auth.keys.NAME] or auth.allow_anonymous is true.",
             |draft, value| draft.auth.hmac_secret = value.secret(),
         ),
         node(
@@ -245,6 +269,67 @@ const AUTH: Section = Section {
             |draft, value| draft.auth.issuer = value.text(),
         )
         .or("off"),
+        node(
+            "token_lifetime_max",
+            seconds(1, 3650 * DAY),
+            r#""off""#,
+            "How long a token may live, from `iat` (or from now) to `exp`. With a limit, tokens without `exp` are \
+             refused. \"off\" takes any.",
+            |draft, value| draft.auth.lifetime_max = value.duration_or_off(),
+        )
+        .or("off"),
+    ],
+};
+
+const TOKEN_KEYS: Section = Section {
+    name: TOKEN_KEY_FAMILY,
+    doc: "A further key for tokens, under any name; 16 at most. A token is good if one of the keys vouches for it. To \
+          change a key, add the new one under a new name and give the old one an end date.",
+    keys: &[
+        token_key(
+            "algorithm",
+            Kind::Choice(fanfare_auth::Algorithm::NAMES),
+            "",
+            "The one algorithm that this key is for, whatever a token says.",
+            |draft, value| draft.algorithm = value.text().as_deref().and_then(fanfare_auth::Algorithm::named),
+        ),
+        token_key(
+            "secret",
+            Kind::Secret,
+            "",
+            "The secret of HS256, HS384 or HS512: at least 32, 48 or 64 bytes.",
+            |draft, value| draft.secret = value.secret(),
+        ),
+        token_key(
+            "file",
+            Kind::Text(4096),
+            "",
+            "The file that holds the key: the public key as PEM, or the secret of HS256, HS384 or HS512.",
+            |draft, value| draft.file = value.text().map(PathBuf::from),
+        ),
+        token_key(
+            "kid",
+            Kind::Text(256),
+            r#""off""#,
+            "Key id (header `kid`) that tokens must name to be judged by this key. \"off\" does not look at it.",
+            |draft, value| draft.key_id = value.text(),
+        )
+        .or("off"),
+        token_key(
+            "accept_until",
+            Kind::Date,
+            r#""off""#,
+            "From when on the key is not used any more.",
+            |draft, value| draft.accept_until = value.date(),
+        )
+        .or("off"),
+        token_key(
+            "use",
+            Kind::Choice(&["both", "connections", "subscriptions"]),
+            r#""both""#,
+            "Which tokens it is for.",
+            |draft, value| draft.uses = value.text().unwrap_or_default(),
+        ),
     ],
 };
 

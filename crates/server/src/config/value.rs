@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Secrets(usize),
     /// Where Redis is. Never shown: it may hold a password.
     RedisUrl,
+    /// A day, or a moment.
+    Date,
 }
 
 /// A value that fits its key.
@@ -54,6 +56,8 @@ pub(crate) enum Value {
     Bool(bool),
     /// Text, a word of a choice, a namespace.
     Text(String),
+    /// A moment in Unix time in seconds, as it was written.
+    Date(u64, String),
     /// Who may.
     Audience(Audience),
     /// Where to listen.
@@ -115,6 +119,7 @@ impl Kind {
             Self::RedisUrl => {
                 r#"a URL in quotes, such as "redis://127.0.0.1:6379", "redis+sentinel://HOST,HOST/MASTER" or "redis+cluster://HOST,HOST""#.to_owned()
             }
+            Self::Date => r#"a date or a moment in UTC, such as "2026-12-31" or "2026-12-31T18:00:00Z""#.to_owned(),
             Self::Secrets(bytes_min) => format!("a list of secrets of at least {bytes_min} bytes each"),
         }
     }
@@ -151,6 +156,13 @@ impl Value {
     pub(crate) fn text(&self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn date(&self) -> Option<u64> {
+        match self {
+            Self::Date(seconds, _) => Some(*seconds),
             _ => None,
         }
     }
@@ -199,7 +211,7 @@ impl Value {
             Self::Number(bytes, Unit::Bytes) => quoted(&units::size_text(*bytes)),
             Self::Number(number, Unit::One) => number.to_string(),
             Self::Bool(on) => on.to_string(),
-            Self::Text(text) => quoted(text),
+            Self::Text(text) | Self::Date(_, text) => quoted(text),
             Self::Audience(audience) => quoted(audience_text(*audience)),
             Self::Address(address) => quoted(&address.to_string()),
             Self::List(list) => format!("[{}]", list.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")),
