@@ -108,6 +108,7 @@ pub(crate) struct Key {
     pub(crate) name: String,
     pub(crate) algorithm: Algorithm,
     key_id: Option<String>,
+    takes_unnamed: bool,
     accept_until: Option<u64>,
     uses: Uses,
     verifying: Verifying,
@@ -135,7 +136,24 @@ impl Key {
             KeyMaterial::Secret(secret) => shared(algorithm, &secret, allow_short_secret)?,
             KeyMaterial::PublicPem(text) => public(algorithm, &pem::public_key(&text)?)?,
         };
-        Ok(Self { name, algorithm, key_id, accept_until, uses, verifying })
+        Ok(Self { name, algorithm, key_id, takes_unnamed: false, accept_until, uses, verifying })
+    }
+
+    /// A public key that an issuer publishes; `None` if it is none for this algorithm. A token that names no key may
+    /// be judged by it: issuers with one key leave the name out.
+    pub(crate) fn published(algorithm: Algorithm, key_id: Option<String>, encoded: &[u8]) -> Option<Self> {
+        let verifying = public(algorithm, encoded).ok()?;
+        let name = key_id.clone().unwrap_or_default();
+        Some(Self { name, algorithm, key_id, takes_unnamed: true, accept_until: None, uses: Uses::Both, verifying })
+    }
+
+    /// Whether a token that names this key id, or none, may be signed with this key.
+    pub(crate) fn may_be(&self, key_id: Option<&str>) -> bool {
+        match (self.key_id.as_deref(), key_id) {
+            (None, _) => true,
+            (Some(_), None) => self.takes_unnamed,
+            (Some(own), Some(named)) => own == named,
+        }
     }
 
     /// Whether this key vouches for a token. What costs something is done last.
@@ -146,7 +164,7 @@ impl Key {
         if !self.uses.take_in(signed.purpose) {
             return Err(KeyRefusal::Use);
         }
-        if self.key_id.is_some() && self.key_id != signed.header.key_id {
+        if !self.may_be(signed.header.key_id.as_deref()) {
             return Err(KeyRefusal::KeyId);
         }
         if self.accept_until.is_some_and(|until| until <= signed.now_seconds) {
@@ -166,7 +184,7 @@ impl Verifying {
 }
 
 impl Uses {
-    fn take_in(self, purpose: Purpose) -> bool {
+    pub(crate) fn take_in(self, purpose: Purpose) -> bool {
         match self {
             Self::Both => true,
             Self::Connections => purpose == Purpose::Connection,

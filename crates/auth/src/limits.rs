@@ -14,6 +14,9 @@ pub const LEEWAY_SECONDS: u64 = 30;
 /// 25 µs (RS256) to 110 µs (ES384): a forged token costs 2 ms at most.
 pub const KEYS_MAX: usize = 16;
 
+/// Keys that one issuer may publish. The large providers have two to ten.
+pub const PUBLISHED_KEYS_MAX: usize = 64;
+
 /// Latest date in a token: the last second of the year 9999. What lies beyond is no date in seconds; a date in
 /// milliseconds, which would make a token live for thousands of years, is found by it too.
 pub const DATE_SECONDS_MAX: u64 = 253_402_300_799;

@@ -14,7 +14,7 @@ use crate::claims::Claims;
 use crate::header::Header;
 use crate::key::{Key, KeyError, KeyMaterial, KeyOptions, KeyRefusal, Purpose, Signed, Uses};
 use crate::limits::{KEYS_MAX, LEEWAY_SECONDS, SECRET_BYTES_MIN, TOKEN_BYTES_MAX};
-use crate::{Algorithm, ConnectionClaims, Secret, SubscriptionClaims};
+use crate::{Algorithm, ConnectionClaims, RemoteIssuer, Secret, SubscriptionClaims};
 
 /// What tokens are judged by.
 #[derive(Debug, Clone, Default)]
@@ -82,8 +82,11 @@ pub enum TokenError {
     /// It is not a token that this node can believe.
     #[error("invalid token: {0}")]
     Invalid(Cow<'static, str>),
+    /// The keys of its issuer cannot be had at the moment, or not all of them: it may be good.
+    #[error("the keys of the token's issuer are not known at the moment")]
+    KeysUnavailable,
     /// No key is configured, so no token can be judged.
-    #[error("tokens are not accepted: neither auth.hmac_secret nor a key in [auth.keys] is set")]
+    #[error("tokens are not accepted: neither auth.hmac_secret nor a key in [auth.keys] or [auth.issuers] is set")]
     NotConfigured,
 }
 
@@ -109,6 +112,7 @@ pub struct Verifier {
     keys: Vec<Key>,
     audience: Option<String>,
     issuer: Option<String>,
+    issuers: Vec<RemoteIssuer>,
     lifetime_seconds_max: Option<u64>,
 }
 
@@ -159,8 +163,28 @@ impl Verifier {
             keys,
             audience: options.audience,
             issuer: options.issuer,
+            issuers: Vec::new(),
             lifetime_seconds_max: options.lifetime_max.map(|max| max.as_secs()),
         })
+    }
+
+    /// The same with issuers whose keys are fetched. Tokens that say they are of one of them are judged by its keys
+    /// alone, all others by the keys of the options alone.
+    #[must_use]
+    pub fn with_issuers(self, issuers: Vec<RemoteIssuer>) -> Self {
+        Self { issuers, ..self }
+    }
+
+    /// Waits until the keys that a token may need are known, or known not to be had. Call it before judging, under a
+    /// time limit; may be cancelled at any time.
+    pub async fn prepare(&self, token: &str) {
+        if self.issuers.is_empty() {
+            return;
+        }
+        let Ok(parts) = Parts::of(token) else { return };
+        if let Some(issuer) = self.issuer_of(&parts) {
+            issuer.keys.ready(parts.header.key_id.as_deref()).await;
+        }
     }
 
     /// What a connection token grants at `now_seconds` (Unix time).
@@ -193,30 +217,43 @@ impl Verifier {
         let parts = Parts::of(token)?;
         let purpose = if is_for_subscription { Purpose::Subscription } else { Purpose::Connection };
         let signed = parts.signed(purpose, now_seconds);
-        let verdict = |key: &Key| {
-            let name = if key.name == UNNAMED { UNNAMED.to_owned() } else { format!("auth.keys.{}", key.name) };
-            KeyVerdict { key: name, algorithm: key.algorithm, judged: key.judge(&signed) }
+        let verdict = |key: &Key, name| KeyVerdict { key: name, algorithm: key.algorithm, judged: key.judge(&signed) };
+        let Some(issuer) = self.issuer_of(&parts) else {
+            return Ok(self.keys.iter().map(|key| verdict(key, configured_name(key))).collect());
         };
-        Ok(self.keys.iter().map(verdict).collect())
+        let held = issuer.keys.held().keys.unwrap_or_default();
+        let name = |key: &Key| format!("auth.issuers.{} kid {:?}", issuer.name, key.name);
+        Ok(held.keys().iter().map(|key| verdict(key, name(key))).collect())
     }
 
     /// The claims, once signature, audience, issuer and dates are found good.
     fn verified(&self, token: &str, purpose: Purpose, now_seconds: u64) -> Result<Claims, TokenError> {
-        let claims = self.signed(token, purpose, now_seconds)?;
-        self.check_origin(&claims)?;
+        if self.keys.is_empty() && self.issuers.is_empty() {
+            return Err(TokenError::NotConfigured);
+        }
+        let parts = Parts::of(token)?;
+        let signed = parts.signed(purpose, now_seconds);
+        let claims = match self.issuer_of(&parts) {
+            Some(issuer) => published(issuer, &signed).and_then(|()| Claims::decode(parts.claims))?.of(issuer)?,
+            None => {
+                let claims = vouched(&self.keys, &signed).and_then(|()| Claims::decode(parts.claims))?;
+                self.check_origin(&claims)?;
+                claims
+            }
+        };
         check_dates(&claims, now_seconds)?;
         self.check_lifetime(&claims, now_seconds)?;
         Ok(claims)
     }
 
-    /// The claims, once the signature is found good; nothing else of them is judged.
-    fn signed(&self, token: &str, purpose: Purpose, now_seconds: u64) -> Result<Claims, TokenError> {
-        if self.keys.is_empty() {
-            return Err(TokenError::NotConfigured);
+    /// The issuer with fetched keys that a token says it is of. That it says so proves nothing, and chooses among
+    /// those that are configured.
+    fn issuer_of(&self, parts: &Parts<'_>) -> Option<&RemoteIssuer> {
+        if self.issuers.is_empty() {
+            return None;
         }
-        let parts = Parts::of(token)?;
-        vouched(&self.keys, &parts.signed(purpose, now_seconds))?;
-        Claims::decode(parts.claims)
+        let named = Claims::decode(parts.claims).ok()?.issuer().ok()??;
+        self.issuers.iter().find(|issuer| issuer.issuer == named)
     }
 
     fn check_origin(&self, claims: &Claims) -> Result<(), TokenError> {
@@ -242,6 +279,40 @@ impl Verifier {
             return Err(refused("it lives longer than auth.token_lifetime_max"));
         }
         Ok(())
+    }
+}
+
+fn configured_name(key: &Key) -> String {
+    if key.name == UNNAMED { UNNAMED.to_owned() } else { format!("auth.keys.{}", key.name) }
+}
+
+/// Whether one of an issuer's keys vouches for a token.
+fn published(issuer: &RemoteIssuer, signed: &Signed<'_>) -> Result<(), TokenError> {
+    if !issuer.uses.take_in(signed.purpose) {
+        return Err(refused("the keys of its issuer are for the other kind of token"));
+    }
+    let held = issuer.keys.held();
+    let keys = held.keys.ok_or(TokenError::KeysUnavailable)?;
+    // A key that the issuer has begun to use since.
+    if !held.is_fresh && !keys.has(signed.header.key_id.as_deref()) {
+        return Err(TokenError::KeysUnavailable);
+    }
+    vouched(keys.keys(), signed)
+}
+
+impl Claims {
+    /// The claims of a token whose signature is one of this issuer's, once they are found to be meant for this node.
+    fn of(self, issuer: &RemoteIssuer) -> Result<Self, TokenError> {
+        if self.issuer()?.as_ref() != Some(&issuer.issuer) {
+            return Err(refused("it is from another issuer than its keys"));
+        }
+        if !self.audience()?.contains(&issuer.audience) {
+            return Err(refused("it is for another audience than that of its issuer here"));
+        }
+        if self.expires_at()?.is_none() {
+            return Err(refused("it has no exp, which tokens of fetched keys need"));
+        }
+        Ok(self)
     }
 }
 

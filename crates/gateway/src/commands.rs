@@ -140,14 +140,22 @@ impl Commands {
             CommandKind::History => self.history(id, command.history.take().unwrap_or_default()).await,
             CommandKind::Rpc => Err(rpc(&command.rpc.unwrap_or_default())),
             CommandKind::Send => Err(Disconnect::NOT_AVAILABLE.into()),
-            CommandKind::Refresh => self.refresh(id, &command.refresh.unwrap_or_default()),
-            CommandKind::SubRefresh => self.sub_refresh(id, &command.sub_refresh.unwrap_or_default()),
+            CommandKind::Refresh => self.refresh(id, &command.refresh.unwrap_or_default()).await,
+            CommandKind::SubRefresh => self.sub_refresh(id, &command.sub_refresh.unwrap_or_default()).await,
         }
     }
 
     /// Who is connected.
     fn info(&self) -> Result<Arc<ClientInfo>, Failure> {
         self.with(|shard| shard.session(self.session).and_then(|session| session.info.clone())).ok_or(Failure::Gone)
+    }
+
+    /// Waits for the keys that a token may need, until the command's deadline at most. Without them the token is
+    /// refused for the moment.
+    async fn prepare(&self, token: &str) {
+        if tokio::time::timeout_at(self.deadline.get(), self.local.verifier.prepare(token)).await.is_err() {
+            tracing::debug!("the keys of a token's issuer did not come in time");
+        }
     }
 
     fn reply(&self, reply: &Reply) {

@@ -34,6 +34,7 @@ use std::time::Duration;
 use fanfare_auth::{Algorithm, Secret, Uses};
 use fanfare_broker::namespaces::{Access, Audience, Namespaces};
 use fanfare_broker_redis::{SentinelLogin, Server};
+use fanfare_key_sets::Endpoint;
 use fanfare_protocol::PayloadLimits;
 
 pub use problem::{Problem, Problems};
@@ -63,6 +64,8 @@ pub struct Config {
     pub auth: fanfare_auth::Options,
     /// Keys for tokens; their files are not read yet.
     pub token_keys: Vec<TokenKey>,
+    /// Issuers whose keys are fetched.
+    pub token_issuers: Vec<TokenIssuer>,
     /// Sessions and their limits; the node's name and its shards too.
     pub gateway: fanfare_gateway::Options,
     /// What is kept in memory.
@@ -156,6 +159,27 @@ pub struct TokenKey {
     pub accept_until: Option<u64>,
     /// Which tokens it is for.
     pub uses: Uses,
+}
+
+/// An issuer of tokens whose keys are fetched.
+#[derive(Debug, Clone)]
+pub struct TokenIssuer {
+    /// Its name.
+    pub name: String,
+    /// What its tokens say in `iss`.
+    pub issuer: String,
+    /// What its tokens have to name in `aud`.
+    pub audience: String,
+    /// Where its keys are; without it the discovery document is asked.
+    pub jwks: Option<Endpoint>,
+    /// Certificates to trust when fetching.
+    pub ca_file: Option<PathBuf>,
+    /// Which tokens its keys are for.
+    pub uses: Uses,
+    /// How often its keys are fetched again.
+    pub refresh_interval: Duration,
+    /// How long they are used when they cannot be.
+    pub stale_ttl: Duration,
 }
 
 /// Where a node takes connections.

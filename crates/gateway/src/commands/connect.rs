@@ -29,6 +29,7 @@ impl Commands {
     }
 
     async fn try_connect(&self, id: u32, request: ConnectRequest) -> Result<(), Failure> {
+        self.prepare(&request.token).await;
         let claims = self.authenticate(&request.token)?;
         let expire_at = claims.expire_at;
         if expire_at.is_some_and(|expire_at| expire_at <= self.local.now().unix_seconds) {
@@ -63,6 +64,7 @@ impl Commands {
             }
             match error {
                 TokenError::Expired | TokenError::NotYetValid => ErrorCode::TokenExpired.into(),
+                TokenError::KeysUnavailable => ErrorCode::Internal.into(),
                 TokenError::Invalid(_) | TokenError::NotConfigured => Disconnect::INVALID_TOKEN.into(),
             }
         })

@@ -63,6 +63,7 @@ pub(super) struct Making {
 impl Commands {
     /// Subscribes (protocol §7.1, the checks in its order).
     pub(super) async fn subscribe(&self, id: u32, request: SubscribeRequest) -> Result<(), Failure> {
+        self.prepare(&request.token).await;
         let plan = self.check_subscribe(request)?;
         let making = self.begin(plan)?;
         let committed = self.make(&making).await?;
@@ -135,6 +136,7 @@ impl Commands {
         let now = self.local.now().unix_seconds;
         let claims = self.local.verifier.subscription(token, now).map_err(|error| match error {
             TokenError::Expired | TokenError::NotYetValid => ErrorCode::TokenExpired,
+            TokenError::KeysUnavailable => ErrorCode::Internal,
             TokenError::Invalid(_) | TokenError::NotConfigured => ErrorCode::PermissionDenied,
         })?;
         if self.is_meant(&claims, channel)? { Ok(claims) } else { Err(Disconnect::INVALID_TOKEN.into()) }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::config_command::ConfigFlags;
 use super::{Failure, Io};
 use crate::config::{Config, Variables, parse_duration};
-use crate::token_keys;
+use crate::{token_issuers, token_keys};
 
 /// What `fanfare token` takes.
 #[derive(Debug, clap::Subcommand)]
@@ -83,7 +83,7 @@ impl New {
         let expires_at = self.expires_at(now_seconds)?;
         let channels = self.channels.iter().map(|name| channel(name)).collect::<Result<_, _>>()?;
         let subscribe = self.subscribe.as_deref().map(channel).transpose()?;
-        let auth = auth_options(self.config.clone(), variables)?;
+        let auth = load(self.config.clone(), variables)?.auth;
         let Some(secret) = &auth.hmac_secret else {
             return Err(no_secret());
         };
@@ -119,8 +119,8 @@ impl Inspect {
         let text = self.read(io)?;
         let token = text.trim();
         let inspection = inspect(token).map_err(|error| not_a_token(&error))?;
-        let auth = auth_options(self.config.clone(), variables)?;
-        let (verdict, keys) = verdict(auth, token, &inspection, now_seconds)?;
+        let config = load(self.config.clone(), variables)?;
+        let (verdict, keys) = verdict(&config, token, &inspection, now_seconds)?;
         let report = Report { inspection, verdict, keys, now_seconds };
         match self.json {
             true => io.line(&report.json().to_string()),
@@ -181,15 +181,17 @@ impl Verdict {
 }
 
 fn verdict(
-    auth: fanfare_auth::Options,
+    config: &Config,
     token: &str,
     inspection: &Inspection,
     now_seconds: u64,
 ) -> Result<(Verdict, Vec<KeyVerdict>), Failure> {
-    if auth.hmac_secret.is_none() && auth.keys.is_empty() {
+    let auth = key_options(config)?;
+    if auth.hmac_secret.is_none() && auth.keys.is_empty() && config.token_issuers.is_empty() {
         return Ok((Verdict::Unknown, Vec::new()));
     }
     let verifier = Verifier::new(auth).map_err(|error| Failure::usage(error.to_string()))?;
+    let verifier = with_issuers(verifier, config, token)?;
     let is_for_subscription = is_for_subscription(inspection);
     let judged = match is_for_subscription {
         true => verifier.subscription(token, now_seconds).map(drop),
@@ -198,6 +200,23 @@ fn verdict(
     // What is wrong before a key is asked stands in the verdict.
     let keys = verifier.verdicts(token, is_for_subscription, now_seconds).unwrap_or_default();
     Ok((judged.map_or_else(Verdict::Refused, |()| Verdict::Good), keys))
+}
+
+/// The verifier with the keys of its issuer, if the token is of one whose keys are fetched.
+fn with_issuers(verifier: Verifier, config: &Config, token: &str) -> Result<Verifier, Failure> {
+    if config.token_issuers.is_empty() {
+        return Ok(verifier);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::usage(format!("cannot fetch keys: {error}")))?;
+    runtime.block_on(async {
+        let issuers = token_issuers::start(config).map_err(|error| Failure::usage(error.to_string()))?;
+        let verifier = verifier.with_issuers(issuers);
+        let prepared = verifier.prepare(token);
+        // What could not be fetched in time stands in the verdict.
+        let _ = tokio::time::timeout(fanfare_key_sets::limits::FETCH_TIMEOUT, prepared).await;
+        Ok(verifier)
+    })
 }
 
 fn key_line(verdict: &KeyVerdict) -> String {
@@ -280,10 +299,13 @@ fn rough(seconds: u64) -> String {
     }
 }
 
-fn auth_options(config: Option<PathBuf>, variables: Variables) -> Result<fanfare_auth::Options, Failure> {
+fn load(config: Option<PathBuf>, variables: Variables) -> Result<Config, Failure> {
     let flags = ConfigFlags { config, ..ConfigFlags::default() };
-    let loaded = flags.sources(variables).and_then(Config::load_partial)?;
-    token_keys::options(&loaded.config).map_err(|error| Failure::usage(error.to_string()))
+    Ok(flags.sources(variables).and_then(Config::load_partial)?.config)
+}
+
+fn key_options(config: &Config) -> Result<fanfare_auth::Options, Failure> {
+    token_keys::options(config).map_err(|error| Failure::usage(error.to_string()))
 }
 
 fn channel(name: &str) -> Result<Channel, Failure> {

@@ -44,6 +44,7 @@ fn other_value(key: &Key) -> String {
         Kind::Count(_, max) => (max - 1).to_string(),
         Kind::Bool => "true".to_owned(),
         Kind::Text(_) => "other".to_owned(),
+        Kind::HttpsUrl => "https://id.example.com/keys".to_owned(),
         Kind::Date => "2026-12-31".to_owned(),
         Kind::Choice(words) => words[words.len() - 1].to_owned(),
         Kind::Audience(_) => "users".to_owned(),

@@ -1,5 +1,6 @@
 //! Rules across keys, and what an operator should know of a configuration that is good.
 
+mod token_issuers;
 mod token_keys;
 
 use std::time::Duration;
@@ -63,6 +64,7 @@ pub(crate) fn relations(settings: &Settings) -> Vec<Problem> {
     problems.extend(braces_in_prefix(settings));
     problems.extend(half_identity(settings));
     problems.extend(token_keys::problems(settings));
+    problems.extend(token_issuers::problems(settings));
     problems
 }
 
@@ -75,7 +77,8 @@ pub(crate) fn missing(settings: &Settings) -> Vec<Problem> {
         problems.push(unset(keys, file, "no backend could publish"));
     }
     let (secret, anonymous) = (settings.get("auth.hmac_secret"), settings.get("auth.allow_anonymous"));
-    let has_keys = settings.members(schema::TOKEN_KEY_FAMILY).next().is_some();
+    let families = [schema::TOKEN_KEY_FAMILY, schema::TOKEN_ISSUER_FAMILY];
+    let has_keys = families.iter().any(|family| settings.members(family).next().is_some());
     if secret.value.secret().is_none()
         && !has_keys
         && !secret.is_refused

@@ -9,8 +9,9 @@ use fanfare_auth::{Algorithm, Secret, Uses};
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Access, ChannelOptions, Namespaces};
 use fanfare_broker_redis::Server;
+use fanfare_key_sets::Endpoint;
 
-use super::{ApiOptions, Config, Listen, Log, LogFormat, LogLevel, Redis, TokenKey};
+use super::{ApiOptions, Config, Listen, Log, LogFormat, LogLevel, Redis, TokenIssuer, TokenKey};
 
 /// A configuration in the making.
 #[derive(Default)]
@@ -25,6 +26,7 @@ pub(crate) struct Draft {
     pub(crate) broadcast_channels_max: usize,
     pub(crate) auth: fanfare_auth::Options,
     pub(crate) token_keys: BTreeMap<String, TokenKeyDraft>,
+    pub(crate) token_issuers: BTreeMap<String, TokenIssuerDraft>,
     pub(crate) gateway: fanfare_gateway::Options,
     pub(crate) broker: fanfare_broker::memory::Options,
     pub(crate) redis_url: Option<Secret>,
@@ -75,6 +77,34 @@ impl TokenKeyDraft {
     }
 }
 
+/// An issuer of tokens in the making.
+#[derive(Clone, Default)]
+pub(crate) struct TokenIssuerDraft {
+    pub(crate) issuer: Option<String>,
+    pub(crate) audience: Option<String>,
+    pub(crate) jwks_url: Option<String>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) uses: String,
+    pub(crate) refresh_interval: Duration,
+    pub(crate) stale_ttl: Duration,
+}
+
+impl TokenIssuerDraft {
+    /// The issuer; `None` without what it needs, of which the operator is told elsewhere.
+    fn finish(self, name: String) -> Option<TokenIssuer> {
+        Some(TokenIssuer {
+            name,
+            issuer: self.issuer?,
+            audience: self.audience?,
+            jwks: self.jwks_url.and_then(|url| Endpoint::parse(&url).ok()),
+            ca_file: self.ca_file,
+            uses: uses(&self.uses),
+            refresh_interval: self.refresh_interval,
+            stale_ttl: self.stale_ttl,
+        })
+    }
+}
+
 /// Which tokens something is for, from the word for it.
 fn uses(word: &str) -> Uses {
     match word {
@@ -85,6 +115,11 @@ fn uses(word: &str) -> Uses {
 }
 
 impl Draft {
+    /// The issuer of tokens of this name.
+    pub(crate) fn token_issuer(&mut self, name: &str) -> &mut TokenIssuerDraft {
+        self.token_issuers.entry(name.to_owned()).or_default()
+    }
+
     /// The key for tokens of this name.
     pub(crate) fn token_key(&mut self, name: &str) -> &mut TokenKeyDraft {
         self.token_keys.entry(name.to_owned()).or_default()
@@ -118,6 +153,7 @@ impl Draft {
             },
             auth: self.auth,
             token_keys: self.token_keys.into_iter().filter_map(|(name, key)| key.finish(name)).collect(),
+            token_issuers: self.token_issuers.into_iter().filter_map(|(name, issuer)| issuer.finish(name)).collect(),
             gateway,
             broker: self.broker,
             redis: Redis { server: self.redis_url.and_then(|url| Server::parse(url.expose()).ok()), ..self.redis },

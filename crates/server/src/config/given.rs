@@ -6,6 +6,7 @@ use std::time::Duration;
 use fanfare_auth::Secret;
 use fanfare_broker::namespaces::Audience;
 use fanfare_broker_redis::{Server, UrlError};
+use fanfare_key_sets::Endpoint;
 
 use super::units::{self, Refused};
 use super::value::{Kind, Unit, Value, audience_text};
@@ -78,6 +79,7 @@ impl Kind {
             (Self::Secret, Given::Text(text)) => secret(text).map(Value::Secret),
             (Self::RedisUrl, Given::Text(text)) => redis_url(text, hint).map(Value::Secret),
             (Self::Secrets(bytes_min), Given::List(list)) => secrets(list, bytes_min, &hint).map(Value::Secrets),
+            (Self::HttpsUrl, Given::Text(text)) => https_url(text, hint),
             (Self::Date, Given::Date(text) | Given::Text(text)) => date(text, hint),
             _ if self.is_secret() => Err(Refusal::new(format!("is {}", given.type_name()), hint)),
             (_, Given::Text(text)) if text == "off" => Err(Refusal::new(r#"cannot be "off""#, hint)),
@@ -170,6 +172,13 @@ fn plain_text(text: &str, bytes_max: usize, hint: String) -> Result<Value, Refus
         return Err(Refusal::new("holds a control character", hint));
     }
     Ok(Value::Text(text.to_owned()))
+}
+
+fn https_url(text: &str, hint: String) -> Result<Value, Refusal> {
+    match Endpoint::parse(text) {
+        Ok(_) => Ok(Value::Text(text.to_owned())),
+        Err(error) => Err(Refusal::new(error.to_string(), hint)),
+    }
 }
 
 fn date(text: &str, hint: String) -> Result<Value, Refusal> {

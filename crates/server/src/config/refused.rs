@@ -44,6 +44,16 @@ const FILES: &[&str] = &[
     "[auth]\nkeys = [\"hidden\"]\n",
     "[auth.keys]\nmain = \"hidden\"\n",
     "[auth]\ntoken_lifetime_max = 0\n",
+    // Issuers of tokens.
+    "[auth.issuers.main]\nissuer = \"https://id.example.com\"\n",
+    "[auth.issuers.main]\naudience = \"hub\"\n",
+    "[auth.issuers.main]\naudience = \"hub\"\nissuer = \"shop\"\n",
+    "[auth.issuers.main]\naudience = \"hub\"\nissuer = \"http://id.example.com\"\n",
+    "[auth.issuers.main]\naudience = \"hub\"\nissuer = \"shop\"\njwks_url = \"http://id.example.com/keys\"\n",
+    "[auth.issuers.main]\naudience = \"hub\"\nissuer = \"shop\"\njwks_url = \"https://a@id.example.com/keys\"\n",
+    "[auth.issuers.main]\naudience = \"hub\"\nissuer = \"shop\"\njwks_uri = \"https://id.example.com/keys\"\n",
+    "[auth.issuers.a]\naudience = \"hub\"\nissuer = \"https://id.example.com\"\n\
+     [auth.issuers.b]\naudience = \"hub\"\nissuer = \"https://id.example.com\"\n",
     // Durations.
     "[session]\nping_interval = 25\n",
     "[session]\nping_interval = \"25\"\n",

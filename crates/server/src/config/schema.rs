@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fanfare_broker::namespaces::Audience;
 
-use super::draft::{ChannelDraft, Draft, TokenKeyDraft};
+use super::draft::{ChannelDraft, Draft, TokenIssuerDraft, TokenKeyDraft};
 use super::value::{Kind, Value};
 
 /// A table of the file.
@@ -45,6 +45,8 @@ pub(crate) enum Put {
     Channel(fn(&mut ChannelDraft, &Value)),
     /// Into a key for tokens.
     TokenKey(fn(&mut TokenKeyDraft, &Value)),
+    /// Into an issuer of tokens.
+    TokenIssuer(fn(&mut TokenIssuerDraft, &Value)),
 }
 
 /// Name of the section whose keys every namespace takes too.
@@ -72,10 +74,13 @@ pub(crate) static SECTIONS: &[Section] =
 
 /// Tables of which there are as many as somebody writes, each with a name of its own: `[auth.keys.NAME]`. They stand
 /// in the file only.
-pub(crate) static FAMILIES: &[Section] = &[TOKEN_KEYS];
+pub(crate) static FAMILIES: &[Section] = &[TOKEN_KEYS, TOKEN_ISSUERS];
 
 /// Name of the family of keys for tokens.
 pub(crate) const TOKEN_KEY_FAMILY: &str = "auth.keys";
+
+/// Name of the family of issuers whose keys are fetched.
+pub(crate) const TOKEN_ISSUER_FAMILY: &str = "auth.issuers";
 
 /// The family of this name.
 pub(crate) fn family(name: &str) -> Option<&'static Section> {
@@ -145,6 +150,16 @@ const fn token_key(
     put: fn(&mut TokenKeyDraft, &Value),
 ) -> Key {
     Key { name, kind, word: None, default, doc, put: Put::TokenKey(put) }
+}
+
+const fn token_issuer(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+    put: fn(&mut TokenIssuerDraft, &Value),
+) -> Key {
+    Key { name, kind, word: None, default, doc, put: Put::TokenIssuer(put) }
 }
 
 impl Key {
@@ -235,7 +250,7 @@ const AUTH: Section = Section {
             Kind::Secret,
             "",
             "Secret that tokens are signed with (HS256), 32 bytes at least. `serve` does not start without it, \
-             unless there is a key in [auth.keys.NAME] or auth.allow_anonymous is true.",
+             unless there is a key in [auth.keys.NAME], an issuer in [auth.issuers.NAME], or auth.allow_anonymous is true.",
             |draft, value| draft.auth.hmac_secret = value.secret(),
         ),
         node(
@@ -329,6 +344,67 @@ const TOKEN_KEYS: Section = Section {
             r#""both""#,
             "Which tokens it is for.",
             |draft, value| draft.uses = value.text().unwrap_or_default(),
+        ),
+    ],
+};
+
+const TOKEN_ISSUERS: Section = Section {
+    name: TOKEN_ISSUER_FAMILY,
+    doc: "An issuer whose public keys are fetched, under any name: an OAuth2 or OpenID Connect provider. Its tokens are \
+          judged by its keys alone, and need `exp` and `aud`.",
+    keys: &[
+        token_issuer(
+            "issuer",
+            Kind::Text(1024),
+            "",
+            "What its tokens say in `iss`, to the letter. Without jwks_url its keys are found by the discovery document \
+             below this URL.",
+            |draft, value| draft.issuer = value.text(),
+        ),
+        token_issuer(
+            "audience",
+            Kind::Text(1024),
+            "",
+            "What its tokens have to name in `aud`: tokens that it makes for other applications are no good here.",
+            |draft, value| draft.audience = value.text(),
+        ),
+        token_issuer(
+            "jwks_url",
+            Kind::HttpsUrl,
+            r#""off""#,
+            "Where its keys are (JWKS). \"off\" asks the discovery document.",
+            |draft, value| draft.jwks_url = value.text(),
+        )
+        .or("off"),
+        token_issuer(
+            "ca_file",
+            Kind::Text(4096),
+            r#""off""#,
+            "Certificates to trust when fetching, as PEM. \"off\" trusts those that the machine trusts.",
+            |draft, value| draft.ca_file = value.text().map(PathBuf::from),
+        )
+        .or("off"),
+        token_issuer(
+            "use",
+            Kind::Choice(&["both", "connections", "subscriptions"]),
+            r#""both""#,
+            "Which tokens its keys are for.",
+            |draft, value| draft.uses = value.text().unwrap_or_default(),
+        ),
+        token_issuer(
+            "refresh_interval",
+            seconds(60, 7 * DAY),
+            r#""1h""#,
+            "How often its keys are fetched again. A key id that is not known is asked for at once, twice a minute at \
+             most.",
+            |draft, value| draft.refresh_interval = value.duration(),
+        ),
+        token_issuer(
+            "stale_ttl",
+            seconds(60, 30 * DAY),
+            r#""1d""#,
+            "How long its keys are used when they cannot be fetched again.",
+            |draft, value| draft.stale_ttl = value.duration(),
         ),
     ],
 };

@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     RedisUrl,
     /// A day, or a moment.
     Date,
+    /// A URL that is fetched from.
+    HttpsUrl,
 }
 
 /// A value that fits its key.
@@ -119,6 +121,7 @@ impl Kind {
             Self::RedisUrl => {
                 r#"a URL in quotes, such as "redis://127.0.0.1:6379", "redis+sentinel://HOST,HOST/MASTER" or "redis+cluster://HOST,HOST""#.to_owned()
             }
+            Self::HttpsUrl => r#"a URL in quotes, such as "https://id.example.com/keys""#.to_owned(),
             Self::Date => r#"a date or a moment in UTC, such as "2026-12-31" or "2026-12-31T18:00:00Z""#.to_owned(),
             Self::Secrets(bytes_min) => format!("a list of secrets of at least {bytes_min} bytes each"),
         }
