@@ -2,7 +2,7 @@
 //!
 //! This crate reads tokens and says what they grant: [`Verifier`] turns the text that a client shows into
 //! [`ConnectionClaims`] or [`SubscriptionClaims`], or into a [`TokenError`]; [`access`] says what a client may
-//! subscribe to without a token. [`Issuer`] makes tokens for the command line and for tests, [`inspect`] shows
+//! do in a channel, and why. [`Issuer`] makes tokens for the command line and for tests, [`inspect`] shows
 //! what is in one. It knows no sockets, no sessions and no clock: the time is passed in.
 //!
 //! Tokens are signed with secrets or with private keys whose public halves are configured, each for one algorithm.
@@ -18,8 +18,10 @@ mod issuer;
 mod key;
 mod key_set;
 pub mod limits;
+mod pattern;
 mod pem;
 mod remote;
+mod rights;
 mod secret;
 mod verifier;
 
@@ -29,7 +31,9 @@ pub use inspection::{Inspection, inspect};
 pub use issuer::{Issuer, NewToken};
 pub use key::{KeyError, KeyMaterial, KeyOptions, KeyRefusal, Uses};
 pub use key_set::{KeySet, KeySetError};
+pub use pattern::{Pattern, PatternError};
 pub use pem::PemError;
 pub use remote::{Held, KeySource, RemoteIssuer};
+pub use rights::{Allowed, Operation, Rights, Roles, Rules};
 pub use secret::Secret;
 pub use verifier::{KeyVerdict, Options, OptionsError, TokenError, Verifier};

@@ -14,7 +14,7 @@ use crate::claims::Claims;
 use crate::header::Header;
 use crate::key::{Key, KeyError, KeyMaterial, KeyOptions, KeyRefusal, Purpose, Signed, Uses};
 use crate::limits::{KEYS_MAX, LEEWAY_SECONDS, SECRET_BYTES_MIN, TOKEN_BYTES_MAX};
-use crate::{Algorithm, ConnectionClaims, RemoteIssuer, Secret, SubscriptionClaims};
+use crate::{Algorithm, ConnectionClaims, RemoteIssuer, Roles, Secret, SubscriptionClaims};
 
 /// What tokens are judged by.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +29,8 @@ pub struct Options {
     pub audience: Option<String>,
     /// Tokens must name this issuer; `None` does not look at it.
     pub issuer: Option<String>,
+    /// What roles may do.
+    pub roles: Roles,
     /// How long a token may live; with a limit each has to say when it expires.
     pub lifetime_max: Option<Duration>,
 }
@@ -113,6 +115,7 @@ pub struct Verifier {
     audience: Option<String>,
     issuer: Option<String>,
     issuers: Vec<RemoteIssuer>,
+    roles: Roles,
     lifetime_seconds_max: Option<u64>,
 }
 
@@ -164,6 +167,7 @@ impl Verifier {
             audience: options.audience,
             issuer: options.issuer,
             issuers: Vec::new(),
+            roles: options.roles,
             lifetime_seconds_max: options.lifetime_max.map(|max| max.as_secs()),
         })
     }
@@ -192,7 +196,7 @@ impl Verifier {
     /// # Errors
     /// See [`TokenError`]; a token with a claim `channel` is a subscription token and invalid here.
     pub fn connection(&self, token: &str, now_seconds: u64) -> Result<ConnectionClaims, TokenError> {
-        self.verified(token, Purpose::Connection, now_seconds)?.into_connection()
+        self.verified(token, Purpose::Connection, now_seconds)?.into_connection(&self.roles)
     }
 
     /// What a subscription token grants at `now_seconds` (Unix time). Whose token it is remains to be compared.

@@ -27,6 +27,9 @@ impl Commands {
         }
         self.with(|shard| {
             shard.replace_info(self.session, &claims.info);
+            if let Some(session) = shard.session_mut(self.session) {
+                session.rights = claims.rights.clone();
+            }
             shard.set_expiry(self.session, claims.expire_at);
             let ttl = shard.ttl(claims.expire_at);
             let result = RefreshResult { expires: claims.expire_at.is_some(), ttl, ..RefreshResult::default() };
@@ -126,6 +129,7 @@ impl Commands {
             if let Some(index) = session.subscription_index(channel) {
                 let own = (!claims.info.is_empty()).then(|| with_channel_info(&info, claims.info.clone()));
                 session.subscriptions[index].info = own;
+                session.subscriptions[index].allowed = claims.allowed;
             }
             shard.refresh_presence(self.session);
         });

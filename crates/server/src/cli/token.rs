@@ -137,7 +137,7 @@ impl Inspect {
     }
 }
 
-fn read_file(path: &std::path::Path) -> Result<String, Failure> {
+pub(super) fn read_file(path: &std::path::Path) -> Result<String, Failure> {
     let failure = |error| Failure::usage(format!("cannot read {}: {error}", path.display()));
     let file = std::fs::File::open(path).map_err(failure)?;
     let mut text = String::new();
@@ -203,7 +203,7 @@ fn verdict(
 }
 
 /// The verifier with the keys of its issuer, if the token is of one whose keys are fetched.
-fn with_issuers(verifier: Verifier, config: &Config, token: &str) -> Result<Verifier, Failure> {
+pub(super) fn with_issuers(verifier: Verifier, config: &Config, token: &str) -> Result<Verifier, Failure> {
     if config.token_issuers.is_empty() {
         return Ok(verifier);
     }
@@ -237,7 +237,7 @@ fn key_json(verdict: &KeyVerdict) -> Value {
     })
 }
 
-fn is_for_subscription(inspection: &Inspection) -> bool {
+pub(super) fn is_for_subscription(inspection: &Inspection) -> bool {
     inspection.claims.get("channel").is_some()
 }
 
@@ -299,12 +299,12 @@ fn rough(seconds: u64) -> String {
     }
 }
 
-fn load(config: Option<PathBuf>, variables: Variables) -> Result<Config, Failure> {
+pub(super) fn load(config: Option<PathBuf>, variables: Variables) -> Result<Config, Failure> {
     let flags = ConfigFlags { config, ..ConfigFlags::default() };
     Ok(flags.sources(variables).and_then(Config::load_partial)?.config)
 }
 
-fn key_options(config: &Config) -> Result<fanfare_auth::Options, Failure> {
+pub(super) fn key_options(config: &Config) -> Result<fanfare_auth::Options, Failure> {
     token_keys::options(config).map_err(|error| Failure::usage(error.to_string()))
 }
 
@@ -324,7 +324,7 @@ fn not_a_token(error: &TokenError) -> Failure {
     Failure::usage(error.to_string()).hint("give the token as the argument, by --token-file or on standard input")
 }
 
-fn now_seconds() -> u64 {
+pub(super) fn now_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_auth::{Algorithm, Uses};
+use fanfare_auth::{Algorithm, Operation, Pattern, Uses};
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Audience, ChannelOptions};
 use fanfare_broker_redis::Server;
@@ -44,6 +44,7 @@ fn other_value(key: &Key) -> String {
         Kind::Count(_, max) => (max - 1).to_string(),
         Kind::Bool => "true".to_owned(),
         Kind::Text(_) => "other".to_owned(),
+        Kind::Patterns => "a:*, b:**".to_owned(),
         Kind::HttpsUrl => "https://id.example.com/keys".to_owned(),
         Kind::Date => "2026-12-31".to_owned(),
         Kind::Choice(words) => words[words.len() - 1].to_owned(),
@@ -68,6 +69,7 @@ fn field<'a>(section: &str, key: &'a str) -> &'a str {
         ("channels", "history_ttl") => "retention.ttl",
         ("channels", "history_meta_ttl") => "retention.meta_ttl",
         ("redis", "url") => "server",
+        ("access", "roles_claim") => "claim",
         ("auth", "token_lifetime_max") => "lifetime_max",
         (_, key) => key,
     }
@@ -273,6 +275,18 @@ fn keys_for_tokens_are_read_by_name() {
     let lines = loaded.settings.to_toml_lines(false).join("\n");
     assert!(lines.contains("[auth.keys.\"old.one\"]") && lines.contains("accept_until = \"2026-12-31\""), "{lines}");
     assert!(!lines.contains(SECRET), "{lines}");
+}
+
+#[test]
+fn roles_are_read_by_name() {
+    let config = load_file(
+        "[access]\nroles_claim = \"realm_access.roles\"\n[access.roles.editor]\npublish = [\"news:*\", \"box:{user}\"]\n",
+    )
+    .config;
+    assert_eq!(config.auth.roles.claim.as_deref(), Some("realm_access.roles"));
+    let editor = &config.auth.roles.rules["editor"];
+    assert_eq!(editor.allowing(Operation::Publish, "box:42", "42").map(Pattern::as_str), Some("box:{user}"));
+    assert_eq!((editor.len(), editor.allowing(Operation::Subscribe, "news:a", "42")), (2, None));
 }
 
 fn warnings(text: &str) -> Vec<String> {

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_auth::{Algorithm, Secret, Uses};
+use fanfare_auth::{Algorithm, Roles, Rules, Secret, Uses};
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Access, ChannelOptions, Namespaces};
 use fanfare_broker_redis::Server;
@@ -27,6 +28,7 @@ pub(crate) struct Draft {
     pub(crate) auth: fanfare_auth::Options,
     pub(crate) token_keys: BTreeMap<String, TokenKeyDraft>,
     pub(crate) token_issuers: BTreeMap<String, TokenIssuerDraft>,
+    pub(crate) roles: BTreeMap<String, Rules>,
     pub(crate) gateway: fanfare_gateway::Options,
     pub(crate) broker: fanfare_broker::memory::Options,
     pub(crate) redis_url: Option<Secret>,
@@ -115,6 +117,11 @@ fn uses(word: &str) -> Uses {
 }
 
 impl Draft {
+    /// The rules of this role.
+    pub(crate) fn role(&mut self, name: &str) -> &mut Rules {
+        self.roles.entry(name.to_owned()).or_default()
+    }
+
     /// The issuer of tokens of this name.
     pub(crate) fn token_issuer(&mut self, name: &str) -> &mut TokenIssuerDraft {
         self.token_issuers.entry(name.to_owned()).or_default()
@@ -151,7 +158,7 @@ impl Draft {
                 batch_commands_max: self.batch_commands_max,
                 broadcast_channels_max: self.broadcast_channels_max,
             },
-            auth: self.auth,
+            auth: with_roles(self.auth, self.roles),
             token_keys: self.token_keys.into_iter().filter_map(|(name, key)| key.finish(name)).collect(),
             token_issuers: self.token_issuers.into_iter().filter_map(|(name, issuer)| issuer.finish(name)).collect(),
             gateway,
@@ -164,6 +171,11 @@ impl Draft {
             dev: false,
         }
     }
+}
+
+fn with_roles(auth: fanfare_auth::Options, roles: BTreeMap<String, Rules>) -> fanfare_auth::Options {
+    let rules = roles.into_iter().map(|(name, rules)| (name, Arc::new(rules))).collect();
+    fanfare_auth::Options { roles: Roles { rules, ..auth.roles }, ..auth }
 }
 
 fn namespaces(default: ChannelDraft, named: BTreeMap<String, ChannelDraft>) -> Namespaces {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fanfare_auth::Secret;
+use fanfare_auth::{Pattern, Secret};
 use fanfare_broker::namespaces::Audience;
 use fanfare_broker_redis::{Server, UrlError};
 use fanfare_key_sets::Endpoint;
@@ -75,6 +75,7 @@ impl Kind {
             (Self::Audience(audiences), Given::Text(text)) => audience(text, audiences, hint),
             (Self::Address, Given::Text(text)) => address(text, hint),
             (Self::Origins, Given::List(list)) => each(list, |given| origin(given, &hint)).map(Value::List),
+            (Self::Patterns, Given::List(list)) => each(list, |given| pattern(given, &hint)).map(Value::List),
             (Self::PersonalChannel, Given::Text(text)) => personal_channel(text, hint),
             (Self::Secret, Given::Text(text)) => secret(text).map(Value::Secret),
             (Self::RedisUrl, Given::Text(text)) => redis_url(text, hint).map(Value::Secret),
@@ -244,6 +245,16 @@ fn origin(given: &Given, hint: &str) -> Result<String, Refusal> {
         return Err(Refusal::new(format!("holds {}", given.type_text()), hint));
     };
     origins::read(text).map_err(|refused| Refusal::new(refused.to_string(), refused.hint(hint)))
+}
+
+fn pattern(given: &Given, hint: &str) -> Result<String, Refusal> {
+    let Given::Text(text) = given else {
+        return Err(Refusal::new(format!("holds {}", given.type_text()), hint));
+    };
+    match Pattern::parse(text) {
+        Ok(_) => Ok(text.clone()),
+        Err(error) => Err(Refusal::new(format!("holds {text:?}, which {error}"), hint)),
+    }
 }
 
 fn personal_channel(text: &str, hint: String) -> Result<Value, Refusal> {

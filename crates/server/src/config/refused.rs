@@ -54,6 +54,14 @@ const FILES: &[&str] = &[
     "[auth.issuers.main]\naudience = \"hub\"\nissuer = \"shop\"\njwks_uri = \"https://id.example.com/keys\"\n",
     "[auth.issuers.a]\naudience = \"hub\"\nissuer = \"https://id.example.com\"\n\
      [auth.issuers.b]\naudience = \"hub\"\nissuer = \"https://id.example.com\"\n",
+    // Roles.
+    "[access.roles.editor]\npublish = \"news:*\"\n",
+    "[access.roles.editor]\npublish = [\"news:*\", \"news*\"]\n",
+    "[access.roles.editor]\npublish = [\"**:news\"]\n",
+    "[access.roles.editor]\npublish = [5]\n",
+    "[access.roles.editor]\npublsh = [\"news:*\"]\n",
+    "[access.roles.editor]\nhistory = [\"news:*\"]\n",
+    "[acces.roles.editor]\npublish = [\"news:*\"]\n",
     // Durations.
     "[session]\nping_interval = 25\n",
     "[session]\nping_interval = \"25\"\n",

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fanfare_auth::{Operation, Rules};
 use fanfare_broker::namespaces::Audience;
 
 use super::draft::{ChannelDraft, Draft, TokenIssuerDraft, TokenKeyDraft};
@@ -45,6 +46,8 @@ pub(crate) enum Put {
     Channel(fn(&mut ChannelDraft, &Value)),
     /// Into a key for tokens.
     TokenKey(fn(&mut TokenKeyDraft, &Value)),
+    /// Into the rules of a role.
+    Role(fn(&mut Rules, &Value)),
     /// Into an issuer of tokens.
     TokenIssuer(fn(&mut TokenIssuerDraft, &Value)),
 }
@@ -70,17 +73,20 @@ const SUBSCRIBING: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::
 
 /// All sections, in the order they are shown in.
 pub(crate) static SECTIONS: &[Section] =
-    &[LISTEN, API, AUTH, CHANNEL_OPTIONS, SESSION, LIMITS, BROKER, REDIS, NODE, LOG, DRAIN];
+    &[LISTEN, API, AUTH, CHANNEL_OPTIONS, ACCESS, SESSION, LIMITS, BROKER, REDIS, NODE, LOG, DRAIN];
 
 /// Tables of which there are as many as somebody writes, each with a name of its own: `[auth.keys.NAME]`. They stand
 /// in the file only.
-pub(crate) static FAMILIES: &[Section] = &[TOKEN_KEYS, TOKEN_ISSUERS];
+pub(crate) static FAMILIES: &[Section] = &[TOKEN_KEYS, TOKEN_ISSUERS, ROLES];
 
 /// Name of the family of keys for tokens.
 pub(crate) const TOKEN_KEY_FAMILY: &str = "auth.keys";
 
 /// Name of the family of issuers whose keys are fetched.
 pub(crate) const TOKEN_ISSUER_FAMILY: &str = "auth.issuers";
+
+/// Name of the family of roles.
+pub(crate) const ROLE_FAMILY: &str = "access.roles";
 
 /// The family of this name.
 pub(crate) fn family(name: &str) -> Option<&'static Section> {
@@ -160,6 +166,10 @@ const fn token_issuer(
     put: fn(&mut TokenIssuerDraft, &Value),
 ) -> Key {
     Key { name, kind, word: None, default, doc, put: Put::TokenIssuer(put) }
+}
+
+const fn role(name: &'static str, doc: &'static str, put: fn(&mut Rules, &Value)) -> Key {
+    Key { name, kind: Kind::Patterns, word: None, default: "[]", doc, put: Put::Role(put) }
 }
 
 impl Key {
@@ -471,6 +481,41 @@ const CHANNEL_OPTIONS: Section = Section {
             "Which clients may ask who is present.",
             |draft, value| draft.access.read_presence = value.audience(),
         ),
+    ],
+};
+
+const ACCESS: Section = Section {
+    name: "access",
+    doc: "What users may do by their roles, beside what the tables of channels open. Rights only add up; nothing here \
+          takes any back.",
+    keys: &[node(
+        "roles_claim",
+        Kind::Text(256),
+        r#""roles""#,
+        "The claim of connection tokens that names the user's roles: its name, or a path such as \
+         \"realm_access.roles\". A list of texts, or one text with blanks between them. \"off\" looks at none.",
+        |draft, value| draft.auth.roles.claim = value.text(),
+    )
+    .or("off")],
+};
+
+const ROLES: Section = Section {
+    name: ROLE_FAMILY,
+    doc: "What a role may do, with patterns of channel names: segments are separated by \":\"; \"*\" is one segment, \
+          \"**\" at the end is the rest, \"{user}\" is a segment that is the user's id.",
+    keys: &[
+        role("subscribe", "Channels to subscribe to without a subscription token.", |rules, value| {
+            rules.allow(Operation::Subscribe, value.patterns());
+        }),
+        role("publish", "Channels to publish to.", |rules, value| {
+            rules.allow(Operation::Publish, value.patterns());
+        }),
+        role("read_history", "Channels whose history may be read.", |rules, value| {
+            rules.allow(Operation::ReadHistory, value.patterns());
+        }),
+        role("read_presence", "Channels whose presence may be read.", |rules, value| {
+            rules.allow(Operation::ReadPresence, value.patterns());
+        }),
     ],
 };
 

@@ -178,6 +178,7 @@ impl Settings {
                 Put::Node(put) => put(&mut draft, &setting.value),
                 Put::Channel(put) => put(draft.channel(setting.namespace.as_deref()), &setting.value),
                 Put::TokenKey(put) => put(draft.token_key(setting.member()), &setting.value),
+                Put::Role(put) => put(draft.role(setting.member()), &setting.value),
                 Put::TokenIssuer(put) => put(draft.token_issuer(setting.member()), &setting.value),
             }
         }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fanfare_auth::Secret;
+use fanfare_auth::{Pattern, Secret};
 use fanfare_broker::namespaces::Audience;
 
 use super::units;
@@ -39,6 +39,8 @@ pub(crate) enum Kind {
     RedisUrl,
     /// A day, or a moment.
     Date,
+    /// Patterns of channel names.
+    Patterns,
     /// A URL that is fetched from.
     HttpsUrl,
 }
@@ -89,7 +91,7 @@ impl Kind {
 
     /// Whether it takes several values.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::Origins | Self::Secrets(_))
+        matches!(self, Self::Origins | Self::Patterns | Self::Secrets(_))
     }
 
     /// What fits, in words: completes "write …".
@@ -121,6 +123,7 @@ impl Kind {
             Self::RedisUrl => {
                 r#"a URL in quotes, such as "redis://127.0.0.1:6379", "redis+sentinel://HOST,HOST/MASTER" or "redis+cluster://HOST,HOST""#.to_owned()
             }
+            Self::Patterns => r#"a list of patterns, such as ["news:*", "box:{user}:**"]"#.to_owned(),
             Self::HttpsUrl => r#"a URL in quotes, such as "https://id.example.com/keys""#.to_owned(),
             Self::Date => r#"a date or a moment in UTC, such as "2026-12-31" or "2026-12-31T18:00:00Z""#.to_owned(),
             Self::Secrets(bytes_min) => format!("a list of secrets of at least {bytes_min} bytes each"),
@@ -189,6 +192,10 @@ impl Value {
             Self::List(list) => list.clone(),
             _ => Vec::new(),
         }
+    }
+
+    pub(crate) fn patterns(&self) -> Vec<Pattern> {
+        self.list().iter().filter_map(|text| Pattern::parse(text).ok()).collect()
     }
 
     pub(crate) fn secret(&self) -> Option<Secret> {
