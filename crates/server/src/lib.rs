@@ -14,6 +14,8 @@ mod page;
 pub mod redis_tls;
 mod routes;
 pub mod serve;
+pub mod token_issuers;
+pub mod token_keys;
 
 pub use config::Config;
 pub use node::Node;

@@ -22,6 +22,7 @@ use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
 use crate::redis_tls;
 use crate::routes::{self, Routes};
+use crate::{token_issuers, token_keys};
 
 /// How long requests under way may take when a node ends.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,6 +41,12 @@ pub enum Error {
     /// The token secret is no good.
     #[error(transparent)]
     Auth(#[from] fanfare_auth::OptionsError),
+    /// A key for tokens cannot be read.
+    #[error(transparent)]
+    TokenKeys(#[from] token_keys::Error),
+    /// The keys of an issuer cannot be fetched at all.
+    #[error(transparent)]
+    TokenIssuers(#[from] token_issuers::Error),
     /// The shard threads could not be started.
     #[error(transparent)]
     Gateway(#[from] fanfare_gateway::Error),
@@ -143,7 +150,7 @@ fn start_gateway(config: &Config, metrics: &Metrics, tasks: &mut JoinSet<()>) ->
         options: Arc::new(config.gateway.clone()),
         directory,
         broker: broker.broker(),
-        verifier: Arc::new(Verifier::new(config.auth.clone())?),
+        verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(token_issuers::start(config)?)),
         namespaces: Arc::new(config.namespaces.clone()),
     })?;
     metrics.register(Box::new(gateway.handle().metrics()))?;

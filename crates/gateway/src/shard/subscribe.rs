@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use fanfare_auth::Allowed;
 use fanfare_broker::fault_points::{self, Defect};
 use fanfare_broker::{Event, Publication, StreamPosition};
 use fanfare_protocol::{Channel, ClientInfo, Disconnect, Push, Unsubscribe, UnsubscribePush};
@@ -26,6 +27,8 @@ pub(crate) struct NewSubscription {
     pub(crate) announces: bool,
     /// Whether joins and leaves of others are pushed to it.
     pub(crate) join_leave: bool,
+    /// What its token allows besides listening.
+    pub(crate) allowed: Allowed,
     pub(crate) info: Option<Arc<ClientInfo>>,
 }
 
@@ -188,6 +191,7 @@ impl Shard {
             announces: new.announces,
             join_leave: new.join_leave,
             expire: 0,
+            allowed: new.allowed,
             info: new.info.clone(),
             doomed: None,
         });

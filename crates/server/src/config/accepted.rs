@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fanfare_auth::{Algorithm, Operation, Pattern, Uses};
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Audience, ChannelOptions};
 use fanfare_broker_redis::Server;
@@ -43,6 +44,9 @@ fn other_value(key: &Key) -> String {
         Kind::Count(_, max) => (max - 1).to_string(),
         Kind::Bool => (key.default != "true").to_string(),
         Kind::Text(_) => "other".to_owned(),
+        Kind::Patterns => "a:*, b:**".to_owned(),
+        Kind::HttpsUrl => "https://id.example.com/keys".to_owned(),
+        Kind::Date => "2026-12-31".to_owned(),
         Kind::Choice(words) => words[words.len() - 1].to_owned(),
         Kind::Audience(_) => "users".to_owned(),
         Kind::Address => "0.0.0.0:9".to_owned(),
@@ -65,6 +69,8 @@ fn field<'a>(section: &str, key: &'a str) -> &'a str {
         ("channels", "history_ttl") => "retention.ttl",
         ("channels", "history_meta_ttl") => "retention.meta_ttl",
         ("redis", "url") => "server",
+        ("access", "roles_claim") => "claim",
+        ("auth", "token_lifetime_max") => "lifetime_max",
         (_, key) => key,
     }
 }
@@ -248,6 +254,39 @@ fn serve_starts_without_a_token_secret_if_anonymous_clients_are_let_in() {
     let loaded = Config::load(Sources { file: file(&text), ..Sources::default() }).map(|loaded| loaded.config);
     let config = loaded.map_err(|problems| problems.to_string()).unwrap();
     assert!(config.gateway.allow_anonymous && config.auth.hmac_secret.is_none());
+}
+
+#[test]
+fn keys_for_tokens_are_read_by_name() {
+    let text = "[auth.keys.main]\nalgorithm = \"RS256\"\nfile = \"/etc/fanfare/main.pem\"\nkid = \"2026-a\"\n\
+                [auth.keys.\"old.one\"]\nalgorithm = \"HS512\"\nuse = \"subscriptions\"\naccept_until = 2026-12-31\n\
+                secret = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n";
+    let loaded =
+        Config::load(Sources { file: file(&format!("[api]\nkeys = [\"{KEY}\"]\n{text}")), ..Sources::default() });
+    let loaded = loaded.map_err(|problems| problems.to_string()).unwrap_or_else(|problems| panic!("{problems}"));
+    let [main, old] = &loaded.config.token_keys[..] else { panic!("{:?}", loaded.config.token_keys) };
+    assert_eq!((main.name.as_str(), main.algorithm, main.uses), ("main", Algorithm::RS256, Uses::Both));
+    assert_eq!((main.key_id.as_deref(), main.accept_until), (Some("2026-a"), None));
+    assert_eq!(main.file.as_deref(), Some(std::path::Path::new("/etc/fanfare/main.pem")));
+    assert_eq!(
+        (old.algorithm, old.uses, old.accept_until),
+        (Algorithm::HS512, Uses::Subscriptions, Some(1_798_675_200))
+    );
+    let lines = loaded.settings.to_toml_lines(false).join("\n");
+    assert!(lines.contains("[auth.keys.\"old.one\"]") && lines.contains("accept_until = \"2026-12-31\""), "{lines}");
+    assert!(!lines.contains(SECRET), "{lines}");
+}
+
+#[test]
+fn roles_are_read_by_name() {
+    let config = load_file(
+        "[access]\nroles_claim = \"realm_access.roles\"\n[access.roles.editor]\npublish = [\"news:*\", \"box:{user}\"]\n",
+    )
+    .config;
+    assert_eq!(config.auth.roles.claim.as_deref(), Some("realm_access.roles"));
+    let editor = &config.auth.roles.rules["editor"];
+    assert_eq!(editor.allowing(Operation::Publish, "box:42", "42").map(Pattern::as_str), Some("box:{user}"));
+    assert_eq!((editor.len(), editor.allowing(Operation::Subscribe, "news:a", "42")), (2, None));
 }
 
 fn warnings(text: &str) -> Vec<String> {

@@ -1,11 +1,15 @@
 //! Rules across keys, and what an operator should know of a configuration that is good.
 
+mod token_issuers;
+mod token_keys;
+
 use std::time::Duration;
 
 use fanfare_broker::namespaces::Audience;
 
 use super::given::is_sample;
 use super::problem::{Place, Problem};
+use super::schema;
 use super::settings::{Origin, Setting, Settings};
 use super::source::Source;
 use super::value::Value;
@@ -59,6 +63,8 @@ pub(crate) fn relations(settings: &Settings) -> Vec<Problem> {
     problems.extend(personal_namespace(settings));
     problems.extend(braces_in_prefix(settings));
     problems.extend(half_identity(settings));
+    problems.extend(token_keys::problems(settings));
+    problems.extend(token_issuers::problems(settings));
     problems
 }
 
@@ -71,7 +77,14 @@ pub(crate) fn missing(settings: &Settings) -> Vec<Problem> {
         problems.push(unset(keys, file, "no backend could publish"));
     }
     let (secret, anonymous) = (settings.get("auth.hmac_secret"), settings.get("auth.allow_anonymous"));
-    if secret.value.secret().is_none() && !secret.is_refused && !anonymous.value.is_on() && !anonymous.is_refused {
+    let families = [schema::TOKEN_KEY_FAMILY, schema::TOKEN_ISSUER_FAMILY];
+    let has_keys = families.iter().any(|family| settings.members(family).next().is_some());
+    if secret.value.secret().is_none()
+        && !has_keys
+        && !secret.is_refused
+        && !anonymous.value.is_on()
+        && !anonymous.is_refused
+    {
         problems.push(unset(secret, file, "no client could connect, unless auth.allow_anonymous = true"));
     }
     problems

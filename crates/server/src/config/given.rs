@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use fanfare_auth::Secret;
+use fanfare_auth::{Pattern, Secret};
 use fanfare_broker::namespaces::Audience;
 use fanfare_broker_redis::{Server, UrlError};
+use fanfare_key_sets::Endpoint;
 
 use super::units::{self, Refused};
 use super::value::{Kind, Unit, Value, audience_text};
-use super::{origins, schema, spelling};
+use super::{dates, origins, schema, spelling};
 
 /// What somebody wrote, before it is known whether it fits.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,8 @@ pub(crate) enum Given {
     Bool(bool),
     /// A list.
     List(Vec<Given>),
+    /// A date, as it is written.
+    Date(String),
     /// Anything else, by the name of its type.
     Other(&'static str),
 }
@@ -72,10 +75,13 @@ impl Kind {
             (Self::Audience(audiences), Given::Text(text)) => audience(text, audiences, hint),
             (Self::Address, Given::Text(text)) => address(text, hint),
             (Self::Origins, Given::List(list)) => each(list, |given| origin(given, &hint)).map(Value::List),
+            (Self::Patterns, Given::List(list)) => each(list, |given| pattern(given, &hint)).map(Value::List),
             (Self::PersonalChannel, Given::Text(text)) => personal_channel(text, hint),
             (Self::Secret, Given::Text(text)) => secret(text).map(Value::Secret),
             (Self::RedisUrl, Given::Text(text)) => redis_url(text, hint).map(Value::Secret),
             (Self::Secrets(bytes_min), Given::List(list)) => secrets(list, bytes_min, &hint).map(Value::Secrets),
+            (Self::HttpsUrl, Given::Text(text)) => https_url(text, hint),
+            (Self::Date, Given::Date(text) | Given::Text(text)) => date(text, hint),
             _ if self.is_secret() => Err(Refusal::new(format!("is {}", given.type_name()), hint)),
             (_, Given::Text(text)) if text == "off" => Err(Refusal::new(r#"cannot be "off""#, hint)),
             _ => Err(Refusal::new(format!("is {}", given.type_text()), hint)),
@@ -117,6 +123,7 @@ impl Given {
             Self::Integer(_) => "a number",
             Self::Bool(_) => "true or false",
             Self::List(_) => "a list",
+            Self::Date(_) => "a date",
             Self::Other(name) => name,
         }
     }
@@ -127,7 +134,7 @@ impl Given {
             Self::Text(text) => format!("the text {text:?}"),
             Self::Integer(number) => format!("the number {number}"),
             Self::Bool(on) => on.to_string(),
-            Self::List(_) | Self::Other(_) => self.type_name().to_owned(),
+            Self::List(_) | Self::Date(_) | Self::Other(_) => self.type_name().to_owned(),
         }
     }
 }
@@ -166,6 +173,20 @@ fn plain_text(text: &str, bytes_max: usize, hint: String) -> Result<Value, Refus
         return Err(Refusal::new("holds a control character", hint));
     }
     Ok(Value::Text(text.to_owned()))
+}
+
+fn https_url(text: &str, hint: String) -> Result<Value, Refusal> {
+    match Endpoint::parse(text) {
+        Ok(_) => Ok(Value::Text(text.to_owned())),
+        Err(error) => Err(Refusal::new(error.to_string(), hint)),
+    }
+}
+
+fn date(text: &str, hint: String) -> Result<Value, Refusal> {
+    match dates::unix_seconds(text) {
+        Some(seconds) => Ok(Value::Date(seconds, text.to_owned())),
+        None => Err(Refusal::new(format!("is not a date: {text:?}"), hint)),
+    }
 }
 
 fn choice(text: &str, words: &'static [&'static str], hint: String) -> Result<Value, Refusal> {
@@ -224,6 +245,16 @@ fn origin(given: &Given, hint: &str) -> Result<String, Refusal> {
         return Err(Refusal::new(format!("holds {}", given.type_text()), hint));
     };
     origins::read(text).map_err(|refused| Refusal::new(refused.to_string(), refused.hint(hint)))
+}
+
+fn pattern(given: &Given, hint: &str) -> Result<String, Refusal> {
+    let Given::Text(text) = given else {
+        return Err(Refusal::new(format!("holds {}", given.type_text()), hint));
+    };
+    match Pattern::parse(text) {
+        Ok(_) => Ok(text.clone()),
+        Err(error) => Err(Refusal::new(format!("holds {text:?}, which {error}"), hint)),
+    }
 }
 
 fn personal_channel(text: &str, hint: String) -> Result<Value, Refusal> {

@@ -62,11 +62,25 @@ impl Settings {
         self.entries.extend(settings);
     }
 
+    /// Adds a table of a family.
+    pub(crate) fn add_member(&mut self, family: &'static Section, name: &str) {
+        let settings = family.keys.iter().map(|key| Setting::default_of(family, Some(name.to_owned()), key));
+        self.entries.extend(settings);
+    }
+
     /// Names of the namespaces, in the order they were added.
     pub(crate) fn namespaces(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.entries.iter().filter_map(|setting| setting.namespace.as_deref()).collect();
+        let in_channels = self.entries.iter().filter(|setting| setting.section.name == schema::CHANNELS);
+        let mut names: Vec<&str> = in_channels.filter_map(|setting| setting.namespace.as_deref()).collect();
         names.dedup();
         names
+    }
+
+    /// The tables of a family, with all their keys.
+    pub(crate) fn members(&self, family: &str) -> impl Iterator<Item = &[Setting]> {
+        let tables =
+            self.entries.chunk_by(|one, next| one.section.name == next.section.name && one.namespace == next.namespace);
+        tables.filter(move |table| table[0].section.name == family)
     }
 
     /// Each key.
@@ -163,6 +177,9 @@ impl Settings {
             match setting.key.put {
                 Put::Node(put) => put(&mut draft, &setting.value),
                 Put::Channel(put) => put(draft.channel(setting.namespace.as_deref()), &setting.value),
+                Put::TokenKey(put) => put(draft.token_key(setting.member()), &setting.value),
+                Put::Role(put) => put(draft.role(setting.member()), &setting.value),
+                Put::TokenIssuer(put) => put(draft.token_issuer(setting.member()), &setting.value),
             }
         }
         draft
@@ -178,6 +195,11 @@ impl Setting {
         self.section.name == target.section.name
             && self.namespace.as_deref() == target.namespace
             && self.key.name == target.key.name
+    }
+
+    /// The name of its table within its family.
+    fn member(&self) -> &str {
+        self.namespace.as_deref().expect("tables of a family have names")
     }
 
     /// Its name in messages: `session.ping_interval`, `channels.namespaces.news.publish`.
@@ -201,9 +223,17 @@ impl Target<'_> {
 /// A table's name.
 pub(crate) fn table(section: &Section, namespace: Option<&str>) -> String {
     match namespace {
-        Some(name) if name.contains('.') => format!("{}.{}.{name:?}", section.name, schema::NAMESPACES),
-        Some(name) => format!("{}.{}.{name}", section.name, schema::NAMESPACES),
+        Some(name) if name.contains('.') => format!("{}.{name:?}", stem(section)),
+        Some(name) => format!("{}.{name}", stem(section)),
         None => section.name.to_owned(),
+    }
+}
+
+/// What stands before the name of a table that has one.
+fn stem(section: &Section) -> String {
+    match section.name {
+        schema::CHANNELS => format!("{}.{}", section.name, schema::NAMESPACES),
+        family => family.to_owned(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fanfare_auth::Secret;
+use fanfare_auth::{Pattern, Secret};
 use fanfare_broker::namespaces::Audience;
 
 use super::units;
@@ -37,6 +37,12 @@ pub(crate) enum Kind {
     Secrets(usize),
     /// Where Redis is. Never shown: it may hold a password.
     RedisUrl,
+    /// A day, or a moment.
+    Date,
+    /// Patterns of channel names.
+    Patterns,
+    /// A URL that is fetched from.
+    HttpsUrl,
 }
 
 /// A value that fits its key.
@@ -54,6 +60,8 @@ pub(crate) enum Value {
     Bool(bool),
     /// Text, a word of a choice, a namespace.
     Text(String),
+    /// A moment in Unix time in seconds, as it was written.
+    Date(u64, String),
     /// Who may.
     Audience(Audience),
     /// Where to listen.
@@ -83,7 +91,7 @@ impl Kind {
 
     /// Whether it takes several values.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::Origins | Self::Secrets(_))
+        matches!(self, Self::Origins | Self::Patterns | Self::Secrets(_))
     }
 
     /// What fits, in words: completes "write …".
@@ -115,6 +123,9 @@ impl Kind {
             Self::RedisUrl => {
                 r#"a URL in quotes, such as "redis://127.0.0.1:6379", "redis+sentinel://HOST,HOST/MASTER" or "redis+cluster://HOST,HOST""#.to_owned()
             }
+            Self::Patterns => r#"a list of patterns, such as ["news:*", "box:{user}:**"]"#.to_owned(),
+            Self::HttpsUrl => r#"a URL in quotes, such as "https://id.example.com/keys""#.to_owned(),
+            Self::Date => r#"a date or a moment in UTC, such as "2026-12-31" or "2026-12-31T18:00:00Z""#.to_owned(),
             Self::Secrets(bytes_min) => format!("a list of secrets of at least {bytes_min} bytes each"),
         }
     }
@@ -155,6 +166,13 @@ impl Value {
         }
     }
 
+    pub(crate) fn date(&self) -> Option<u64> {
+        match self {
+            Self::Date(seconds, _) => Some(*seconds),
+            _ => None,
+        }
+    }
+
     pub(crate) fn audience(&self) -> Audience {
         match self {
             Self::Audience(audience) => *audience,
@@ -174,6 +192,10 @@ impl Value {
             Self::List(list) => list.clone(),
             _ => Vec::new(),
         }
+    }
+
+    pub(crate) fn patterns(&self) -> Vec<Pattern> {
+        self.list().iter().filter_map(|text| Pattern::parse(text).ok()).collect()
     }
 
     pub(crate) fn secret(&self) -> Option<Secret> {
@@ -199,7 +221,7 @@ impl Value {
             Self::Number(bytes, Unit::Bytes) => quoted(&units::size_text(*bytes)),
             Self::Number(number, Unit::One) => number.to_string(),
             Self::Bool(on) => on.to_string(),
-            Self::Text(text) => quoted(text),
+            Self::Text(text) | Self::Date(_, text) => quoted(text),
             Self::Audience(audience) => quoted(audience_text(*audience)),
             Self::Address(address) => quoted(&address.to_string()),
             Self::List(list) => format!("[{}]", list.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")),
