@@ -6,6 +6,8 @@
 mod broker;
 pub mod cli;
 pub mod config;
+mod gate;
+mod head;
 mod listener;
 mod metrics;
 pub mod node;

@@ -2,37 +2,48 @@
 //!
 //! An own accept loop, since the socket of an upgraded connection has to come back as it is. An error of accept
 //! (no descriptors left, mostly) makes it wait and try again, longer each time; it never spins and never ends.
+//!
+//! hyper reads from a [`Gate`], which judges every request's head before hyper sees it.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus::{IntCounter, IntGauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
+use crate::gate::Gate;
+use crate::head::{self, HEAD_BYTES_MAX, Refusal};
+
 /// Connections waiting to be accepted. The usual 128 overflow in a burst of connects, and each one that does waits
 /// a whole second.
 const BACKLOG: i32 = 4_096;
 
 /// HTTP connections at once; further ones wait in the backlog. An upgraded one counts no more. Each may hold
-/// [`HEAD_BYTES_MAX`]: 4,096 × 16 KiB = 64 MiB.
-const CONNECTIONS_MAX: usize = 4_096;
+/// [`HEAD_BYTES_MAX`], in the gate or in hyper: 8,192 × 16 KiB = 128 MiB.
+const CONNECTIONS_MAX: usize = 8_192;
 
-/// The largest head of a request; then 431.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Refused requests that are logged in a second; the rest is counted.
+const LOG_LINES_PER_SECOND: u32 = 5;
+
+/// The label of requests whose head did not come within the time for it.
+pub(crate) const TIMEOUT: &str = "timeout";
 
 /// First wait after an error of accept; it doubles up to [`BACK_OFF_MAX`].
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
@@ -43,6 +54,8 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Counts {
     pub(crate) accept_errors: IntCounter,
     pub(crate) connections: IntGauge,
+    /// By [`Refusal::label`], and [`TIMEOUT`].
+    pub(crate) refusals: IntCounterVec,
 }
 
 /// Binds an address.
@@ -61,6 +74,7 @@ pub(crate) struct Listener {
     pub(crate) router: Router,
     pub(crate) header_timeout: Duration,
     pub(crate) counts: Counts,
+    pub(crate) log: Arc<RefusalLog>,
     /// Changes to `true` when no further connection is to be accepted.
     pub(crate) ending: watch::Receiver<bool>,
 }
@@ -115,13 +129,20 @@ impl Listener {
     }
 
     fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) -> impl Future<Output = ()> + Send + 'static {
-        let (router, mut ending, counts) = (self.router.clone(), self.ending.clone(), self.counts.clone());
+        let (mut ending, counts) = (self.ending.clone(), self.counts.clone());
+        let gate = Gate::new(stream);
+        let answers = Answers {
+            router: self.router.clone(),
+            refusal: gate.refusal(),
+            counts: counts.clone(),
+            log: Arc::clone(&self.log),
+        };
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(self.header_timeout).max_buf_size(HEAD_BYTES_MAX);
         async move {
             counts.connections.inc();
-            let service = service_fn(move |request| answer(router.clone(), request));
-            let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
+            let service = service_fn(move |request| answers.clone().answer(request));
+            let mut connection = pin!(server.serve_connection(TokioIo::new(gate), service).with_upgrades());
             let served = tokio::select! {
                 served = connection.as_mut() => served,
                 () = told(&mut ending) => {
@@ -130,6 +151,9 @@ impl Listener {
                 }
             };
             if let Err(error) = served {
+                if error.is_timeout() {
+                    counts.refusals.with_label_values(&[TIMEOUT]).inc();
+                }
                 tracing::debug!(%error, "an HTTP connection ended with an error");
             }
             counts.connections.dec();
@@ -145,8 +169,64 @@ async fn told(ending: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn answer(router: Router, request: hyper::Request<Incoming>) -> Result<axum::response::Response, Infallible> {
-    router.oneshot(request.map(Body::new)).await
+/// Answers the requests of one connection.
+#[derive(Clone)]
+struct Answers {
+    router: Router,
+    refusal: Arc<OnceLock<Refusal>>,
+    counts: Counts,
+    log: Arc<RefusalLog>,
+}
+
+impl Answers {
+    async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+        // The gate's substitute: a client's request for this is refused by the gate.
+        if request.uri() == "*" && request.method() == http::Method::GET {
+            return Ok(self.refuse());
+        }
+        let last = is_last(&request);
+        let mut response = self.router.oneshot(request.map(Body::new)).await?;
+        if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, CLOSE);
+        }
+        Ok(response)
+    }
+
+    fn refuse(&self) -> Response {
+        let refusal = self.refusal.get().copied().unwrap_or(Refusal::Target);
+        self.counts.refusals.with_label_values(&[refusal.label()]).inc();
+        if self.log.may_log(Instant::now()) {
+            // Nothing of the request: it may carry a token, and who sends this may send anything.
+            tracing::info!(reason = refusal.label(), status = refusal.status().as_u16(), "a request was refused");
+        }
+        (refusal.status(), [(CONNECTION, CLOSE)], format!("{}\n", refusal.text())).into_response()
+    }
+}
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Whether the gate judges nothing behind this request.
+fn is_last(request: &Request<Incoming>) -> bool {
+    let mut upgrades = request.headers().get_all(UPGRADE).into_iter();
+    request.headers().contains_key(TRANSFER_ENCODING) || upgrades.any(|value| head::names_websocket(value.as_bytes()))
+}
+
+/// How much was logged of refused requests.
+#[derive(Debug, Default)]
+pub(crate) struct RefusalLog {
+    window: Mutex<Option<(Instant, u32)>>,
+}
+
+impl RefusalLog {
+    fn may_log(&self, now: Instant) -> bool {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, lines) = match *window {
+            Some((began, lines)) if now.duration_since(began) < Duration::from_secs(1) => (began, lines + 1),
+            _ => (now, 1),
+        };
+        *window = Some((began, lines));
+        lines <= LOG_LINES_PER_SECOND
+    }
 }
 
 #[cfg(test)]
@@ -161,7 +241,8 @@ mod tests {
         let counts = crate::metrics::Metrics::default().listener().unwrap();
         let (_node, ending) = watch::channel(false);
         let header_timeout = Duration::from_secs(1);
-        let mut listener = Listener { listener, router: Router::new(), header_timeout, counts, ending };
+        let mut listener =
+            Listener { listener, router: Router::new(), header_timeout, counts, log: Arc::default(), ending };
         let _client = TcpStream::connect(address).await.unwrap();
         let accepted = listener.accept(&Arc::new(Semaphore::new(1)), &mut BACK_OFF_MIN.clone()).await;
         assert!(accepted.unwrap().0.nodelay().unwrap());

@@ -102,6 +102,7 @@ impl Node {
             router,
             header_timeout: config.listen.header_timeout,
             counts: metrics.listener()?,
+            log: Arc::default(),
             ending: told,
         };
         tasks.spawn(listener.run());

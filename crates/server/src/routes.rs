@@ -11,6 +11,7 @@ use fanfare_gateway::Handle;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
+use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::origin;
 use crate::page;
@@ -46,7 +47,7 @@ async fn websocket(State(routes): State<Routes>, mut request: Request) -> Respon
         tracing::info!(key = "listen.allowed_origins", "a page of a foreign origin was refused: see this key");
         return origin::refuse();
     }
-    routes.gateway.upgrade(&mut request).into_response()
+    routes.gateway.upgrade::<Gate>(&mut request).into_response()
 }
 
 async fn metrics(State(routes): State<Routes>) -> Response {
