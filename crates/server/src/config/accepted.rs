@@ -286,6 +286,10 @@ fn roles_are_read_by_name() {
     assert_eq!(config.auth.roles.claim.as_deref(), Some("realm_access.roles"));
     let editor = &config.auth.roles.rules["editor"];
     assert_eq!(editor.allowing(Operation::Publish, "box:42", "42").map(Pattern::as_str), Some("box:{user}"));
+    let scope = load_file("[access.roles.\"news:write\"]\npublish = [\"news:*\"]\n");
+    assert!(scope.config.auth.roles.rules.contains_key("news:write"));
+    let lines = scope.settings.to_toml_lines(false).join("\n");
+    assert!(lines.contains("[access.roles.\"news:write\"]\n") && lines.contains("publish = [\"news:*\"]"), "{lines}");
     assert_eq!((editor.len(), editor.allowing(Operation::Subscribe, "news:a", "42")), (2, None));
 }
 
