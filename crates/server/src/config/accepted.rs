@@ -325,6 +325,11 @@ fn what_is_perhaps_not_meant_is_warned_of() {
              = hint: take it for trying things out only; `openssl rand -hex 32` makes a good one",
         ),
         (
+            "[access]\nroles_claim = \"off\"\n[access.roles.editor]\n",
+            "fanfare.toml:2:15: access.roles_claim is \"off\", so that nobody has a role\n  |\n\
+             2 | roles_claim = \"off\"\n  |               ^^^^^\n  = hint: name the claim, or take the tables of roles out",
+        ),
+        (
             "[listen]\nallowed_origins = [\"*\"]\n",
             "fanfare.toml:2:19: listen.allowed_origins lets any web page connect\n  |\n\
              2 | allowed_origins = [\"*\"]\n  |                   ^^^^^\n  = hint: name the origins of your own pages",
