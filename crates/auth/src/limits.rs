@@ -10,8 +10,8 @@ pub const SECRET_BYTES_MIN: usize = 32;
 /// How far in the future `nbf` and `iat` may lie, for clocks that do not agree. Nothing of the kind holds for `exp`.
 pub const LEEWAY_SECONDS: u64 = 30;
 
-/// Keys in the configuration. Each that has the token's algorithm and no key id is tried, and a signature costs some
-/// 25 µs (RS256) to 110 µs (ES384): a forged token costs 2 ms at most.
+/// Keys in the configuration. Each that has the token's algorithm and no other key id is tried, and a signature costs
+/// 2 µs (HS256), 23 µs (RS256), 76 µs (ES256) to 276 µs (ES384): a forged token costs 4.5 ms at most.
 pub const KEYS_MAX: usize = 16;
 
 /// Keys that one issuer may publish. The large providers have two to ten.

@@ -556,3 +556,20 @@ fn access_tokens_have_a_type_of_their_own() {
         assert!(verifier.connection(&token, NOW).is_ok(), "{name}");
     }
 }
+
+/// Run by hand: `cargo test --release -p fanfare-auth --test algorithms -- --ignored --nocapture`.
+#[ignore = "it measures"]
+#[test]
+fn verifications_a_second() {
+    for algorithm in algorithms() {
+        let verifier = verifier(vec![key("main", algorithm)]);
+        let token = OURS.honest(algorithm.name(), GOOD);
+        let (started, mut count) = (std::time::Instant::now(), 0_u32);
+        while started.elapsed() < Duration::from_millis(500) {
+            assert!(verifier.connection(&token, NOW).is_ok());
+            count += 1;
+        }
+        let each = started.elapsed().as_secs_f64() * 1e6 / f64::from(count);
+        println!("{algorithm}: {each:.1} \u{b5}s a token, {:.0} a second", 1e6 / each);
+    }
+}

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 /// What a path is answered with.
 #[derive(Debug, Clone)]
@@ -34,6 +35,7 @@ pub enum Page {
 /// The server; it ends when it is dropped.
 pub struct KeyServer {
     address: SocketAddr,
+    scheme: &'static str,
     state: Arc<Mutex<State>>,
     _task: JoinSet<()>,
 }
@@ -47,17 +49,27 @@ struct State {
 impl KeyServer {
     /// A server without pages, on 127.0.0.1.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// The same behind TLS.
+    pub async fn start_tls(tls: rustls::ServerConfig) -> Self {
+        Self::start_with(Some(TlsAcceptor::from(Arc::new(tls)))).await
+    }
+
+    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
         let address = listener.local_addr().expect("it is bound");
         let state = Arc::new(Mutex::new(State::default()));
         let mut task = JoinSet::new();
-        task.spawn(serve(listener, Arc::clone(&state)));
-        Self { address, state, _task: task }
+        task.spawn(serve(listener, tls, Arc::clone(&state)));
+        Self { address, scheme, state, _task: task }
     }
 
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
+        format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// Answers a path with this from now on.
@@ -80,14 +92,20 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
+async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Mutex<State>>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(answer(stream, Arc::clone(&state)));
+        let (tls, state) = (tls.clone(), Arc::clone(&state));
+        connections.spawn(async move {
+            let Some(tls) = tls else { return answer(stream, state).await };
+            if let Ok(stream) = tls.accept(stream).await {
+                answer(stream, state).await;
+            }
+        });
     }
 }
 
-async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<State>>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") && head.len() < 16_384 {
         match stream.read_u8().await {
@@ -105,7 +123,7 @@ async fn answer(mut stream: TcpStream, state: Arc<Mutex<State>>) {
     write(&mut stream, page, &head).await;
 }
 
-async fn write(stream: &mut TcpStream, page: Page, head: &str) {
+async fn write(stream: &mut (impl AsyncWrite + Unpin), page: Page, head: &str) {
     let json = |value: &Value, tag: &str| {
         let body = value.to_string();
         format!("HTTP/1.1 200 OK\r\n{tag}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
@@ -132,9 +150,10 @@ async fn write(stream: &mut TcpStream, page: Page, head: &str) {
     };
     // A client that has seen enough ends the connection.
     let _ = stream.write_all(&bytes).await;
+    let _ = stream.shutdown().await;
 }
 
-async fn drip(stream: &mut TcpStream) {
+async fn drip(stream: &mut (impl AsyncWrite + Unpin)) {
     while stream.write_all(b"H").await.is_ok() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

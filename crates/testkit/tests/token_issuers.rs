@@ -267,6 +267,35 @@ async fn a_discovery_document_that_is_not_the_issuers_is_refused() {
     assert_eq!(server.asked("/there"), 0);
 }
 
+/// A server with a certificate of its own, and what trusts it.
+async fn encrypted(name: &str) -> (KeyServer, rustls::ClientConfig) {
+    let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(Arc::clone(&provider));
+    let server = server.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let server = KeyServer::start_tls(server.with_single_cert(vec![made.cert.der().clone()], key).unwrap()).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    (server, client.with_root_certificates(roots).with_no_client_auth())
+}
+
+#[tokio::test]
+async fn keys_are_fetched_from_a_server_whose_certificate_is_trusted_and_no_other() {
+    let pair = KeyPair::new(Algorithm::ES256);
+    for (name, is_trusted, expected) in
+        [("127.0.0.1", true, true), ("127.0.0.1", false, false), ("other.example", true, false)]
+    {
+        let (server, trusting) = encrypted(name).await;
+        server.put("/keys", Page::Json(key_set(&[("a", &pair)])));
+        let distrusting = options(&server, "id");
+        let options = if is_trusted { Options { tls: Arc::new(trusting), ..distrusting } } else { distrusting };
+        let judged = judge(&verifier(options), &pair.token(Some("a"), &claims(&server))).await;
+        assert_eq!(judged.is_ok(), expected, "{name} {is_trusted}: {judged:?}");
+    }
+}
+
 // Over real connections.
 
 async fn node(shards: usize, server: &KeyServer, document: Page) -> Node {

@@ -286,6 +286,10 @@ fn roles_are_read_by_name() {
     assert_eq!(config.auth.roles.claim.as_deref(), Some("realm_access.roles"));
     let editor = &config.auth.roles.rules["editor"];
     assert_eq!(editor.allowing(Operation::Publish, "box:42", "42").map(Pattern::as_str), Some("box:{user}"));
+    let scope = load_file("[access.roles.\"news:write\"]\npublish = [\"news:*\"]\n");
+    assert!(scope.config.auth.roles.rules.contains_key("news:write"));
+    let lines = scope.settings.to_toml_lines(false).join("\n");
+    assert!(lines.contains("[access.roles.\"news:write\"]\n") && lines.contains("publish = [\"news:*\"]"), "{lines}");
     assert_eq!((editor.len(), editor.allowing(Operation::Subscribe, "news:a", "42")), (2, None));
 }
 
@@ -319,6 +323,11 @@ fn what_is_perhaps_not_meant_is_warned_of() {
             "fanfare.toml:3:15: auth.hmac_secret has 5 bytes, 32 are needed: whoever guesses it can be any user\n  |\n\
              3 | hmac_secret = \"*****\"\n  |               ^^^^^^^\n  \
              = hint: take it for trying things out only; `openssl rand -hex 32` makes a good one",
+        ),
+        (
+            "[access]\nroles_claim = \"off\"\n[access.roles.editor]\n",
+            "fanfare.toml:2:15: access.roles_claim is \"off\", so that nobody has a role\n  |\n\
+             2 | roles_claim = \"off\"\n  |               ^^^^^\n  = hint: name the claim, or take the tables of roles out",
         ),
         (
             "[listen]\nallowed_origins = [\"*\"]\n",

@@ -96,6 +96,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<Problem> {
     warnings.extend(exposed_file(settings));
     warnings.extend(weak_secret(settings));
     warnings.extend(any_origin(settings));
+    warnings.extend(idle_roles(settings));
     for table in settings.channel_tables() {
         warnings.extend(unused_audiences(settings, table));
     }
@@ -226,6 +227,15 @@ fn any_origin(settings: &Settings) -> Option<Problem> {
     is_any.then(|| {
         let problem = settings.problem(setting, format!("{} lets any web page connect", setting.title()));
         problem.hint("name the origins of your own pages")
+    })
+}
+
+fn idle_roles(settings: &Settings) -> Option<Problem> {
+    let claim = settings.get("access.roles_claim");
+    let is_idle = claim.value.text().is_none() && settings.members(schema::ROLE_FAMILY).next().is_some();
+    is_idle.then(|| {
+        let problem = settings.problem(claim, format!("{} is \"off\", so that nobody has a role", claim.title()));
+        problem.hint("name the claim, or take the tables of roles out")
     })
 }
 

@@ -107,7 +107,7 @@ impl Walk<'_> {
         };
         for (name, value) in members {
             match value.get_ref() {
-                DeValue::Table(entries) if schema::is_namespace_name(name.get_ref()) => {
+                DeValue::Table(entries) if schema::is_member_name(family, name.get_ref()) => {
                     self.settings.add_member(family, name.get_ref());
                     for entry in entries {
                         self.entry(family, Some(name.get_ref()), entry);

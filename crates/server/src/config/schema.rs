@@ -116,6 +116,16 @@ pub(crate) fn is_namespace_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAMESPACE_BYTES_MAX && name.chars().all(in_name)
 }
 
+/// Whether a name can be that of a table of a family. Roles have the names that somebody else gave them: a scope of
+/// OAuth2 may be `news:write`.
+pub(crate) fn is_member_name(family: &Section, name: &str) -> bool {
+    if family.name != ROLE_FAMILY {
+        return is_namespace_name(name);
+    }
+    let in_name = |c: char| c.is_ascii_graphic() && !"\"\\".contains(c);
+    !name.is_empty() && name.len() <= NAMESPACE_BYTES_MAX && name.chars().all(in_name)
+}
+
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
