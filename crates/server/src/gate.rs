@@ -2,11 +2,14 @@
 //!
 //! It stands between a TCP socket and hyper: it holds a request's head back until it is whole, has it judged
 //! ([`crate::head`]), and hands it on unchanged. A body is counted through to the next head. What comes behind a body in
-//! chunks, or behind a request for a WebSocket, is not judged; the listener makes such a request the connection's last.
+//! chunks is not judged, and what comes behind a request for a WebSocket is kept for the session; the listener makes such
+//! a request the connection's last.
 //!
 //! In place of a head that is refused hyper gets [`SUBSTITUTE`], which no client can send, and the listener answers it
-//! with the refusal: behind the answers to all requests before it, and as the last one. Nothing is read on then, but
-//! input is discarded when the connection ends, so that it does not turn the answer into a reset.
+//! with the refusal: behind the answers to all requests before it, and as the last one. Nothing is handed on then.
+//!
+//! When a connection ends while its client may still send, input is discarded for a bounded time and amount, so that it
+//! does not turn the answer into a reset.
 
 use std::io;
 use std::pin::Pin;
@@ -28,7 +31,7 @@ const SUBSTITUTE: &[u8] = b"GET * HTTP/1.1\r\nHost: refused\r\n\r\n";
 /// Bytes read from the socket at a time.
 const READ_BYTES: usize = 4 * 1024;
 
-/// How long, and how much of, the input is discarded behind a refusal.
+/// How long, and how much of, the input is discarded at the end of a connection.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1024 * 1024;
 
@@ -38,9 +41,12 @@ enum Stage {
     Head,
     /// Of a body, so many of them.
     Body(u64),
-    /// Anything; the connection ends with it.
-    Last,
-    Refused,
+    /// A body in chunks, and what follows it; the connection ends with it.
+    Chunks,
+    /// Frames: not for hyper, which takes bytes behind a handshake that is refused for a fault of the connection.
+    WebSocket,
+    /// Of no interest.
+    Ended,
 }
 
 /// A socket behind the judge.
@@ -85,8 +91,8 @@ impl Gate {
                 self.released = usize::try_from(left).map_or(self.held.len(), |left| left.min(self.held.len()));
                 self.stage = body(left - self.released as u64);
             }
-            Stage::Last => self.released = self.held.len(),
-            Stage::Refused => {}
+            Stage::Chunks => self.released = self.held.len(),
+            Stage::WebSocket | Stage::Ended => {}
         }
         self.released > 0
     }
@@ -103,7 +109,8 @@ impl Gate {
                 self.released = length;
                 self.stage = match follows {
                     Follows::Body(length) => body(length),
-                    Follows::Last => Stage::Last,
+                    Follows::Chunks => Stage::Chunks,
+                    Follows::WebSocket => Stage::WebSocket,
                 };
             }
             Err(refusal) => self.refuse(refusal),
@@ -115,7 +122,7 @@ impl Gate {
         if self.refusal.set(refusal).is_ok() {
             self.held = BytesMut::from(SUBSTITUTE);
             self.released = self.held.len();
-            self.stage = Stage::Refused;
+            self.stage = Stage::Ended;
         }
     }
 
@@ -135,7 +142,7 @@ impl Gate {
         let mut piece = [0; READ_BYTES];
         let mut buffer = ReadBuf::new(&mut piece);
         ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
-        if self.stage != Stage::Refused {
+        if self.stage != Stage::Ended {
             self.held.extend_from_slice(buffer.filled());
         }
         Poll::Ready(Ok(buffer.filled().len()))
@@ -167,8 +174,8 @@ impl AsyncRead for Gate {
     ) -> Poll<io::Result<()>> {
         let gate = &mut *self;
         while gate.released == 0 && !gate.release() {
-            if gate.stage == Stage::Refused {
-                // Nothing will come: the answer to the substitute ends the connection.
+            if matches!(gate.stage, Stage::WebSocket | Stage::Ended) {
+                // Nothing will come: the connection ends with the answer, or becomes a WebSocket.
                 return Poll::Pending;
             }
             if ready!(gate.poll_piece(context))? == 0 {
@@ -203,7 +210,9 @@ impl AsyncWrite for Gate {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
-        if self.stage == Stage::Refused {
+        // Between two requests there is nothing to wait for.
+        if self.stage != Stage::Head {
+            self.stage = Stage::Ended;
             ready!(self.poll_linger(context));
         }
         Poll::Ready(Ok(()))

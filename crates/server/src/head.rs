@@ -77,8 +77,10 @@ refusals! {
 pub(crate) enum Follows {
     /// A body of so many bytes, and then another head.
     Body(u64),
-    /// A body in chunks or a WebSocket: what comes behind it is not looked at, so it must not be another request.
-    Last,
+    /// A body in chunks: what comes behind it is not looked at, so it must not be another request.
+    Chunks,
+    /// Frames, if the handshake is accepted.
+    WebSocket,
 }
 
 /// Looks for the end of a head while its bytes come, each once.
@@ -203,10 +205,11 @@ impl Headers {
         check(!(self.chunked && self.length.is_some()), Refusal::Length)?;
         let has_body = self.chunked || self.length.is_some_and(|length| length > 0);
         check(!(self.websocket && has_body), Refusal::UpgradeBody)?;
-        if self.websocket || self.chunked {
-            return Ok(Follows::Last);
-        }
-        Ok(Follows::Body(self.length.unwrap_or(0)))
+        Ok(match (self.websocket, self.chunked) {
+            (true, _) => Follows::WebSocket,
+            (false, true) => Follows::Chunks,
+            (false, false) => Follows::Body(self.length.unwrap_or(0)),
+        })
     }
 }
 

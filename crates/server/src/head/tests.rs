@@ -31,8 +31,8 @@ fn good_heads_pass() {
     accepted("", Follows::Body(0));
     accepted("Content-Length: 12\r\n", Follows::Body(12));
     accepted("content-length:\t7 \r\nX-Empty:\r\nX-Text: \u{e9} \"a, b\"\r\n", Follows::Body(7));
-    accepted("Transfer-Encoding: Chunked\r\n", Follows::Last);
-    accepted("Connection: Upgrade\r\nUpgrade: WebSocket\r\nContent-Length: 0\r\n", Follows::Last);
+    accepted("Transfer-Encoding: Chunked\r\n", Follows::Chunks);
+    accepted("Connection: Upgrade\r\nUpgrade: WebSocket\r\nContent-Length: 0\r\n", Follows::WebSocket);
     accepted("Upgrade: h2c\r\nContent-Length: 3\r\n", Follows::Body(3));
     for host in ["hub.example", "hub.example:8000", "127.0.0.1", "[::1]:80", "a_b"] {
         assert_eq!(read(format!("GET / HTTP/1.1\r\nHOST: {host}\r\n\r\n").as_bytes()), Ok(Some(Follows::Body(0))));
