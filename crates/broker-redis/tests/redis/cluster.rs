@@ -248,7 +248,8 @@ async fn a_slot_that_moves_takes_its_channel_along() {
     let after = bench.publish("news", kept("after")).await;
     assert_eq!(after.offset, 62);
     until_seen(&bench, "62:after").await;
-    assert!(bench.broken().is_empty(), "what comes after tells enough");
+    // Whether the channel is told, too, depends on how long nothing came after.
+    assert!(bench.broken().iter().all(|name| name == "news"), "the other one goes on");
     let history = bench.history("news").await;
     assert_eq!(history.publications.len(), 62);
     assert_eq!(history.top, after);
