@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanfare_api::{Api, Authentication, Limits};
+use fanfare_api::{Api, Authentication, Key, Limits};
 use fanfare_auth::Verifier;
 use fanfare_gateway::{Directory, Gateway, Handle, Parts};
 use tokio::net::TcpListener;
@@ -141,6 +141,14 @@ fn start_gateway(config: &Config, metrics: &Metrics, tasks: &mut JoinSet<()>) ->
     Ok((gateway, broker))
 }
 
+fn authentication(config: &Config) -> Authentication {
+    if config.dev {
+        return Authentication::Open;
+    }
+    let with_all_rights = Key::with_all_rights(config.api.keys.clone());
+    Authentication::Keys([with_all_rights].into_iter().chain(config.api.named_keys.iter().cloned()).collect())
+}
+
 fn router(
     config: &Config,
     gateway: &Handle,
@@ -149,11 +157,11 @@ fn router(
     ready: &Arc<AtomicBool>,
 ) -> Result<axum::Router, Error> {
     let counts = fanfare_api::Metrics::default();
-    metrics.register(counts.collector())?;
+    counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
     let api = Api {
         broker: broker.broker(),
         namespaces: Arc::new(config.namespaces.clone()),
-        auth: if config.dev { Authentication::Open } else { Authentication::Keys(config.api.keys.clone()) },
+        auth: authentication(config),
         limits: Limits {
             body_bytes_max: config.api.body_bytes_max,
             body_timeout: config.api.body_timeout,

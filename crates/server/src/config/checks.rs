@@ -1,11 +1,14 @@
 //! Rules across keys, and what an operator should know of a configuration that is good.
 
+mod api_keys;
+
 use std::time::Duration;
 
 use fanfare_broker::namespaces::Audience;
 
 use super::given::is_sample;
 use super::problem::{Place, Problem};
+use super::schema;
 use super::settings::{Origin, Setting, Settings};
 use super::source::Source;
 use super::value::Value;
@@ -59,6 +62,7 @@ pub(crate) fn relations(settings: &Settings) -> Vec<Problem> {
     problems.extend(personal_namespace(settings));
     problems.extend(braces_in_prefix(settings));
     problems.extend(half_identity(settings));
+    problems.extend(api_keys::problems(settings));
     problems
 }
 
@@ -67,9 +71,11 @@ pub(crate) fn missing(settings: &Settings) -> Vec<Problem> {
     let file = settings.source.as_ref().map(Source::name);
     let mut problems = Vec::new();
     let keys = settings.get("api.keys");
-    if keys.value.secrets().is_empty() && !keys.is_refused {
+    let has_named = settings.members(schema::API_KEY_FAMILY).next().is_some();
+    if keys.value.secrets().is_empty() && !has_named && !keys.is_refused {
         problems.push(unset(keys, file, "no backend could publish"));
     }
+    problems.extend(api_keys::missing(settings));
     let (secret, anonymous) = (settings.get("auth.hmac_secret"), settings.get("auth.allow_anonymous"));
     if secret.value.secret().is_none() && !secret.is_refused && !anonymous.value.is_on() && !anonymous.is_refused {
         problems.push(unset(secret, file, "no client could connect, unless auth.allow_anonymous = true"));

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fanfare_auth::Secret;
+use fanfare_api::{Key, Scope};
+use fanfare_auth::{Pattern, Secret};
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Access, ChannelOptions, Namespaces};
 use fanfare_broker_redis::Server;
@@ -18,6 +19,7 @@ pub(crate) struct Draft {
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) header_timeout: Duration,
     pub(crate) api_keys: Vec<Secret>,
+    pub(crate) named_api_keys: BTreeMap<String, ApiKeyDraft>,
     pub(crate) body_bytes_max: usize,
     pub(crate) body_timeout: Duration,
     pub(crate) batch_commands_max: usize,
@@ -47,7 +49,34 @@ pub(crate) struct ChannelDraft {
     pub(crate) access: Access,
 }
 
+/// A named key of the API in the making.
+#[derive(Clone, Default)]
+pub(crate) struct ApiKeyDraft {
+    pub(crate) secret: Option<Secret>,
+    pub(crate) previous: Option<Secret>,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) channels: Vec<String>,
+}
+
+impl ApiKeyDraft {
+    /// The key; `None` without a secret, of which the operator is told elsewhere.
+    fn finish(self, name: &str) -> Option<Key> {
+        self.secret.as_ref()?;
+        Some(Key {
+            name: name.into(),
+            active: self.secret.into_iter().chain(self.previous).collect(),
+            scopes: self.scopes.iter().filter_map(|name| Scope::named(name)).collect(),
+            channels: self.channels.iter().filter_map(|text| Pattern::parse(text).ok()).collect(),
+        })
+    }
+}
+
 impl Draft {
+    /// The named key of the API.
+    pub(crate) fn api_key(&mut self, name: &str) -> &mut ApiKeyDraft {
+        self.named_api_keys.entry(name.to_owned()).or_default()
+    }
+
     /// The options of a namespace, or of channels without one.
     pub(crate) fn channel(&mut self, namespace: Option<&str>) -> &mut ChannelDraft {
         match namespace {
@@ -69,6 +98,7 @@ impl Draft {
             },
             api: ApiOptions {
                 keys: self.api_keys,
+                named_keys: self.named_api_keys.into_iter().filter_map(|(name, key)| key.finish(&name)).collect(),
                 body_bytes_max: self.body_bytes_max,
                 body_timeout: self.body_timeout,
                 batch_commands_max: self.batch_commands_max,

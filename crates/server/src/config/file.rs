@@ -76,6 +76,8 @@ impl Walk<'_> {
         for (key, value) in entries {
             if section.name == schema::CHANNELS && key.get_ref() == schema::NAMESPACES {
                 self.namespaces(key.span(), value.get_ref());
+            } else if let Some(family) = schema::family(&format!("{}.{}", section.name, key.get_ref())) {
+                self.family(family, key.span(), value.get_ref());
             } else {
                 self.entry(section, None, (key, value));
             }
@@ -96,6 +98,31 @@ impl Walk<'_> {
                 _ => self.not_a_table(&format!("{title}.NAME"), &name.span()),
             }
         }
+    }
+
+    fn family(&mut self, family: &'static Section, span: Range<usize>, value: &DeValue<'_>) {
+        let title = format!("{}.NAME", family.name);
+        let DeValue::Table(members) = value else {
+            return self.not_a_table(&title, &span);
+        };
+        for (name, value) in members {
+            match value.get_ref() {
+                DeValue::Table(entries) if schema::is_namespace_name(name.get_ref()) => {
+                    self.settings.add_member(family, name.get_ref());
+                    for entry in entries {
+                        self.entry(family, Some(name.get_ref()), entry);
+                    }
+                }
+                DeValue::Table(_) => self.bad_member(name.get_ref(), &name.span()),
+                _ => self.not_a_table(&title, &name.span()),
+            }
+        }
+    }
+
+    fn bad_member(&mut self, name: &str, span: &Range<usize>) {
+        let max = schema::NAMESPACE_BYTES_MAX;
+        let hint = format!("write letters, digits, \"-\", \"_\" and \".\", {max} at most");
+        self.report(span, format!("{name:?} cannot be the name of a table"), hint);
     }
 
     fn namespace(&mut self, name: &str, entries: &DeTable<'_>) {
@@ -168,7 +195,8 @@ fn key_hint(section: &'static Section, namespace: Option<&str>, name: &str) -> S
 
 /// The section where a key of this name is, or one nearly of this name.
 fn elsewhere(name: &str) -> Option<String> {
-    let keys = || schema::SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)));
+    let all = || schema::SECTIONS.iter().chain(schema::FAMILIES);
+    let keys = || all().flat_map(|section| section.keys.iter().map(move |key| (section, key)));
     let near = spelling::nearest(name, keys().map(|(_, key)| key.name))?;
     let (section, _) = keys().find(|(_, key)| key.name == near)?;
     if near == name {
@@ -206,8 +234,24 @@ fn mask_table(source: &mut Source, entries: &DeTable<'_>, section: Option<&'stat
     for (key, value) in entries {
         let name = key.get_ref().as_ref();
         match value.get_ref() {
-            DeValue::Table(inner) => mask_table(source, inner, inner_section(section, name)),
+            DeValue::Table(inner) => match section.and_then(|outer| family_in(outer, name)) {
+                Some(family) => mask_members(source, inner, family),
+                None => mask_table(source, inner, inner_section(section, name)),
+            },
             _ if is_harmless(section, name) => {}
+            _ => mask_value(source, value),
+        }
+    }
+}
+
+fn family_in(section: &Section, name: &str) -> Option<&'static Section> {
+    schema::family(&format!("{}.{name}", section.name))
+}
+
+fn mask_members(source: &mut Source, members: &DeTable<'_>, family: &'static Section) {
+    for value in members.values() {
+        match value.get_ref() {
+            DeValue::Table(entries) => mask_table(source, entries, Some(family)),
             _ => mask_value(source, value),
         }
     }
@@ -260,9 +304,13 @@ fn is_header(line: &str) -> bool {
 }
 
 fn is_known(name: &str) -> bool {
-    schema::SECTIONS.iter().any(|section| section.key(name.trim()).is_some())
+    schema::SECTIONS.iter().chain(schema::FAMILIES).any(|section| section.key(name.trim()).is_some())
 }
 
 fn is_secret(name: &str) -> bool {
-    schema::SECTIONS.iter().filter_map(|section| section.key(name.trim())).any(|key| key.kind.is_secret())
+    schema::SECTIONS
+        .iter()
+        .chain(schema::FAMILIES)
+        .filter_map(|section| section.key(name.trim()))
+        .any(|key| key.kind.is_secret())
 }

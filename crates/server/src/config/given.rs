@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fanfare_auth::Secret;
+use fanfare_auth::{Pattern, Secret};
 use fanfare_broker::namespaces::Audience;
 use fanfare_broker_redis::{Server, UrlError};
 
@@ -75,6 +75,16 @@ impl Kind {
             (Self::PersonalChannel, Given::Text(text)) => personal_channel(text, hint),
             (Self::Secret, Given::Text(text)) => secret(text).map(Value::Secret),
             (Self::RedisUrl, Given::Text(text)) => redis_url(text, hint).map(Value::Secret),
+            (Self::HeaderSecret(bytes_min), Given::Text(_)) => {
+                one_of_secrets(given, bytes_min, &hint).map(Value::Secret)
+            }
+            (Self::Words(words), Given::List(list)) => {
+                each(list, |given| word_of(given, words, &hint)).map(Value::List)
+            }
+            (Self::Patterns(max), Given::List(list)) if list.len() > max => {
+                Err(Refusal::new(format!("has {} patterns", list.len()), hint))
+            }
+            (Self::Patterns(_), Given::List(list)) => each(list, |given| pattern(given, &hint)).map(Value::List),
             (Self::Secrets(bytes_min), Given::List(list)) => secrets(list, bytes_min, &hint).map(Value::Secrets),
             _ if self.is_secret() => Err(Refusal::new(format!("is {}", given.type_name()), hint)),
             (_, Given::Text(text)) if text == "off" => Err(Refusal::new(r#"cannot be "off""#, hint)),
@@ -224,6 +234,26 @@ fn origin(given: &Given, hint: &str) -> Result<String, Refusal> {
         return Err(Refusal::new(format!("holds {}", given.type_text()), hint));
     };
     origins::read(text).map_err(|refused| Refusal::new(refused.to_string(), refused.hint(hint)))
+}
+
+fn word_of(given: &Given, words: &'static [&'static str], hint: &str) -> Result<String, Refusal> {
+    match given {
+        Given::Text(text) if words.contains(&text.as_str()) => Ok(text.clone()),
+        Given::Text(text) => {
+            Err(Refusal::new(format!("cannot hold {text:?}"), with_nearest(text, words, hint.to_owned())))
+        }
+        other => Err(Refusal::new(format!("holds {}", other.type_text()), hint)),
+    }
+}
+
+fn pattern(given: &Given, hint: &str) -> Result<String, Refusal> {
+    let Given::Text(text) = given else {
+        return Err(Refusal::new(format!("holds {}", given.type_text()), hint));
+    };
+    match Pattern::parse(text) {
+        Ok(_) => Ok(text.clone()),
+        Err(error) => Err(Refusal::new(format!("holds {text:?}, which {error}"), hint)),
+    }
 }
 
 fn personal_channel(text: &str, hint: String) -> Result<Value, Refusal> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fanfare_broker::namespaces::Audience;
 
-use super::draft::{ChannelDraft, Draft};
+use super::draft::{ApiKeyDraft, ChannelDraft, Draft};
 use super::value::{Kind, Value};
 
 /// A table of the file.
@@ -43,6 +43,8 @@ pub(crate) enum Put {
     Node(fn(&mut Draft, &Value)),
     /// Into the options of channels, of one namespace or of none.
     Channel(fn(&mut ChannelDraft, &Value)),
+    /// Into a named key of the API.
+    ApiKey(fn(&mut ApiKeyDraft, &Value)),
 }
 
 /// Name of the section whose keys every namespace takes too.
@@ -67,6 +69,25 @@ const SUBSCRIBING: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::
 /// All sections, in the order they are shown in.
 pub(crate) static SECTIONS: &[Section] =
     &[LISTEN, API, AUTH, CHANNEL_OPTIONS, SESSION, LIMITS, BROKER, REDIS, NODE, LOG, DRAIN];
+
+/// Tables of which there are as many as somebody writes, each with a name of its own: `[api.named_keys.NAME]`. They
+/// stand in the file only.
+pub(crate) static FAMILIES: &[Section] = &[API_KEYS];
+
+/// Name of the family of named keys of the API.
+pub(crate) const API_KEY_FAMILY: &str = "api.named_keys";
+
+/// Named keys of the API. Each request is compared with all of them: 128 times 64 bytes take some microseconds.
+pub(crate) const API_KEYS_MAX: usize = 64;
+
+/// Patterns of one of them. A broadcast to 10,000 channels compares each with all: 64 times 10,000 names of 30 bytes
+/// take some 20 ms.
+const API_KEY_PATTERNS_MAX: usize = 64;
+
+/// The family of this name.
+pub(crate) fn family(name: &str) -> Option<&'static Section> {
+    FAMILIES.iter().find(|family| family.name == name)
+}
 
 /// The section of this name.
 pub(crate) fn section(name: &str) -> Option<&'static Section> {
@@ -123,6 +144,16 @@ const fn channel(
     Key { name, kind, word: None, default, doc, put: Put::Channel(put) }
 }
 
+const fn api_key(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+    put: fn(&mut ApiKeyDraft, &Value),
+) -> Key {
+    Key { name, kind, word: None, default, doc, put: Put::ApiKey(put) }
+}
+
 impl Key {
     const fn or(self, word: &'static str) -> Self {
         Self { word: Some(word), ..self }
@@ -167,8 +198,9 @@ const API: Section = Section {
             "keys",
             Kind::Secrets(API_KEY_BYTES_MIN),
             "[]",
-            "Keys of the API. `serve` does not start without one. With several, each is good: put a new one beside \
-             the old, move the backends, take the old one out.",
+            "Keys of the API that may do everything. `serve` does not start without one, unless there is a key in \
+             [api.named_keys.NAME]. With several, each is good: put a new one beside the old, move the backends, take \
+             the old one out.",
             |draft, value| draft.api_keys = value.secrets(),
         ),
         node(
@@ -198,6 +230,42 @@ const API: Section = Section {
             "10000",
             "Channels in one broadcast; a broadcast to more is refused.",
             |draft, value| draft.broadcast_channels_max = value.number(),
+        ),
+    ],
+};
+
+const API_KEYS: Section = Section {
+    name: API_KEY_FAMILY,
+    doc: "A key of the API that may do some things in some channels, under the name of whoever shows it; 64 at most. \
+          Its secrets may also come from FANFARE_API__NAMED_KEYS__NAME__SECRET and …__PREVIOUS, with _FILE from \
+          files, or from the credentials api.named_keys.NAME.secret and ….previous.",
+    keys: &[
+        api_key("secret", Kind::HeaderSecret(API_KEY_BYTES_MIN), "", "The key itself.", |draft, value| {
+            draft.secret = value.secret()
+        }),
+        api_key(
+            "previous",
+            Kind::HeaderSecret(API_KEY_BYTES_MIN),
+            "",
+            "The one before it, as good as the other. To change a key write the old one here and the new one above, \
+             move the backends, take this out.",
+            |draft, value| draft.previous = value.secret(),
+        ),
+        api_key(
+            "scopes",
+            Kind::Words(fanfare_api::Scope::NAMES),
+            "[]",
+            "What it may do. \"publish\": publish and broadcast. \"read\": history, presence and channels. \
+             \"control\": subscribe, unsubscribe, disconnect and refresh. \"admin\": history_remove and info.",
+            |draft, value| draft.scopes = value.list(),
+        ),
+        api_key(
+            "channels",
+            Kind::Patterns(API_KEY_PATTERNS_MAX),
+            "[]",
+            "Where it may do that. Between colons \"*\" is any one segment, and \"**\" at the end one or more; \
+             [\"**\"] is every channel, which disconnect and refresh need.",
+            |draft, value| draft.channels = value.list(),
         ),
     ],
 };

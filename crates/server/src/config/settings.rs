@@ -33,6 +33,8 @@ pub(crate) enum Origin {
     Default,
     /// These bytes of the file.
     File(Range<usize>),
+    /// A credential of systemd.
+    Credential(String),
     /// An environment variable.
     Variable(String),
     /// A flag.
@@ -62,11 +64,25 @@ impl Settings {
         self.entries.extend(settings);
     }
 
+    /// Adds a table of a family.
+    pub(crate) fn add_member(&mut self, family: &'static Section, name: &str) {
+        let settings = family.keys.iter().map(|key| Setting::default_of(family, Some(name.to_owned()), key));
+        self.entries.extend(settings);
+    }
+
     /// Names of the namespaces, in the order they were added.
     pub(crate) fn namespaces(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.entries.iter().filter_map(|setting| setting.namespace.as_deref()).collect();
+        let in_channels = self.entries.iter().filter(|setting| setting.section.name == schema::CHANNELS);
+        let mut names: Vec<&str> = in_channels.filter_map(|setting| setting.namespace.as_deref()).collect();
         names.dedup();
         names
+    }
+
+    /// The tables of a family, with all their keys.
+    pub(crate) fn members(&self, family: &str) -> impl Iterator<Item = &[Setting]> {
+        let tables =
+            self.entries.chunk_by(|one, next| one.section.name == next.section.name && one.namespace == next.namespace);
+        tables.filter(move |table| table[0].section.name == family)
     }
 
     /// Each key.
@@ -104,6 +120,7 @@ impl Settings {
     pub(crate) fn place(&self, setting: &Setting) -> Place {
         match (&setting.origin, &self.source) {
             (Origin::File(span), Some(source)) => source.locate(span),
+            (Origin::Credential(name), _) => Place::Credential(name.clone()),
             (Origin::Variable(name), _) => Place::Variable(name.clone()),
             (Origin::Flag(name), _) => Place::Flag(name),
             _ => Place::Nowhere,
@@ -114,6 +131,7 @@ impl Settings {
     pub(crate) fn origin_text(&self, setting: &Setting) -> String {
         match (&setting.origin, &self.source) {
             (Origin::File(span), Some(source)) => format!("{}:{}", source.name(), source.line(span.start)),
+            (Origin::Credential(name), _) => format!("credential {name}"),
             (Origin::Variable(name), _) => format!("environment {name}"),
             (Origin::Flag(name), _) => format!("flag {name}"),
             _ => "default".to_owned(),
@@ -163,6 +181,7 @@ impl Settings {
             match setting.key.put {
                 Put::Node(put) => put(&mut draft, &setting.value),
                 Put::Channel(put) => put(draft.channel(setting.namespace.as_deref()), &setting.value),
+                Put::ApiKey(put) => put(draft.api_key(setting.member()), &setting.value),
             }
         }
         draft
@@ -180,9 +199,20 @@ impl Setting {
             && self.key.name == target.key.name
     }
 
+    /// The name of its table within its family.
+    fn member(&self) -> &str {
+        self.namespace.as_deref().expect("tables of a family have names")
+    }
+
     /// Its name in messages: `session.ping_interval`, `channels.namespaces.news.publish`.
     pub(crate) fn title(&self) -> String {
         Target { section: self.section, namespace: self.namespace.as_deref(), key: self.key }.title()
+    }
+
+    /// The credential that may hold its value.
+    pub(crate) fn credential(&self) -> String {
+        let member = self.namespace.as_ref().map(|name| format!("{name}.")).unwrap_or_default();
+        format!("{}.{member}{}", self.section.name, self.key.name)
     }
 
     /// The table that it stands in, without brackets.
@@ -201,9 +231,17 @@ impl Target<'_> {
 /// A table's name.
 pub(crate) fn table(section: &Section, namespace: Option<&str>) -> String {
     match namespace {
-        Some(name) if name.contains('.') => format!("{}.{}.{name:?}", section.name, schema::NAMESPACES),
-        Some(name) => format!("{}.{}.{name}", section.name, schema::NAMESPACES),
+        Some(name) if name.contains('.') => format!("{}.{name:?}", stem(section)),
+        Some(name) => format!("{}.{name}", stem(section)),
         None => section.name.to_owned(),
+    }
+}
+
+/// What stands before the name of a table that has one.
+fn stem(section: &Section) -> String {
+    match section.name {
+        schema::CHANNELS => format!("{}.{}", section.name, schema::NAMESPACES),
+        family => family.to_owned(),
     }
 }
 

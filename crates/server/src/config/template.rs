@@ -13,7 +13,7 @@ Configuration of a Fanfare node. Every key is here, commented out, with its defa
 
 A flag counts before an environment variable, a variable before this file, the file before the default. The variable \
 of a key is FANFARE_SECTION__KEY, with commas between the elements of a list; secrets can also be read from a file \
-named by FANFARE_SECTION__KEY_FILE. \
+named by FANFARE_SECTION__KEY_FILE, or from a systemd credential called SECTION.KEY. \
 `fanfare config check` finds what is wrong, `fanfare config show --origins` says where each value comes from.
 
 0 never means \"no limit\": where there need not be one, the word is \"off\".";
@@ -50,10 +50,30 @@ fn render_section(text: &mut String, section: &Section, filled: &[Filled<'_>]) {
         let value = filled.iter().find(|filled| filled.title == title).map(|filled| filled.toml.as_str());
         render_key(text, section, key, value);
     }
+    for family in schema::FAMILIES.iter().filter(|family| is_within(family, section)) {
+        render_family(text, family);
+    }
     if section.name == schema::CHANNELS {
         text.push('\n');
         comment(text, NAMESPACE);
         text.push_str("#[channels.namespaces.NAME]\n#subscribe = \"users\"\n");
+    }
+}
+
+fn is_within(family: &Section, section: &Section) -> bool {
+    family.name.strip_prefix(section.name).is_some_and(|rest| rest.starts_with('.'))
+}
+
+/// A family is shown with what its keys take, and no table of it is there.
+fn render_family(text: &mut String, family: &Section) {
+    let _ = write!(text, "\n# [{}.NAME]\n", family.name);
+    comment(text, family.doc);
+    for key in family.keys {
+        text.push_str("#\n");
+        comment(text, key.doc);
+        comment(text, &takes(key));
+        let example = if key.default.is_empty() { "\"\"" } else { key.default };
+        let _ = writeln!(text, "# {} = {example}", key.name);
     }
 }
 

@@ -35,6 +35,12 @@ pub(crate) enum Kind {
     Secret,
     /// Secrets of at least so many bytes.
     Secrets(usize),
+    /// A secret that travels in a header, of at least so many bytes.
+    HeaderSecret(usize),
+    /// A list of these words.
+    Words(&'static [&'static str]),
+    /// At most so many patterns of channels.
+    Patterns(usize),
     /// Where Redis is. Never shown: it may hold a password.
     RedisUrl,
 }
@@ -78,12 +84,12 @@ pub(crate) enum Unit {
 impl Kind {
     /// Whether values are never shown.
     pub(crate) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::Secrets(_) | Self::RedisUrl)
+        matches!(self, Self::Secret | Self::Secrets(_) | Self::HeaderSecret(_) | Self::RedisUrl)
     }
 
     /// Whether it takes several values.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::Origins | Self::Secrets(_))
+        matches!(self, Self::Origins | Self::Secrets(_) | Self::Words(_) | Self::Patterns(_))
     }
 
     /// What fits, in words: completes "write …".
@@ -114,6 +120,11 @@ impl Kind {
             Self::Secret => "a secret in quotes".to_owned(),
             Self::RedisUrl => {
                 r#"a URL in quotes, such as "redis://127.0.0.1:6379", "redis+sentinel://HOST,HOST/MASTER" or "redis+cluster://HOST,HOST""#.to_owned()
+            }
+            Self::HeaderSecret(bytes_min) => format!("a secret in quotes of at least {bytes_min} bytes"),
+            Self::Words(words) => format!("a list of {}", one_of(words)),
+            Self::Patterns(max) => {
+                format!(r#"a list of at most {max} patterns of channels, such as ["news:*", "alerts:**"]"#)
             }
             Self::Secrets(bytes_min) => format!("a list of secrets of at least {bytes_min} bytes each"),
         }
