@@ -26,6 +26,8 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
+    pub(crate) const ALL: [Self; 4] = [Self::NoKey, Self::UnknownKey, Self::Scope, Self::Channel];
+
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::NoKey => "no_key",

@@ -26,6 +26,8 @@ impl Default for Metrics {
             "Calls of the server API denied for want of a right, commands in batches included, by reason: no_key, unknown_key, scope, channel.",
         );
         let denied = IntCounterVec::new(options, &["reason"]).expect("name and label are valid and constant");
+        // A reason that has not come up yet is shown as 0.
+        Reason::ALL.into_iter().for_each(|reason| drop(denied.with_label_values(&[reason.label()])));
         Self { requests, denied }
     }
 }
