@@ -33,3 +33,4 @@ pub use directory::Directory;
 pub use gateway::{Error, Gateway, Handle, Parts};
 pub use metrics::Metrics;
 pub use options::Options;
+pub use places::Companion;

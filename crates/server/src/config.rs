@@ -58,6 +58,8 @@ pub const FILE_DEFAULT: &str = "fanfare.toml";
 pub struct Config {
     /// Where it takes connections.
     pub listen: Listen,
+    /// What one address may have of it.
+    pub arrivals: crate::arrivals::Options,
     /// The HTTP API for backends.
     pub api: ApiOptions,
     /// What tokens are judged by.

@@ -1,7 +1,7 @@
 //! The metrics of a node: what its parts count, and how `/metrics` shows it.
 
 use prometheus::core::Collector;
-use prometheus::{Encoder, IntCounter, IntGauge, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::listener::Counts;
 
@@ -24,6 +24,17 @@ impl Metrics {
         self.register(Box::new(accept_errors.clone()))?;
         self.register(Box::new(connections.clone()))?;
         Ok(Counts { accept_errors, connections })
+    }
+
+    /// The counter of what was refused for its address.
+    pub(crate) fn arrivals(&self) -> Result<IntCounterVec, prometheus::Error> {
+        let options = Opts::new(
+            "fanfare_http_arrivals_refused_total",
+            "Connections and handshakes refused since their address has or makes too many, by reason: connections, accepts, handshakes.",
+        );
+        let refused = IntCounterVec::new(options, &["reason"])?;
+        self.register(Box::new(refused.clone()))?;
+        Ok(refused)
     }
 
     /// The text that a scraper reads.

@@ -16,6 +16,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::arrivals::Arrivals;
 use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
 use crate::listener::{self, Listener};
@@ -80,12 +81,13 @@ impl Node {
         gateway.handle().started().await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
-        let router = router(&config, &gateway.handle(), &broker, &metrics, &ready)?;
+        let (router, arrivals) = router(&config, &gateway.handle(), &broker, &metrics, &ready)?;
         let listener = Listener {
             listener,
             router,
             header_timeout: config.listen.header_timeout,
             counts: metrics.listener()?,
+            arrivals,
             ending: told,
         };
         tasks.spawn(listener.run());
@@ -149,13 +151,15 @@ fn authentication(config: &Config) -> Authentication {
     Authentication::Keys([with_all_rights].into_iter().chain(config.api.named_keys.iter().cloned()).collect())
 }
 
+/// The routes, and what counts who comes in, for them and for the listener.
 fn router(
     config: &Config,
     gateway: &Handle,
     broker: &NodeBroker,
     metrics: &Metrics,
     ready: &Arc<AtomicBool>,
-) -> Result<axum::Router, Error> {
+) -> Result<(axum::Router, Arc<Arrivals>), Error> {
+    let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
     let counts = fanfare_api::Metrics::default();
     counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
     let api = Api {
@@ -178,9 +182,10 @@ fn router(
     };
     let routes = Routes {
         gateway: gateway.clone(),
+        arrivals: Arc::clone(&arrivals),
         metrics: metrics.clone(),
         allowed_origins: config.listen.allowed_origins.clone().into(),
         ready: Arc::new(is_ready),
     };
-    Ok(routes::router(routes, fanfare_api::router_with_metrics(api, counts), config.dev))
+    Ok((routes::router(routes, fanfare_api::router_with_metrics(api, counts), config.dev), arrivals))
 }

@@ -51,6 +51,7 @@ fn other_value(key: &Key) -> String {
         Kind::PersonalChannel => "#".to_owned(),
         Kind::Secret => SECRET.to_owned(),
         Kind::RedisUrl => "redis://:pass@127.0.0.1:7000".to_owned(),
+        Kind::Networks => "10.0.0.0/8, ::1".to_owned(),
         Kind::HeaderSecret(_) => KEY.to_owned(),
         Kind::Words(words) => words[0].to_owned(),
         Kind::Patterns(_) => "news:*".to_owned(),
@@ -113,6 +114,7 @@ fn defaults_are_those_of_the_parts() {
     let server = Server::parse("redis://127.0.0.1").unwrap();
     let redis = Redis { server: Some(server.clone()), ..config.redis.clone() }.options(PayloadLimits::default());
     assert_eq!(format!("{:?}", redis.unwrap()), format!("{:?}", fanfare_broker_redis::Options::new(server)));
+    assert_eq!(config.arrivals, crate::arrivals::Options::default());
     assert_eq!(config.listen.address, super::ADDRESS_DEFAULT);
     assert!(config.http_workers >= 1 && !config.dev);
 }

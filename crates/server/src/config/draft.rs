@@ -18,6 +18,7 @@ pub(crate) struct Draft {
     pub(crate) address: Option<SocketAddr>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) header_timeout: Duration,
+    pub(crate) arrivals: crate::arrivals::Options,
     pub(crate) api_keys: Vec<Secret>,
     pub(crate) named_api_keys: BTreeMap<String, ApiKeyDraft>,
     pub(crate) body_bytes_max: usize,
@@ -96,6 +97,7 @@ impl Draft {
                 allowed_origins: self.allowed_origins,
                 header_timeout: self.header_timeout,
             },
+            arrivals: self.arrivals,
             api: ApiOptions {
                 keys: self.api_keys,
                 named_keys: self.named_api_keys.into_iter().filter_map(|(name, key)| key.finish(&name)).collect(),

@@ -9,6 +9,8 @@ use fanfare_broker_redis::{Server, UrlError};
 
 use super::units::{self, Refused};
 use super::value::{Kind, Unit, Value, audience_text};
+use crate::network::Network;
+
 use super::{origins, schema, spelling};
 
 /// What somebody wrote, before it is known whether it fits.
@@ -85,6 +87,7 @@ impl Kind {
                 Err(Refusal::new(format!("has {} patterns", list.len()), hint))
             }
             (Self::Patterns(_), Given::List(list)) => each(list, |given| pattern(given, &hint)).map(Value::List),
+            (Self::Networks, Given::List(list)) => each(list, |given| network(given, &hint)).map(Value::List),
             (Self::Secrets(bytes_min), Given::List(list)) => secrets(list, bytes_min, &hint).map(Value::Secrets),
             _ if self.is_secret() => Err(Refusal::new(format!("is {}", given.type_name()), hint)),
             (_, Given::Text(text)) if text == "off" => Err(Refusal::new(r#"cannot be "off""#, hint)),
@@ -242,6 +245,14 @@ fn word_of(given: &Given, words: &'static [&'static str], hint: &str) -> Result<
         Given::Text(text) => {
             Err(Refusal::new(format!("cannot hold {text:?}"), with_nearest(text, words, hint.to_owned())))
         }
+        other => Err(Refusal::new(format!("holds {}", other.type_text()), hint)),
+    }
+}
+
+fn network(given: &Given, hint: &str) -> Result<String, Refusal> {
+    match given {
+        Given::Text(text) if Network::parse(text).is_some() => Ok(text.clone()),
+        Given::Text(text) => Err(Refusal::new(format!("holds {text:?}, which is no network"), hint)),
         other => Err(Refusal::new(format!("holds {}", other.type_text()), hint)),
     }
 }

@@ -84,6 +84,10 @@ const FILES: &[&str] = &[
     "[listen]\nallowed_origins = [\"https://a.example:443\"]\n",
     "[listen]\nallowed_origins = [\"\"]\n",
     "[listen]\nallowed_origins = [7]\n",
+    "[listen]\ntrusted_proxies = [\"10.0.0.0/8\", \"proxy.example\"]\n",
+    "[listen]\ntrusted_proxies = [\"10.0.0.0/33\"]\n",
+    "[listen]\ntrusted_proxies = [10]\n",
+    "[limits]\nconnections_per_address_max = 0\n",
     // Secrets: masked, also under a mistyped name or in the wrong place.
     "[api]\nkeys = \"not-a-list-but-hidden\"\n",
     "[api]\nkeys = [\"hidden\"]\n",

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use fanfare_broker::namespaces::Audience;
 
+use crate::network::Network;
+
 use super::draft::{ApiKeyDraft, ChannelDraft, Draft};
 use super::value::{Kind, Value};
 
@@ -112,6 +114,10 @@ pub(crate) fn is_namespace_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= NAMESPACE_BYTES_MAX && name.chars().all(in_name)
 }
 
+fn networks(value: &Value) -> Vec<Network> {
+    value.list().iter().filter_map(|text| Network::parse(text)).collect()
+}
+
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
@@ -186,6 +192,14 @@ const LISTEN: Section = Section {
             r#""10s""#,
             "Time to send the headers of a request; then the connection is closed.",
             |draft, value| draft.header_timeout = value.duration(),
+        ),
+        node(
+            "trusted_proxies",
+            Kind::Networks,
+            "[]",
+            "Addresses of proxies in front of the node. From these alone X-Forwarded-For is believed: limits by \
+             address then hold for the client that it names, counted from the right.",
+            |draft, value| draft.arrivals.trusted_proxies = networks(value),
         ),
     ],
 };
@@ -474,6 +488,33 @@ const LIMITS: Section = Section {
             r#""off""#,
             "Sessions of one user on this node; a further one is closed with 3504.",
             |draft, value| draft.gateway.sessions_per_user_max = value.number_or_word(),
+        )
+        .or("off"),
+        node(
+            "connections_per_address_max",
+            Kind::Count(1, 1_000_000),
+            "1000",
+            "Connections of one address, or of one network of 64 bits in IPv6; a further one gets 503. Peers of this \
+             machine are exempt, unless one of listen.trusted_proxies names the client.",
+            |draft, value| draft.arrivals.connections_per_address_max = value.number_or_word(),
+        )
+        .or("off"),
+        node(
+            "accepts_per_second_max",
+            Kind::Count(1, 1_000_000),
+            "500",
+            "Connections that one address may make in a second; further ones get 503. Exempt are peers of this \
+             machine, and listen.trusted_proxies.",
+            |draft, value| draft.arrivals.accepts_per_second_max = value.number_or_word(),
+        )
+        .or("off"),
+        node(
+            "handshakes_per_second_max",
+            Kind::Count(1, 1_000_000),
+            "250",
+            "WebSockets that one address may open in a second; further ones get 503. Exempt are peers of this machine, \
+             unless one of listen.trusted_proxies names the client.",
+            |draft, value| draft.arrivals.handshakes_per_second_max = value.number_or_word(),
         )
         .or("off"),
         node(

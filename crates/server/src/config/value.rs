@@ -41,6 +41,8 @@ pub(crate) enum Kind {
     Words(&'static [&'static str]),
     /// At most so many patterns of channels.
     Patterns(usize),
+    /// Networks of addresses.
+    Networks,
     /// Where Redis is. Never shown: it may hold a password.
     RedisUrl,
 }
@@ -89,7 +91,7 @@ impl Kind {
 
     /// Whether it takes several values.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::Origins | Self::Secrets(_) | Self::Words(_) | Self::Patterns(_))
+        matches!(self, Self::Origins | Self::Secrets(_) | Self::Words(_) | Self::Patterns(_) | Self::Networks)
     }
 
     /// What fits, in words: completes "write …".
@@ -121,6 +123,7 @@ impl Kind {
             Self::RedisUrl => {
                 r#"a URL in quotes, such as "redis://127.0.0.1:6379", "redis+sentinel://HOST,HOST/MASTER" or "redis+cluster://HOST,HOST""#.to_owned()
             }
+            Self::Networks => r#"a list of addresses or networks, such as ["10.0.0.0/8", "::1"]"#.to_owned(),
             Self::HeaderSecret(bytes_min) => format!("a secret in quotes of at least {bytes_min} bytes"),
             Self::Words(words) => format!("a list of {}", one_of(words)),
             Self::Patterns(max) => {
