@@ -19,7 +19,8 @@ const HELP: &str = "\
 Chores of the project.
 
   cargo xtask test            everything: formatting, lints, tests, the SDK suites and the browser suite
-  cargo xtask test STEP...    only these: rust, servers, docs, js, python, go, browser
+  cargo xtask test STEP...    only these: rust, servers, docs, checker, js, python, go, browser
+  cargo xtask check FILE      judges a history again that the consistency checker found wanting
   cargo xtask picture         takes the README's picture of the demo page again
   cargo xtask help            this text
 
@@ -33,6 +34,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["test", words @ ..] => test(words),
+        ["check", file] => steps::checker::judge(file),
         ["picture"] => picture::take(),
         ["help" | "--help" | "-h"] => {
             say(HELP);

@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`, in their order.
 
-use crate::steps::{browser, docs, go, js, python, redis, rust};
+use crate::steps::{browser, checker, docs, go, js, python, redis, rust};
 use crate::tally::Tally;
 
 /// How a step ended.
@@ -45,7 +45,7 @@ pub(crate) struct Step {
 }
 
 /// The words of the suites that run against the binary.
-const SUITES: &[&str] = &["js", "python", "go", "browser"];
+const SUITES: &[&str] = &["checker", "js", "python", "go", "browser"];
 
 static STEPS: &[Step] = &[
     Step::new("fmt", &["rust"], rust::format),
@@ -55,6 +55,8 @@ static STEPS: &[Step] = &[
     Step::new("servers", &["rust", "servers"], redis::further),
     Step::new("docs", &["docs"], docs::check),
     Step::new("build", SUITES, rust::build),
+    Step::new("checker", &["checker"], checker::run),
+    Step::new("defects", &["checker"], checker::defects),
     Step::new("js", &["js"], js::suite),
     Step::new("python", &["python"], python::suite),
     Step { optional_in_ci: true, ..Step::new("go", &["go"], go::suite) },

@@ -1,6 +1,7 @@
 //! What the steps do, each in a room of its own.
 
 pub(crate) mod browser;
+pub(crate) mod checker;
 pub(crate) mod docs;
 pub(crate) mod go;
 pub(crate) mod js;

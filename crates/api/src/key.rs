@@ -7,6 +7,9 @@ use fanfare_auth::{Pattern, Secret};
 
 use crate::call::Method;
 
+/// The user of whoever shows a key.
+const NO_USER: &str = "";
+
 /// A key of the server API.
 #[derive(Debug, Clone)]
 pub struct Key {
@@ -16,7 +19,8 @@ pub struct Key {
     pub active: Vec<Secret>,
     /// What it may do.
     pub scopes: Vec<Scope>,
-    /// Where it may do that: the channels of any of these.
+    /// Where it may do that: the channels of any of these. `**` alone is for every channel; otherwise wildcards do not
+    /// stand for the `$` of a private channel. A key has no user, so that a pattern with `{user}` is for nothing.
     pub channels: Vec<Pattern>,
 }
 
@@ -80,7 +84,7 @@ impl Key {
     /// A key that may do everything everywhere, called [`Key::DEFAULT_NAME`].
     pub fn with_all_rights(active: Vec<Secret>) -> Self {
         let name = Self::DEFAULT_NAME.into();
-        Self { name, active, scopes: Scope::ALL.into(), channels: vec![Pattern::every()] }
+        Self { name, active, scopes: Scope::ALL.into(), channels: vec![Pattern::open()] }
     }
 
     /// Whether what was shown is this key. All are compared, so that the time does not tell which one came close.
@@ -93,11 +97,11 @@ impl Key {
     }
 
     pub(crate) fn is_for(&self, channel: &str) -> bool {
-        self.channels.iter().any(|pattern| pattern.matches(channel))
+        self.channels.iter().any(|pattern| pattern.is_open() || pattern.matches(channel, NO_USER))
     }
 
     pub(crate) fn is_for_every_channel(&self) -> bool {
-        self.channels.iter().any(Pattern::is_every)
+        self.channels.iter().any(Pattern::is_open)
     }
 }
 
@@ -110,6 +114,29 @@ mod tests {
         assert_eq!(Scope::ALL.map(Scope::name), Scope::NAMES);
         assert!(Scope::ALL.into_iter().all(|scope| Scope::named(scope.name()) == Some(scope)));
         assert_eq!(Scope::named("everything"), None);
+    }
+
+    /// A key of `**` has to reach private channels: with `api.keys` every backend did.
+    #[test]
+    fn two_stars_alone_are_for_private_channels_and_no_other_wildcard_is() {
+        let key = |text: &str| Key {
+            channels: vec![Pattern::parse(text).unwrap()],
+            ..Key::with_all_rights(vec![Secret::new("geheim".to_owned())])
+        };
+        for (pattern, channel, expected) in [
+            ("**", "$news:a", true),
+            ("**", "news", true),
+            ("*", "$news", false),
+            ("*:**", "$news:a", false),
+            ("news:*", "$news:a", false),
+            ("$news:*", "$news:a", true),
+            ("$news:*", "news:a", false),
+            ("{user}", "42", false),
+            ("{user}", "", false),
+        ] {
+            assert_eq!(key(pattern).is_for(channel), expected, "{pattern} {channel}");
+            assert_eq!(key(pattern).is_for_every_channel(), pattern == "**", "{pattern}");
+        }
     }
 
     #[test]

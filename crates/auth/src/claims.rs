@@ -5,17 +5,19 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use fanfare_protocol::{Channel, SubscriptionOverrides, payload};
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::TokenError;
-use crate::limits::DATE_SECONDS_MAX;
+use crate::limits::{DATE_SECONDS_MAX, ROLES_MAX, TOKEN_PATTERNS_MAX};
+use crate::{Allowed, Operation, Pattern, Rights, Roles, Rules, TokenError};
 
 /// What a connection token grants.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -28,6 +30,8 @@ pub struct ConnectionClaims {
     pub info: Bytes,
     /// Server-side subscriptions that the connection begins with.
     pub subs: BTreeMap<Channel, ServerSubscription>,
+    /// What its roles and its own rules allow; `None` is nothing.
+    pub rights: Option<Arc<Rights>>,
 }
 
 /// A server-side subscription in a connection token.
@@ -58,6 +62,8 @@ pub struct SubscriptionClaims {
     pub expire_at: Option<u64>,
     /// Options of this subscription alone.
     pub overrides: SubscriptionOverrides,
+    /// What else the subscriber may do in the channel.
+    pub allowed: Allowed,
 }
 
 /// A claim as it stands in the token; `null` counts as absent.
@@ -84,6 +90,28 @@ pub(crate) struct Claims {
     client: Claim,
     #[serde(rename = "override")]
     overrides: Claim,
+    rights: Claim,
+    allow: Claim,
+    /// All of it as text, where a claim of another name may be asked for.
+    #[serde(skip)]
+    text: Vec<u8>,
+}
+
+/// An object of JSON, each name once.
+struct Object(BTreeMap<String, Box<RawValue>>);
+
+/// What the claim `rights` holds.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenRules {
+    #[serde(default)]
+    subscribe: Vec<String>,
+    #[serde(default)]
+    publish: Vec<String>,
+    #[serde(default)]
+    read_history: Vec<String>,
+    #[serde(default)]
+    read_presence: Vec<String>,
 }
 
 /// `aud` is one name or several.
@@ -114,7 +142,8 @@ impl Claims {
         if text.trim_ascii_start().first() != Some(&b'{') {
             return Err(refused());
         }
-        serde_json::from_slice(&text).map_err(|_| refused())
+        let claims: Self = serde_json::from_slice(&text).map_err(|_| refused())?;
+        Ok(Self { text, ..claims })
     }
 
     pub(crate) fn expires_at(&self) -> Result<Option<u64>, TokenError> {
@@ -125,9 +154,8 @@ impl Claims {
         date("nbf", &self.nbf)
     }
 
-    /// Judges what is not used otherwise.
-    pub(crate) fn check_issued_at(&self) -> Result<(), TokenError> {
-        date("iat", &self.iat).map(drop)
+    pub(crate) fn issued_at(&self) -> Result<Option<u64>, TokenError> {
+        date("iat", &self.iat)
     }
 
     pub(crate) fn issuer(&self) -> Result<Option<String>, TokenError> {
@@ -142,7 +170,7 @@ impl Claims {
         })
     }
 
-    pub(crate) fn into_connection(self) -> Result<ConnectionClaims, TokenError> {
+    pub(crate) fn into_connection(self, roles: &Roles) -> Result<ConnectionClaims, TokenError> {
         if text("channel", &self.channel)?.is_some() {
             return Err(invalid("a connection token has no claim channel; this is a subscription token"));
         }
@@ -151,6 +179,7 @@ impl Claims {
             expire_at: self.expiry()?,
             info: json("info", &self.info, "b64info", &self.b64info)?,
             subs: self.server_subscriptions()?,
+            rights: self.rights(roles)?,
         })
     }
 
@@ -165,6 +194,52 @@ impl Claims {
             data: json("data", &self.data, "b64data", &self.b64data)?,
             expire_at: self.expiry()?,
             overrides: typed("override", &self.overrides)?.unwrap_or_default(),
+            allowed: self.allowed()?,
+        })
+    }
+
+    fn rights(&self, roles: &Roles) -> Result<Option<Arc<Rights>>, TokenError> {
+        let names = roles.wanted_claim().map_or_else(|| Ok(Vec::new()), |claim| self.role_names(claim))?;
+        let rights = Rights { roles: roles.of(&names), own: self.own_rules()? };
+        Ok((!rights.is_empty()).then(|| Arc::new(rights)))
+    }
+
+    /// The roles in a claim: a list of texts, or one text with blanks between them as in `scope`.
+    fn role_names(&self, claim: &str) -> Result<Vec<String>, TokenError> {
+        let wrong = || invalid("the claim of roles is not a list of texts, or is there twice");
+        let Some(raw) = find(&self.text, claim).map_err(|()| wrong())? else {
+            return Ok(Vec::new());
+        };
+        let names = match serde_json::from_str(raw.get()).map_err(|_| wrong())? {
+            None => Vec::new(),
+            Some(Names::One(names)) => names.split_ascii_whitespace().map(str::to_owned).collect(),
+            Some(Names::Many(names)) => names,
+        };
+        if names.len() > ROLES_MAX { Err(invalid(format!("it names more than {ROLES_MAX} roles"))) } else { Ok(names) }
+    }
+
+    fn own_rules(&self) -> Result<Rules, TokenError> {
+        let Some(written) = typed::<WrittenRules>("rights", &self.rights)? else {
+            return Ok(Rules::default());
+        };
+        let WrittenRules { subscribe, publish, read_history, read_presence } = written;
+        let mut rules = Rules::default();
+        for (operation, texts) in Operation::ALL.into_iter().zip([subscribe, publish, read_history, read_presence]) {
+            let patterns = texts.iter().map(|text| Pattern::parse(text)).collect::<Result<Vec<_>, _>>();
+            let patterns = patterns.map_err(|error| invalid(format!("a pattern in the claim rights {error}")))?;
+            rules.allow(operation, patterns);
+        }
+        match rules.len() {
+            0..=TOKEN_PATTERNS_MAX => Ok(rules),
+            _ => Err(invalid(format!("the claim rights has more than {TOKEN_PATTERNS_MAX} patterns"))),
+        }
+    }
+
+    fn allowed(&self) -> Result<Allowed, TokenError> {
+        let names: Vec<String> = typed("allow", &self.allow)?.unwrap_or_default();
+        names.iter().try_fold(Allowed::NOTHING, |allowed, name| match Operation::named(name) {
+            Some(operation) => Ok(allowed.and(operation)),
+            None => Err(invalid("the claim allow names something else than an operation")),
         })
     }
 
@@ -198,6 +273,45 @@ impl Sub {
             data: json("subs.data", &self.data, "subs.b64data", &self.b64data)?,
             overrides: typed("subs.override", &self.overrides)?.unwrap_or_default(),
         })
+    }
+}
+
+/// A claim by its name, or by a path of names with dots between them.
+fn find(text: &[u8], path: &str) -> Result<Option<Box<RawValue>>, ()> {
+    let Object(mut entries) = serde_json::from_slice(text).map_err(|_| ())?;
+    if let Some(raw) = entries.remove(path) {
+        return Ok(Some(raw));
+    }
+    let Some((first, rest)) = path.split_once('.') else { return Ok(None) };
+    match entries.remove(first) {
+        Some(raw) => find(raw.get().as_bytes(), rest),
+        None => Ok(None),
+    }
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = Object;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object without duplicates")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+        let mut entries = BTreeMap::new();
+        while let Some((name, value)) = map.next_entry()? {
+            if entries.insert(name, value).is_some() {
+                return Err(serde::de::Error::custom("a name is there twice"));
+            }
+        }
+        Ok(Object(entries))
     }
 }
 

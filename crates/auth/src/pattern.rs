@@ -1,122 +1,131 @@
-//! Which channels a right is for: patterns over the segments of a channel's name.
+//! Patterns of channel names, for rules.
 //!
-//! The segments of a name stand between its colons. In a pattern a segment is literal, or `*` for any one segment,
-//! or, as the last one, `**` for one segment or more. Nothing else is special, and nothing ever goes back: a name is
-//! judged in one walk over both, whatever the pattern.
-//!
-//! `news:*` is for `news:today`, not for `news` nor for `news:today:late`; `news:**` is for both of the latter two
-//! but not for `news`; `**` is for every channel. The `$` of a private channel is part of its first segment, so that
-//! `news:*` is not for `$news:today`.
+//! A name is divided into segments at each `:`. `*` stands for one segment, `**` at the end for whatever is left,
+//! `{user}` for a segment that is the user's id. Every other segment stands for itself. A name is compared in one
+//! pass, without going back: the work grows with the length of the name and no faster.
 
 use std::fmt;
-use std::sync::Arc;
 
-const SEPARATOR: char = ':';
-const ANY_SEGMENT: &str = "*";
-const ANY_TAIL: &str = "**";
+/// A pattern, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern {
+    text: Box<str>,
+    segments: Vec<Segment>,
+    /// Whether `**` stands at the end.
+    is_open: bool,
+}
 
-/// A pattern of channels, checked. Cloning shares the text.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pattern(Arc<str>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Literal(Box<str>),
+    Any,
+    User,
+}
 
 /// Why a text is no pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// The pattern has no characters.
-    #[error("is empty")]
-    Empty,
-    /// The pattern is over [`Pattern::BYTES_MAX`].
-    #[error("has {bytes} bytes, at most {} are allowed", Pattern::BYTES_MAX)]
-    TooLong {
-        /// Length of the pattern.
-        bytes: usize,
-    },
-    /// The pattern has a byte that no channel's name has.
-    #[error("has a character at byte {at} that is not printable ASCII")]
-    NotPrintable {
-        /// Where the first such byte is.
-        at: usize,
-    },
-    /// `**` is followed by something.
-    #[error("has something after \"**\", which stands for all that follows")]
-    AfterTail,
-    /// A `*` is a part of a segment.
-    #[error("has a \"*\" within a segment; it stands for a whole one")]
-    WithinSegment,
+    /// It is empty, longer than a channel's name, or not printable ASCII.
+    #[error("is not 1 to 255 bytes of printable ASCII")]
+    NotAName,
+    /// `**` stands elsewhere than at the end.
+    #[error("has ** before its end")]
+    OpenInside,
+    /// A wildcard shares its segment with something else.
+    #[error("has a * or {{}} that is not a segment of its own; segments are separated by :")]
+    NotAlone,
 }
 
-impl Pattern {
-    /// Longest pattern in bytes: as long as the longest name.
-    pub const BYTES_MAX: usize = fanfare_protocol::Channel::BYTES_MAX;
+/// The longest pattern: as long as the longest channel name.
+const BYTES_MAX: usize = fanfare_protocol::Channel::BYTES_MAX;
 
+impl Pattern {
     /// Checks a pattern.
     ///
     /// # Errors
     /// See [`PatternError`].
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        if text.is_empty() {
-            return Err(PatternError::Empty);
+        let is_printable = text.bytes().all(|byte| (0x20..=0x7e).contains(&byte));
+        if text.is_empty() || text.len() > BYTES_MAX || !is_printable {
+            return Err(PatternError::NotAName);
         }
-        if text.len() > Self::BYTES_MAX {
-            return Err(PatternError::TooLong { bytes: text.len() });
-        }
-        if let Some(at) = text.bytes().position(|byte| !(0x20..=0x7e).contains(&byte)) {
-            return Err(PatternError::NotPrintable { at });
-        }
-        check_segments(text).map(|()| Self(text.into()))
+        let (closed, is_open) = match text.strip_suffix("**") {
+            Some("") => (None, true),
+            Some(rest) => (Some(rest.strip_suffix(':').ok_or(PatternError::NotAlone)?), true),
+            None => (Some(text), false),
+        };
+        let segments = closed.into_iter().flat_map(|closed| closed.split(':'));
+        let segments = segments.map(Segment::parse).collect::<Result<_, _>>()?;
+        Ok(Self { text: text.into(), segments, is_open })
     }
 
-    /// The pattern for every channel.
-    pub fn every() -> Self {
-        Self(ANY_TAIL.into())
+    /// The pattern that is `**` alone.
+    pub fn open() -> Self {
+        Self { text: "**".into(), segments: Vec::new(), is_open: true }
     }
 
-    /// Whether it is for every channel.
-    pub fn is_every(&self) -> bool {
-        &*self.0 == ANY_TAIL
+    /// Whether it is `**` alone: what is for every channel where a right needs no `$` written.
+    pub fn is_open(&self) -> bool {
+        self.is_open && self.segments.is_empty()
     }
 
-    /// Whether it is for the channel of this name. Takes as long as both are, at most.
-    pub fn matches(&self, channel: &str) -> bool {
-        let (mut wanted, mut segments) = (self.0.split(SEPARATOR), channel.split(SEPARATOR));
-        loop {
-            match (wanted.next(), segments.next()) {
-                (None, None) => return true,
-                (Some(ANY_TAIL), Some(_)) => return true,
-                (Some(wanted), Some(segment)) if wanted == ANY_SEGMENT || wanted == segment => {}
-                _ => return false,
+    /// Whether `{user}` is in it, so that without a user it fits nothing.
+    pub fn names_user(&self) -> bool {
+        self.segments.contains(&Segment::User)
+    }
+
+    /// Whether a channel's name fits, for a user. Wildcards do not stand for the `$` of a private channel: it has to
+    /// be written.
+    pub fn matches(&self, channel: &str, user: &str) -> bool {
+        let first = self.segments.first();
+        if channel.starts_with('$') && !matches!(first, Some(Segment::Literal(_))) {
+            return false;
+        }
+        let mut rest = Some(channel);
+        for segment in &self.segments {
+            let Some(left) = rest else { return false };
+            let (here, after) = left.split_once(':').map_or((left, None), |(here, after)| (here, Some(after)));
+            if !segment.matches(here, user) {
+                return false;
             }
+            rest = after;
+        }
+        match rest {
+            Some(left) => self.is_open && !left.is_empty(),
+            None => !self.is_open,
         }
     }
 
-    /// The pattern as it was written.
+    /// As it was written.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 }
 
-fn check_segments(text: &str) -> Result<(), PatternError> {
-    let mut segments = text.split(SEPARATOR);
-    while let Some(segment) = segments.next() {
-        match segment {
-            ANY_TAIL if segments.next().is_some() => return Err(PatternError::AfterTail),
-            ANY_TAIL | ANY_SEGMENT => {}
-            literal if literal.contains('*') => return Err(PatternError::WithinSegment),
-            _ => {}
+impl Segment {
+    fn parse(text: &str) -> Result<Self, PatternError> {
+        match text {
+            "*" => Ok(Self::Any),
+            "{user}" => Ok(Self::User),
+            "**" => Err(PatternError::OpenInside),
+            _ if text.contains(['*', '{', '}']) => Err(PatternError::NotAlone),
+            _ => Ok(Self::Literal(text.into())),
         }
     }
-    Ok(())
-}
 
-impl fmt::Debug for Pattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.0, f)
+    fn matches(&self, segment: &str, user: &str) -> bool {
+        match self {
+            Self::Literal(text) => **text == *segment,
+            Self::Any => !segment.is_empty(),
+            // The anonymous user, whose id is empty, is nobody's.
+            Self::User => !user.is_empty() && segment == user,
+        }
     }
 }
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -125,88 +134,86 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(pattern: &str, inside: &[&str], outside: &[&str]) {
-        let pattern = Pattern::parse(pattern).unwrap();
-        inside.iter().for_each(|name| assert!(pattern.matches(name), "{pattern} is for {name:?}"));
-        outside.iter().for_each(|name| assert!(!pattern.matches(name), "{pattern} is not for {name:?}"));
+    fn check(pattern: &str, fits: &[&str], others: &[&str]) {
+        let parsed = Pattern::parse(pattern).unwrap();
+        assert_eq!(parsed.as_str(), pattern);
+        for channel in fits {
+            assert!(parsed.matches(channel, "42"), "{pattern} {channel}");
+        }
+        for channel in others {
+            assert!(!parsed.matches(channel, "42"), "{pattern} {channel}");
+        }
     }
 
     #[test]
-    fn a_literal_is_for_one_channel() {
-        check("news", &["news"], &["", "new", "newss", "News", "news:", "news:a", ":news", "$news", "news#42"]);
-        check("news:a", &["news:a"], &["news", "news:", "news:ab", "news:a:b", "news:*"]);
-        check("a.b?[c]", &["a.b?[c]"], &["axb?[c]", "a.b", "a.bb"]);
-        check("news:", &["news:"], &["news", "news::", "news:a"]);
+    fn a_literal_stands_for_itself() {
+        check("news", &["news"], &["News", "news:", "new", "newss", "$news", "news:a"]);
+        check("news:a", &["news:a"], &["news", "news:", "news:b", "news:a:b"]);
+        check("$news:a", &["$news:a"], &["news:a"]);
+        check("news:", &["news:"], &["news", "news:a"]);
     }
 
     #[test]
-    fn one_star_is_for_one_segment() {
-        check("news:*", &["news:a", "news:", "news:*", "news:a#1,2"], &["news", "news:a:b", "new:a", "$news:a"]);
-        check("*", &["news", "$news", ""], &["news:a", ":"]);
-        check("*:b", &["a:b", ":b", "$a:b"], &["b", "a:b:c", "a:c"]);
-        check("a:*:c", &["a:b:c", "a::c"], &["a:c", "a:b:b:c", "a:b:c:d", "a:b"]);
-        check("*:*", &["a:b"], &["a", "a:b:c"]);
+    fn a_star_stands_for_one_segment() {
+        check("*", &["a", "a.b/c"], &["", "a:b", "a:", "$a"]);
+        check("news:*", &["news:a", "news:*", "news:a#42"], &["news", "news:", "news:a:b", "news:a:"]);
+        check("*:a", &["news:a"], &["$news:a", ":a", "news:b"]);
+        check("a:*:c", &["a:b:c"], &["a::c", "a:b:d", "a:b:c:d", "a:c"]);
     }
 
     #[test]
-    fn two_stars_are_for_one_segment_or_more_at_the_end() {
-        check("news:**", &["news:a", "news:", "news:a:b:c"], &["news", "newsa:b", "$news:a"]);
-        check("*:b:**", &["a:b:c", "a:b:c:d"], &["a:b", "a:c:b"]);
-        check("**", &["news", "$news", "a:b:c", ":", "#1"], &[]);
-        assert!(Pattern::every().is_every() && Pattern::every().matches("a:b"));
-        assert!(!Pattern::parse("*").unwrap().is_every());
+    fn two_stars_stand_for_the_rest() {
+        check("**", &["a", "a:b", ":", "a::"], &["$a", "$a:b"]);
+        check("news:**", &["news:a", "news:a:b:c", "news::"], &["news", "news:", "newsa", "other:a", "$news:a"]);
+        check("$news:**", &["$news:a", "$news:a:b"], &["news:a", "$news"]);
+        check("*:a:**", &["n:a:b"], &["n:a", "n:b:c"]);
     }
 
     #[test]
-    fn what_would_mean_something_else_elsewhere_is_refused() {
-        for (text, error) in [
-            ("", PatternError::Empty),
-            ("news*", PatternError::WithinSegment),
-            ("news:a*", PatternError::WithinSegment),
-            ("news:***", PatternError::WithinSegment),
-            ("**a", PatternError::WithinSegment),
-            ("**:a", PatternError::AfterTail),
-            ("news:**:", PatternError::AfterTail),
-            ("**:**", PatternError::AfterTail),
-            ("new\u{7f}s", PatternError::NotPrintable { at: 3 }),
-            ("é", PatternError::NotPrintable { at: 0 }),
-            (&"a".repeat(256), PatternError::TooLong { bytes: 256 }),
+    fn the_user_stands_for_a_segment_that_is_its_id() {
+        check("box:{user}", &["box:42"], &["box:4", "box:421", "box:42:a", "box:{user}", "box:"]);
+        check("{user}", &["42"], &["$42", "43"]);
+        check("box:{user}:**", &["box:42:a:b"], &["box:43:a", "box:42"]);
+        let own = Pattern::parse("box:{user}").unwrap();
+        assert!(!own.matches("box:", "") && !own.matches("box:", "*"));
+        assert!(own.matches("box:*", "*") && !own.matches("box:a", "*"), "an id is no pattern");
+        assert!(!own.matches("box:a:b", "a:b"), "an id with a : is no segment");
+    }
+
+    #[test]
+    fn two_stars_alone_and_patterns_with_a_user_are_known() {
+        assert_eq!(Pattern::parse("**"), Ok(Pattern::open()));
+        for (text, is_open, names_user) in [
+            ("**", true, false),
+            ("*", false, false),
+            ("*:**", false, false),
+            ("{user}:**", false, true),
+            ("a:{user}", false, true),
+            ("a", false, false),
         ] {
-            assert_eq!(Pattern::parse(text), Err(error), "{text:?}");
-        }
-        assert!(Pattern::parse(&"a".repeat(255)).is_ok());
-    }
-
-    /// What the rules say, without regard for time: every way to spread the segments over the pattern is tried.
-    fn by_the_rules(pattern: &[&str], name: &[&str]) -> bool {
-        match (pattern, name) {
-            ([], []) => true,
-            (["**"], [_, ..]) => true,
-            (["*", pattern @ ..], [_, name @ ..]) => by_the_rules(pattern, name),
-            ([literal, pattern @ ..], [segment, name @ ..]) => literal == segment && by_the_rules(pattern, name),
-            _ => false,
+            let pattern = Pattern::parse(text).unwrap();
+            assert_eq!((pattern.is_open(), pattern.names_user()), (is_open, names_user), "{text}");
         }
     }
 
     #[test]
-    fn every_short_pattern_judges_every_short_name_by_the_rules() {
-        let texts = |words: &[&str]| -> Vec<String> {
-            let one = words.iter().map(|a| (*a).to_owned());
-            let two = words.iter().flat_map(|a| words.iter().map(move |b| format!("{a}:{b}")));
-            let three = words
-                .iter()
-                .flat_map(|a| words.iter().flat_map(move |b| words.iter().map(move |c| format!("{a}:{b}:{c}"))));
-            one.chain(two).chain(three).collect()
-        };
-        let mut judged = 0;
-        for pattern in texts(&["", "a", "b", "*", "**"]).iter().filter_map(|text| Pattern::parse(text).ok()) {
-            for name in texts(&["", "a", "b", "*"]) {
-                let (split, segments): (Vec<_>, Vec<_>) =
-                    (pattern.as_str().split(':').collect(), name.split(':').collect());
-                assert_eq!(pattern.matches(&name), by_the_rules(&split, &segments), "{pattern} {name:?}");
-                judged += 1;
-            }
+    fn what_is_no_pattern_is_refused() {
+        let long = "a".repeat(256);
+        for text in ["", "é", "a\n", long.as_str()] {
+            assert_eq!(Pattern::parse(text), Err(PatternError::NotAName), "{text:?}");
         }
-        assert!(judged > 8_000, "{judged}");
+        for text in ["**:a", "a:**:b", "**:**"] {
+            assert_eq!(Pattern::parse(text), Err(PatternError::OpenInside), "{text:?}");
+        }
+        for text in ["a*", "*a", "a**", "***", "a:b*:c", "{user", "{user}s", "{id}", "a:{}", "}"] {
+            assert_eq!(Pattern::parse(text), Err(PatternError::NotAlone), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_name_costs_no_more_than_its_length() {
+        let pattern = Pattern::parse(&format!("{}**", "*:".repeat(126))).unwrap();
+        assert!(pattern.matches(&"a:".repeat(127), ""));
+        assert!(!pattern.matches(&"a:".repeat(120), ""));
     }
 }

@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use fanfare_auth::{
-    ConnectionClaims, Options, OptionsError, Secret, SubscriptionClaims, TokenError, Verifier, limits::TOKEN_BYTES_MAX,
+    Allowed, ConnectionClaims, Options, OptionsError, Secret, SubscriptionClaims, TokenError, Verifier,
+    limits::TOKEN_BYTES_MAX,
 };
 use fanfare_protocol::{Channel, SubscriptionOverrides};
 use jsonwebtoken::{Algorithm, EncodingKey};
@@ -384,6 +385,7 @@ fn a_subscription_token_grants_what_it_says() {
         data: b"[2]"[..].into(),
         expire_at: Some(1_000_060),
         overrides: SubscriptionOverrides { force_recovery: Some(false), ..SubscriptionOverrides::default() },
+        allowed: Allowed::NOTHING,
     };
     assert_eq!(claims.unwrap(), expected);
 }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::checker::Checker;
+use crate::consumer::Consumer;
 use crate::envelope;
 use crate::fault::Fault;
 use crate::ingest::lease::Lease;
@@ -74,7 +75,7 @@ impl RedisBroker {
         let (words, heard) = mpsc::channel(WORDS_QUEUED_MAX);
         let lease = Arc::new(Lease::new(Arc::clone(&id), Arc::clone(&keys), Arc::clone(&routes)));
         let nodes = Arc::new(Nodes::new(id, Arc::clone(&keys), Arc::clone(&routes), node));
-        let topology = Topology {
+        let topology = Topology::new(Consumer {
             options: Arc::clone(&options),
             keys: Arc::clone(&keys),
             interest: Arc::clone(&interest),
@@ -82,9 +83,7 @@ impl RedisBroker {
             sink: Arc::clone(&sink),
             words,
             counters: Arc::clone(&counters),
-            serving: BTreeMap::new(),
-            shards_begun: 0,
-        };
+        });
         let checker = Checker {
             keys: Arc::clone(&keys),
             interest: Arc::clone(&interest),

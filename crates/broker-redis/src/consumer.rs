@@ -29,9 +29,8 @@ pub(crate) enum Word {
     Answer(Vec<u8>),
 }
 
-/// What the consumer works with.
+/// What consumers work with, one for each shard.
 pub(crate) struct Consumer {
-    pub(crate) shard: Arc<RedisShard>,
     pub(crate) options: Arc<Options>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) interest: Arc<Interest>,
@@ -42,12 +41,12 @@ pub(crate) struct Consumer {
 }
 
 impl Consumer {
-    /// Consumes for ever.
-    pub(crate) async fn run(&self) {
+    /// Consumes what a shard sends, for ever.
+    pub(crate) async fn run(&self, shard: &RedisShard) {
         let (mut backoff, mut reported) = (Backoff::default(), String::new());
         loop {
-            let server = self.shard.link.address().await;
-            let ended = match Session::open(self, Arc::clone(&server)).await {
+            let server = shard.link.address().await;
+            let ended = match Session::open(self, shard, Arc::clone(&server)).await {
                 Ok(session) => {
                     backoff.reset();
                     reported.clear();
@@ -56,7 +55,7 @@ impl Consumer {
                 }
                 Err(ended) => ended,
             };
-            self.lost(&ended);
+            self.lost(shard, &ended);
             let reason = ended.to_string();
             if reason != reported {
                 tracing::warn!(reason, %server, "no pub/sub connection to Redis");
@@ -66,10 +65,10 @@ impl Consumer {
         }
     }
 
-    fn lost(&self, ended: &Ended) {
+    fn lost(&self, shard: &RedisShard, ended: &Ended) {
         self.counters.consumers_lost.inc();
         self.counters.probes_missed.inc_by(u64::from(matches!(ended, Ended::Hanging)));
-        self.interest.interrupt(self.shard.id);
+        self.interest.interrupt(shard.id);
     }
 
     /// Takes a message of a channel.

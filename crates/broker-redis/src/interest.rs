@@ -25,6 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use fanfare_broker::fault_points::{self, Defect};
 use fanfare_broker::{Error, StreamPosition};
 use fanfare_protocol::Channel;
 use tokio::sync::{Notify, oneshot};
@@ -396,6 +397,7 @@ impl Interest {
         }
         if std::mem::take(&mut entry.interrupted)
             && let Some(channel) = &entry.channel
+            && !fault_points::on(Defect::SkipCheckAfterReconnect)
         {
             table.unchecked.push(channel.clone());
             self.to_check.notify_one();

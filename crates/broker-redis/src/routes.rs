@@ -128,13 +128,13 @@ impl Routes {
         request: Request<'_>,
         deadline: Instant,
     ) -> Result<T, Fault> {
-        let mut told = None;
+        let mut told: Option<Live> = None;
         loop {
-            let failure = match told.take() {
+            let sent = match told.take() {
                 None => self.live(slot, deadline).await?.send_once(request, deadline).await,
-                Some(live) => Live::send_as_told(&live, request, deadline).await,
+                Some(live) => live.send_as_told(request, deadline).await,
             };
-            let Failure { fault, to } = match failure {
+            let Failure { fault, to } = match sent {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use fanfare_broker::fault_points;
 use fanfare_broker::{Error, History, HistoryQuery, Publication, Since, StreamPosition};
 use fanfare_protocol::Channel;
 
@@ -44,7 +45,7 @@ impl Streams {
             .arg(last);
         let answer: (u64, String, Vec<Entry>) = self.routes.call(slot, &call).await.map_err(Fault::error)?;
         let (offset, epoch, entries) = answer;
-        let top = StreamPosition { offset, epoch: epoch.into() };
+        let top = StreamPosition { offset, epoch: fault_points::unfenced(epoch).into() };
         self.interest.end_reading(reading, channel, &top);
         query.check(&top)?;
         let publications = if begins_above(query, &top) { Vec::new() } else { self.read(channel, &top, entries) };

@@ -3,37 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use fanfare_broker::PublicationSink;
 use redis::Value;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::checker;
-use crate::consumer::{Consumer, Word};
+use crate::consumer::Consumer;
 use crate::fault::Fault;
-use crate::interest::Interest;
-use crate::keys::{Keys, PubSub};
+use crate::keys::PubSub;
 use crate::limits::{TOPOLOGY_INTERVAL, TOPOLOGY_PAUSE};
 use crate::link::{self, Link, Live, Target};
-use crate::metrics::Counters;
-use crate::options::Options;
-use crate::routes::{Map, RedisShard, Routes};
+use crate::routes::{Map, RedisShard};
 use crate::server::{Address, Kind};
 use crate::slots::{Owners, SLOTS, ShardId, Slot};
 
 /// What serves the shards.
 pub(crate) struct Topology {
-    pub(crate) options: Arc<Options>,
-    pub(crate) keys: Arc<Keys>,
-    pub(crate) interest: Arc<Interest>,
-    pub(crate) routes: Arc<Routes>,
-    pub(crate) sink: Arc<dyn PublicationSink>,
-    pub(crate) words: mpsc::Sender<Word>,
-    pub(crate) counters: Arc<Counters>,
+    consumer: Arc<Consumer>,
     /// The tasks of each shard; they end when they are dropped.
-    pub(crate) serving: BTreeMap<ShardId, JoinSet<()>>,
-    pub(crate) shards_begun: u32,
+    serving: BTreeMap<ShardId, JoinSet<()>>,
+    shards_begun: u32,
 }
 
 /// Which master has which slots, as a cluster says.
@@ -43,21 +32,24 @@ struct Layout {
 }
 
 impl Topology {
+    pub(crate) fn new(consumer: Consumer) -> Self {
+        Self { consumer: Arc::new(consumer), serving: BTreeMap::new(), shards_begun: 0 }
+    }
+
     /// Serves the shards for ever.
     pub(crate) async fn run(mut self) {
-        match self.options.server.kind().clone() {
+        match self.consumer.options.server.kind().clone() {
             Kind::Single => {
-                let address = self.options.server.seeds().first().cloned().map(Arc::new);
-                let target = address.clone().map(Target::Fixed);
-                self.serve_one(address, target).await;
+                if let Some(address) = self.consumer.options.server.seeds().first().cloned().map(Arc::new) {
+                    self.serve_one(Some(Arc::clone(&address)), Target::Fixed(address)).await;
+                }
             }
-            Kind::Sentinel { master } => self.serve_one(None, Some(Target::Master(master))).await,
+            Kind::Sentinel { master } => self.serve_one(None, Target::Master(master)).await,
             Kind::Cluster => self.follow_cluster().await,
         }
     }
 
-    async fn serve_one(&mut self, address: Option<Arc<Address>>, target: Option<Target>) {
-        let Some(target) = target else { return };
+    async fn serve_one(&mut self, address: Option<Arc<Address>>, target: Target) {
         let shard = self.begin(address, target);
         let owners = Arc::new(Owners::One(shard.id));
         self.publish_map(Map { shards: vec![shard], owners, fault: None });
@@ -74,7 +66,7 @@ impl Topology {
             }
             turn += 1;
             tokio::select! {
-                () = self.routes.stale() => {}
+                () = self.consumer.routes.stale() => {}
                 () = sleep(TOPOLOGY_INTERVAL) => {}
             }
             tokio::time::sleep_until(asked + TOPOLOGY_PAUSE).await;
@@ -84,16 +76,17 @@ impl Topology {
     /// Asks one node after another, beginning with another one each time: a node that is cut off from the rest does
     /// not know what has changed.
     async fn ask_cluster(&self, turn: usize) -> Result<Layout, Fault> {
-        let known: Vec<Live> = self.routes.map().shards.iter().filter_map(|shard| shard.link.now()).collect();
+        let known: Vec<Live> = self.consumer.routes.map().shards.iter().filter_map(|shard| shard.link.now()).collect();
         let mut reason = Fault::Disconnected;
         for at in 0..known.len() {
             let live = &known[(turn + at) % known.len()];
-            match timeout(self.options.connect_timeout, self.layout(live)).await.unwrap_or(Err(Fault::Timeout)) {
+            match timeout(self.consumer.options.connect_timeout, self.layout(live)).await.unwrap_or(Err(Fault::Timeout))
+            {
                 Ok(layout) => return Ok(layout),
                 Err(fault) => reason = fault,
             }
         }
-        for seed in self.options.server.seeds() {
+        for seed in self.consumer.options.server.seeds() {
             match self.ask_seed(seed).await {
                 Ok(layout) => return Ok(layout),
                 Err(fault) => reason = fault,
@@ -103,9 +96,9 @@ impl Topology {
     }
 
     async fn ask_seed(&self, seed: &Address) -> Result<Layout, Fault> {
-        let (live, driver) = link::connect(Arc::new(seed.clone()), &self.options).await?;
+        let (live, driver) = link::connect(Arc::new(seed.clone()), &self.consumer.options).await?;
         tokio::select! {
-            layout = timeout(self.options.connect_timeout, self.layout(&live)) => layout.unwrap_or(Err(Fault::Timeout)),
+            layout = timeout(self.consumer.options.connect_timeout, self.layout(&live)) => layout.unwrap_or(Err(Fault::Timeout)),
             () = driver => Err(Fault::Cut),
         }
     }
@@ -113,12 +106,12 @@ impl Topology {
     /// What one node says. One that is cut off from the majority is not believed.
     async fn layout(&self, live: &Live) -> Result<Layout, Fault> {
         let state: String = live.send(redis::cmd("CLUSTER").arg("INFO")).await.map_err(|failure| failure.fault)?;
-        if !state.contains("cluster_state:ok") && !self.routes.map().shards.is_empty() {
+        if !state.contains("cluster_state:ok") && !self.consumer.routes.map().shards.is_empty() {
             return Err(Fault::ClusterDown);
         }
         let sharded = live.send::<Vec<Value>>(redis::cmd("COMMAND").arg("INFO").arg("SSUBSCRIBE")).await;
         let sharded = sharded.map_err(|failure| failure.fault)?;
-        self.keys.settle_pubsub(|| {
+        self.consumer.keys.settle_pubsub(|| {
             let found = if matches!(&sharded[..], [Value::Array(_)]) { PubSub::Sharded } else { PubSub::Classic };
             tracing::info!(?found, "pub/sub of the Redis Cluster");
             found
@@ -129,17 +122,17 @@ impl Topology {
     }
 
     fn note(&self, fault: Fault) {
-        let map = self.routes.map();
+        let map = self.consumer.routes.map();
         if map.fault != Some(fault) {
-            tracing::warn!(?fault, server = %self.options.server, "the Redis Cluster does not say who has what");
+            tracing::warn!(?fault, server = %self.consumer.options.server, "the Redis Cluster does not say who has what");
             let (shards, owners) = (map.shards.clone(), Arc::clone(&map.owners));
-            self.routes.set_map(Map { shards, owners, fault: Some(fault) });
+            self.consumer.routes.set_map(Map { shards, owners, fault: Some(fault) });
         }
     }
 
     /// Takes what the cluster says: begins to serve what is new, and ends what has no slots any more.
     fn take(&mut self, layout: Layout) {
-        let before = self.routes.map();
+        let before = self.consumer.routes.map();
         let mut owners = vec![None; usize::from(SLOTS)];
         let mut shards = Vec::new();
         for (address, ranges) in layout.masters {
@@ -161,43 +154,40 @@ impl Topology {
         let same = owners == before.owners && before.fault.is_none() && !shards.is_empty();
         self.serving.retain(|id, _| shards.iter().any(|shard| shard.id == *id));
         if same {
-            return self.interest.retry();
+            return self.consumer.interest.retry();
         }
         tracing::info!(shards = shards.len(), without_master = owners.orphans(), "shards of the Redis Cluster");
         self.publish_map(Map { shards, owners, fault: None });
     }
 
     fn publish_map(&self, map: Map) {
-        self.counters.shards.set(i64::try_from(map.shards.len()).unwrap_or(i64::MAX));
+        self.consumer.counters.shards.set(i64::try_from(map.shards.len()).unwrap_or(i64::MAX));
         let ids: Vec<ShardId> = map.shards.iter().map(|shard| shard.id).collect();
-        self.interest.reroute(&map.owners, &ids);
-        self.routes.set_map(map);
+        self.consumer.interest.reroute(&map.owners, &ids);
+        self.consumer.routes.set_map(map);
     }
 
     /// Begins to serve a shard.
     fn begin(&mut self, address: Option<Arc<Address>>, target: Target) -> Arc<RedisShard> {
         let id = ShardId(self.shards_begun);
         self.shards_begun += 1;
-        let link =
-            Arc::new(Link::new(target, Arc::clone(&self.options), Arc::clone(&self.keys), Arc::clone(&self.counters)));
+        let link = Arc::new(Link::new(
+            target,
+            Arc::clone(&self.consumer.options),
+            Arc::clone(&self.consumer.keys),
+            Arc::clone(&self.consumer.counters),
+        ));
         let shard = Arc::new(RedisShard { id, address, link });
         let mut tasks = JoinSet::new();
         tasks.spawn({
             let link = Arc::clone(&shard.link);
             async move { link.run().await }
         });
-        let consumer = Consumer {
-            shard: Arc::clone(&shard),
-            options: Arc::clone(&self.options),
-            keys: Arc::clone(&self.keys),
-            interest: Arc::clone(&self.interest),
-            routes: Arc::clone(&self.routes),
-            sink: Arc::clone(&self.sink),
-            words: self.words.clone(),
-            counters: Arc::clone(&self.counters),
-        };
-        tasks.spawn(async move { consumer.run().await });
-        tasks.spawn(checker::watch_replid(Arc::clone(&shard), Arc::clone(&self.interest)));
+        tasks.spawn({
+            let (consumer, shard) = (Arc::clone(&self.consumer), Arc::clone(&shard));
+            async move { consumer.run(&shard).await }
+        });
+        tasks.spawn(checker::watch_replid(Arc::clone(&shard), Arc::clone(&self.consumer.interest)));
         self.serving.insert(id, tasks);
         shard
     }

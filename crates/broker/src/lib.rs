@@ -14,6 +14,7 @@
 pub mod conformance;
 pub mod control;
 mod error;
+pub mod fault_points;
 mod history;
 pub mod memory;
 pub mod namespaces;

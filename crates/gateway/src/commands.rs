@@ -15,6 +15,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use fanfare_auth::access::{self, Asker, Denied};
+use fanfare_auth::{Allowed, Operation};
 use fanfare_broker::namespaces::ChannelOptions;
 use fanfare_protocol::{Channel, ClientInfo, Command, CommandKind, Disconnect, ErrorCode, Reply, RpcRequest};
 
@@ -140,14 +142,22 @@ impl Commands {
             CommandKind::History => self.history(id, command.history.take().unwrap_or_default()).await,
             CommandKind::Rpc => Err(rpc(&command.rpc.unwrap_or_default())),
             CommandKind::Send => Err(Disconnect::NOT_AVAILABLE.into()),
-            CommandKind::Refresh => self.refresh(id, &command.refresh.unwrap_or_default()),
-            CommandKind::SubRefresh => self.sub_refresh(id, &command.sub_refresh.unwrap_or_default()),
+            CommandKind::Refresh => self.refresh(id, &command.refresh.unwrap_or_default()).await,
+            CommandKind::SubRefresh => self.sub_refresh(id, &command.sub_refresh.unwrap_or_default()).await,
         }
     }
 
     /// Who is connected.
     fn info(&self) -> Result<Arc<ClientInfo>, Failure> {
         self.with(|shard| shard.session(self.session).and_then(|session| session.info.clone())).ok_or(Failure::Gone)
+    }
+
+    /// Waits for the keys that a token may need, until the command's deadline at most. Without them the token is
+    /// refused for the moment.
+    async fn prepare(&self, token: &str) {
+        if tokio::time::timeout_at(self.deadline.get(), self.local.verifier.prepare(token)).await.is_err() {
+            tracing::debug!("the keys of a token's issuer did not come in time");
+        }
     }
 
     fn reply(&self, reply: &Reply) {
@@ -185,6 +195,55 @@ impl Commands {
         })
     }
 
+    /// Whether this client may do something in a channel.
+    fn may(
+        &self,
+        operation: Operation,
+        channel: &Channel,
+        options: &ChannelOptions,
+    ) -> Result<Result<(), Denied>, Failure> {
+        self.may_when(operation, channel, options, self.allowed_by_subscription(channel))
+    }
+
+    /// The same as if it were subscribed with what a token allows, or not subscribed.
+    fn may_when(
+        &self,
+        operation: Operation,
+        channel: &Channel,
+        options: &ChannelOptions,
+        subscribed: Option<Allowed>,
+    ) -> Result<Result<(), Denied>, Failure> {
+        let info = self.info()?;
+        let rights = self.with(|shard| shard.session(self.session).and_then(|session| session.rights.clone()));
+        let audience = match operation {
+            Operation::Subscribe => options.access.subscribe,
+            Operation::Publish => options.access.publish,
+            Operation::ReadHistory => options.access.read_history,
+            Operation::ReadPresence => options.access.read_presence,
+        };
+        let is_open = audience.admits(!info.user.is_empty(), subscribed.is_some());
+        let asker =
+            Asker { user: &info.user, rights: rights.as_deref(), allowed: subscribed.unwrap_or(Allowed::NOTHING) };
+        Ok(access::decide(operation, channel, &asker, is_open).map(drop))
+    }
+
+    /// What the token of this client's subscription to a channel allows; `None` without a subscription.
+    fn allowed_by_subscription(&self, channel: &Channel) -> Option<Allowed> {
+        self.with(|shard| {
+            let channel = shard.channel_id(channel)?;
+            let session = shard.session(self.session)?;
+            Some(session.subscriptions[session.subscription_index(channel)?].allowed)
+        })
+    }
+
+    /// Refuses what is not allowed.
+    fn demand(&self, operation: Operation, channel: &Channel, options: &ChannelOptions) -> Result<(), Failure> {
+        match self.may(operation, channel, options)? {
+            Ok(()) => Ok(()),
+            Err(_) => Err(self.denied(channel, operation.name(), "not open to this client")),
+        }
+    }
+
     /// Counts a denial and, now and then, logs which key of the configuration would allow it.
     fn denied(&self, channel: &Channel, key: &'static str, reason: &str) -> Failure {
         self.with(|shard| shard.stats().denials.add(1));
@@ -196,7 +255,7 @@ impl Commands {
     }
 
     /// Counts a denial by the rules of private and user-limited channels and, now and then, logs it.
-    fn denied_by_name(&self, channel: &Channel, denied: fanfare_auth::access::Denied) -> Failure {
+    fn denied_by_name(&self, channel: &Channel, denied: Denied) -> Failure {
         self.with(|shard| shard.stats().denials.add(1));
         if self.local.may_log() {
             tracing::info!(channel = channel.as_str(), reason = %denied, "permission denied");

@@ -1,7 +1,7 @@
 //! The read task of a connection.
 //!
-//! It waits for the socket, hands what it reads to tungstenite for the WebSocket protocol, and carries the commands
-//! out one after another. What tungstenite writes (pongs, the answer to a close) goes to the session's outbox like
+//! It waits for the socket, hands what it reads to tungstenite for the WebSocket protocol once the headers of its frames
+//! have been judged, and carries the commands out one after another. What tungstenite writes (pongs, the answer to a close) goes to the session's outbox like
 //! everything else, so that it lands between two frames. The task never writes and never waits for writability.
 //!
 //! When the session is closed from either side, the task reads on and discards, for a bounded time and amount: a
@@ -14,7 +14,7 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use fanfare_protocol::{DecodeError, Disconnect, Encoding};
+use fanfare_protocol::{DecodeError, Disconnect, Encoding, FrameViolation};
 use futures_util::FutureExt as _;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketContext};
 
@@ -58,16 +58,17 @@ pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
         local: Rc::clone(local),
         session,
         socket,
-        websocket: websocket(read.to_vec(), local.options.message_bytes_max),
+        early: (!read.is_empty()).then(|| Box::new(read)),
+        websocket: websocket(local.options.message_bytes_max),
         intake: Intake::new(local.options.message_bytes_max, native_ping),
         encoding,
     };
     local.spawn(run(Box::new(connection), place));
 }
 
-/// The server's end of a WebSocket, which has read something already.
-fn websocket(read: Vec<u8>, message_bytes_max: usize) -> WebSocketContext {
-    WebSocketContext::from_partially_read(read, Role::Server, Some(limits::websocket_config(message_bytes_max)))
+/// The server's end of a WebSocket, which has read nothing yet.
+fn websocket(message_bytes_max: usize) -> WebSocketContext {
+    WebSocketContext::new(Role::Server, Some(limits::websocket_config(message_bytes_max)))
 }
 
 /// One connection, as its read task keeps it.
@@ -76,6 +77,8 @@ struct Connection {
     commands: Commands,
     session: SlotId,
     socket: Rc<Socket>,
+    /// What was read with the request, until the first turn; mostly nothing, so it is not to take up room for life.
+    early: Option<Box<Bytes>>,
     websocket: WebSocketContext,
     intake: Intake,
     encoding: Encoding,
@@ -100,7 +103,7 @@ impl Connection {
     /// Reads and carries out until the session ends. What is not waiting for input is boxed: an idle connection does
     /// not carry the state of the largest command around (I11).
     async fn serve(&mut self) {
-        // What was read with the request is in tungstenite's buffer already.
+        // Nothing is read before what came with the request is carried out.
         let mut length = 0;
         loop {
             let inbound = self.take(length);
@@ -136,19 +139,21 @@ impl Connection {
         }
     }
 
-    /// Gives what was read to tungstenite, and what that answers to the outbox.
+    /// Gives what was read to tungstenite, the first time what came early, and what that answers to the outbox.
     fn take(&mut self, length: usize) -> Inbound {
+        let early = self.early.take();
         let scratch = self.local.scratch.borrow();
+        let input = early.as_deref().map_or(&scratch[..length], |early| &early[..]);
         let second = self.local.now().millis / 1_000;
-        let (mut inbound, answers) = self.intake.take(&mut self.websocket, &scratch[..length], second);
+        let (mut inbound, answers) = self.intake.take(&mut self.websocket, input, second);
         self.local.with(|shard| {
-            shard.stats().bytes_in.add(length as u64);
+            shard.stats().bytes_in.add(input.len() as u64);
             if !answers.is_empty() && inbound.ended.is_none() {
                 shard.enqueue(self.session, answers.as_slice().into());
             }
         });
         if self.intake.has_outgrown_buffer() && inbound.ended.is_none() {
-            self.websocket = websocket(Vec::new(), self.local.options.message_bytes_max);
+            self.websocket = websocket(self.local.options.message_bytes_max);
         }
         if inbound.ended.is_some() {
             inbound.last_answers = answers;
@@ -169,8 +174,18 @@ impl Connection {
         match inbound.ended {
             None => {}
             Some(Ok(())) => self.local.with(|shard| shard.close_answered(self.session)),
-            Some(Err(disconnect)) => self.close(&disconnect),
+            Some(Err(violation)) => self.close_violated(violation),
         }
+    }
+
+    /// Ends a session whose client broke the rules of WebSockets.
+    fn close_violated(&self, violation: FrameViolation) {
+        self.local.with(|shard| shard.stats().count_violation(violation));
+        if self.local.may_log() {
+            let code = violation.disconnect().code;
+            tracing::info!(reason = violation.label(), code, "a client violated the WebSocket protocol");
+        }
+        self.close(&violation.disconnect());
     }
 
     fn close(&self, disconnect: &Disconnect) {
@@ -189,7 +204,7 @@ impl Connection {
             match command {
                 Ok(command) if self.commands.take_pong(&command) => {}
                 Ok(command) => self.commands.run(command).await,
-                Err(DecodeError::InvalidUtf8) => return self.close(&Disconnect::INVALID_PAYLOAD),
+                Err(DecodeError::InvalidUtf8) => return self.close_violated(FrameViolation::InvalidText),
                 Err(error) => {
                     tracing::debug!(%error, "a frame could not be read");
                     return self.close(&Disconnect::BAD_REQUEST);

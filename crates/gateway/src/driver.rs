@@ -261,14 +261,20 @@ fn finish_if_closing(local: &Local, id: SlotId, socket: &Socket) {
     }
 }
 
-/// Reads the missing part of a channel from history.
+/// Reads the missing part of a channel from history. A broker that does not answer is asked again: that it cannot be
+/// read now is no gap yet.
 async fn repair(local: Rc<Local>, id: SlotId, channel: Channel, from: StreamPosition) {
     let since = Since { offset: from.offset, epoch: from.epoch.to_string() };
     let limit = local.options.recovery_publications_max;
     let query = HistoryQuery { limit, since: Some(since), reverse: false };
-    let history = in_time(&local, local.broker.history(&channel, query)).await;
-    let history = history.inspect_err(|error| tracing::debug!(%error, "a channel could not be read again")).ok();
-    local.with(|shard| shard.finish_repair(id, history));
+    while local.with(|shard| shard.is_repairing(id)) {
+        match in_time(&local, local.broker.history(&channel, query.clone())).await {
+            Ok(history) => return local.with(|shard| shard.finish_repair(id, Some(history))),
+            Err(Error::UnrecoverablePosition) => return local.with(|shard| shard.finish_repair(id, None)),
+            Err(error) => tracing::debug!(%error, "a channel could not be read again yet"),
+        }
+        tokio::time::sleep(limits::REPAIR_RETRY).await;
+    }
 }
 
 /// Waits for the broker as long as a command may.

@@ -34,3 +34,4 @@ pub use gateway::{Error, Gateway, Handle, Parts};
 pub use metrics::Metrics;
 pub use options::Options;
 pub use places::Companion;
+pub use upgrade::Transport;

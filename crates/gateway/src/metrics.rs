@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use fanfare_protocol::FrameViolation;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
@@ -28,7 +29,7 @@ const GAUGES: [(&str, &str, Read); 5] = [
     }),
 ];
 
-const COUNTERS: [(&str, &str, Read); 13] = [
+const COUNTERS: [(&str, &str, Read); 14] = [
     ("fanfare_gateway_sessions_opened_total", "Sessions begun.", |stats| stats.sessions_opened.get()),
     ("fanfare_gateway_publications_total", "Publications taken by shards, once for each shard.", |stats| {
         stats.publications.get()
@@ -43,10 +44,15 @@ const COUNTERS: [(&str, &str, Read); 13] = [
     ("fanfare_gateway_repairs_total", "Channels read again from history.", |stats| stats.repairs.get()),
     ("fanfare_gateway_insufficient_state_total", "Subscriptions told of a gap.", |stats| stats.insufficient.get()),
     ("fanfare_gateway_outbox_overflows_total", "Sessions closed as slow.", |stats| stats.outbox_overflows.get()),
+    ("fanfare_gateway_sockets_cut_total", "Sockets ended because the peer did not answer a close in time.", |stats| {
+        stats.cuts.get()
+    }),
     ("fanfare_gateway_panics_total", "Panics that ended a session or a task.", |stats| stats.panics.get()),
 ];
 
 const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
+const VIOLATIONS: (&str, &str) =
+    ("fanfare_gateway_violations_total", "Sessions closed because the client broke the WebSocket protocol, by reason.");
 const RECOVERIES: (&str, &str) = ("fanfare_gateway_recoveries_total", "Recoveries asked for, by result.");
 const RING_DEPTH: (&str, &str) = ("fanfare_gateway_ring_entries", "Entries waiting on the shards' rings.");
 const RING_OVERFLOWS: (&str, &str) =
@@ -64,6 +70,7 @@ impl Metrics {
         let mut descriptions: Vec<Desc> =
             named.chain(others).map(|(name, help)| description(name, help, &[])).collect();
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
+        descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
         descriptions.push(description(RECOVERIES.0, RECOVERIES.1, &["result"]));
         Self { directory, descriptions }
     }
@@ -79,6 +86,15 @@ impl Metrics {
             counter(count as f64, &[("code", &label)])
         });
         family(CLOSES, MetricType::COUNTER, rows.collect())
+    }
+
+    fn violations(&self) -> MetricFamily {
+        let rows = FrameViolation::ALL.iter().map(|violation| {
+            let at = *violation as usize;
+            let count: u64 = self.directory.stats().iter().map(|stats| stats.violations[at].get()).sum();
+            counter(count as f64, &[("reason", violation.label())])
+        });
+        family(VIOLATIONS, MetricType::COUNTER, rows.collect())
     }
 
     fn recoveries(&self) -> MetricFamily {
@@ -121,6 +137,7 @@ impl Collector for Metrics {
         }
         families.extend(self.rings());
         families.push(self.closes());
+        families.push(self.violations());
         families.push(self.recoveries());
         families.push(self.histogram(LATENCY, |stats| &stats.latency));
         families.push(self.histogram(LAG, |stats| &stats.loop_lag));

@@ -12,6 +12,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fanfare_broker::fault_points::{self, Defect};
 use fanfare_broker::{Control, Event, NoRoom};
 use fanfare_protocol::Channel;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
@@ -78,6 +79,9 @@ impl Ring {
 
     /// Appends an event with its room, or marks its channel broken if there is no room.
     pub(crate) fn push_event(&self, event: Event, room: Option<OwnedSemaphorePermit>, bytes: usize) {
+        if fault_points::one_in(20, Defect::DropRingEntry) {
+            return;
+        }
         match room.map_or_else(|| self.try_reserve(bytes), Ok) {
             Ok(permit) => self.push(Entry::Event(event, permit)),
             Err(NoRoom) => {

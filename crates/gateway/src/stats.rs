@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use fanfare_protocol::FrameViolation;
 use prometheus::{Histogram, HistogramOpts};
 
 /// Close codes that are counted by name; every other one is counted as "other".
@@ -57,6 +58,9 @@ pub(crate) struct Stats {
     pub(crate) leaves_waiting: Cell,
     pub(crate) heartbeat_millis: Cell,
     pub(crate) closes: [Cell; CLOSE_CODES.len() + 1],
+    /// In the order of [`FrameViolation::ALL`].
+    pub(crate) violations: [Cell; FrameViolation::ALL.len()],
+    pub(crate) cuts: Cell,
     pub(crate) latency: Histogram,
     pub(crate) loop_lag: Histogram,
 }
@@ -86,6 +90,8 @@ impl Stats {
             leaves_waiting: Cell::default(),
             heartbeat_millis: Cell::default(),
             closes: Default::default(),
+            violations: Default::default(),
+            cuts: Cell::default(),
             latency: histogram("fanfare_gateway_publish_to_write_seconds"),
             loop_lag: histogram("fanfare_gateway_shard_loop_lag_seconds"),
         }
@@ -94,6 +100,10 @@ impl Stats {
     pub(crate) fn count_close(&self, code: u16) {
         let at = CLOSE_CODES.iter().position(|known| *known == code).unwrap_or(CLOSE_CODES.len());
         self.closes[at].add(1);
+    }
+
+    pub(crate) fn count_violation(&self, violation: FrameViolation) {
+        self.violations[violation as usize].add(1);
     }
 }
 

@@ -13,6 +13,7 @@ use http::header::{
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
@@ -46,17 +47,29 @@ fn refusal(status: StatusCode, text: &'static str) -> Refusal {
     Refusal { status, text, header: None }
 }
 
+/// What the HTTP server runs on: a TCP socket, or something around one that gives it back.
+pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// The socket, and what was read from it and not handed on.
+    fn into_socket(self) -> (TcpStream, Bytes);
+}
+
+impl Transport for TcpStream {
+    fn into_socket(self) -> (TcpStream, Bytes) {
+        (self, Bytes::new())
+    }
+}
+
 impl Handle {
     /// Answers an upgrade request: 101 where a session will follow, else what is wrong with it. The server's
-    /// connection has to allow upgrades, over a plain [`TcpStream`] in [`TokioIo`].
-    pub fn upgrade<B>(&self, request: &mut Request<B>) -> Response<String> {
-        match self.try_upgrade(request) {
+    /// connection has to allow upgrades, over a `T` in [`TokioIo`].
+    pub fn upgrade<T: Transport>(&self, request: &mut Request<impl Sized>) -> Response<String> {
+        match self.try_upgrade::<T>(request) {
             Ok(response) => response,
             Err(refusal) => refuse(refusal),
         }
     }
 
-    fn try_upgrade<B>(&self, request: &mut Request<B>) -> Result<Response<String>, Refusal> {
+    fn try_upgrade<T: Transport>(&self, request: &mut Request<impl Sized>) -> Result<Response<String>, Refusal> {
         let key = check(request)?;
         let agreed = agree(request.headers(), request.uri().query().unwrap_or_default());
         let (mut place, permit) = self.reserve().map_err(unavailable)?;
@@ -64,7 +77,7 @@ impl Handle {
         let upgraded = hyper::upgrade::on(request);
         let accepted = accept(&key, &agreed);
         self.spawn(async move {
-            let Some((stream, read)) = raw_socket(upgraded).await else {
+            let Some((stream, read)) = raw_socket::<T>(upgraded).await else {
                 return;
             };
             let Agreed { encoding, native_ping, .. } = agreed;
@@ -85,14 +98,15 @@ fn unavailable(no_place: NoPlace) -> Refusal {
 }
 
 /// Takes the socket back from the HTTP server, with the bytes it has read already.
-async fn raw_socket(upgraded: OnUpgrade) -> Option<(std::net::TcpStream, Bytes)> {
+async fn raw_socket<T: Transport>(upgraded: OnUpgrade) -> Option<(std::net::TcpStream, Bytes)> {
     let upgraded = upgraded.await.ok()?;
-    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-        tracing::error!("the HTTP server does not serve plain TCP sockets: this connection cannot be upgraded");
+    let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<T>>() else {
+        tracing::error!("the HTTP server runs on something else than was said: this connection cannot be upgraded");
         return None;
     };
-    let stream = io.into_inner().into_std().ok()?;
-    Some((stream, read_buf))
+    let (stream, unread) = io.into_inner().into_socket();
+    let read = if unread.is_empty() { read_buf } else { [read_buf, unread].concat().into() };
+    Some((stream.into_std().ok()?, read))
 }
 
 /// The checks of RFC 6455 §4.2.1; returns the client's key.

@@ -1,6 +1,7 @@
 //! Which broker a node uses: its own memory, or Redis where one is configured.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_broker::{Broker, MemoryBroker};
 use fanfare_broker_redis::{IngestOptions, RedisBroker};
@@ -71,6 +72,12 @@ impl NodeBroker {
             Self::Memory(_) => Ok(()),
             Self::Redis(broker) => broker.ready().map_err(|not_ready| not_ready.to_string()),
         }
+    }
+
+    /// Waits until publications can get through, where the start of the node is to wait for that.
+    pub(crate) async fn wait_ready(&self, within: Option<Duration>) -> Result<(), Error> {
+        let (Self::Redis(broker), Some(within)) = (self, within) else { return Ok(()) };
+        broker.wait_ready(within).await.map_err(|reason| Error::Redis { within, reason })
     }
 
     /// Ends it, after the gateway has ended.

@@ -4,6 +4,7 @@
 //! are taken from files, the environment or standard input, never from a flag, where other users of the
 //! machine could read them.
 
+pub mod access;
 mod advice;
 mod channels;
 mod completions;
@@ -89,6 +90,9 @@ enum Command {
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
+    /// Say who may do what in a channel, and why
+    #[command(subcommand)]
+    Access(access::AccessCommand),
     /// Make or inspect tokens
     #[command(subcommand)]
     Token(token::TokenCommand),
@@ -203,6 +207,7 @@ fn dispatch(command: Command, io: &mut Io) -> Result<Exit, Failure> {
         Command::Serve(command) => serve::serve(command.load()?, io)?,
         Command::Init(init) => init.run(io)?,
         Command::Config(config) => config.run(io, Variables::of_process())?,
+        Command::Access(access) => access.run(io, Variables::of_process())?,
         Command::Token(token) => token.run(io, Variables::of_process())?,
         Command::Pub(publish) => wait_for(publish.run(io))?,
         Command::Sub(subscribe) => return wait_for(subscribe.run(io)),

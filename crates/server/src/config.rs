@@ -8,6 +8,7 @@
 
 mod checks;
 mod credentials;
+mod dates;
 mod draft;
 mod file;
 mod given;
@@ -32,9 +33,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use fanfare_api::Key;
-use fanfare_auth::Secret;
+use fanfare_auth::{Algorithm, Secret, Uses};
 use fanfare_broker::namespaces::{Access, Audience, Namespaces};
 use fanfare_broker_redis::{SentinelLogin, Server};
+use fanfare_key_sets::Endpoint;
 use fanfare_protocol::PayloadLimits;
 
 pub use problem::{Problem, Problems};
@@ -62,8 +64,12 @@ pub struct Config {
     pub arrivals: crate::arrivals::Options,
     /// The HTTP API for backends.
     pub api: ApiOptions,
-    /// What tokens are judged by.
+    /// What tokens are judged by, but for the keys below.
     pub auth: fanfare_auth::Options,
+    /// Keys for tokens; their files are not read yet.
+    pub token_keys: Vec<TokenKey>,
+    /// Issuers whose keys are fetched.
+    pub token_issuers: Vec<TokenIssuer>,
     /// Sessions and their limits; the node's name and its shards too.
     pub gateway: fanfare_gateway::Options,
     /// What is kept in memory.
@@ -101,6 +107,8 @@ pub struct Redis {
     pub sentinel_password: Option<Secret>,
     /// Every key and every Redis channel begins with it.
     pub prefix: String,
+    /// How long the start of the node waits for Redis; without it, not at all.
+    pub start_timeout: Option<Duration>,
     /// Time for a connection to become usable.
     pub connect_timeout: Duration,
     /// Time for a command.
@@ -140,6 +148,46 @@ impl Redis {
             payload,
         })
     }
+}
+
+/// A key for tokens: a secret, or the file that holds it or the public key.
+#[derive(Debug, Clone)]
+pub struct TokenKey {
+    /// Its name.
+    pub name: String,
+    /// The one algorithm that it is for.
+    pub algorithm: Algorithm,
+    /// The secret.
+    pub secret: Option<Secret>,
+    /// The file with the secret or the public key.
+    pub file: Option<PathBuf>,
+    /// The key id that tokens must name.
+    pub key_id: Option<String>,
+    /// Unix time in seconds from when on it is not used any more.
+    pub accept_until: Option<u64>,
+    /// Which tokens it is for.
+    pub uses: Uses,
+}
+
+/// An issuer of tokens whose keys are fetched.
+#[derive(Debug, Clone)]
+pub struct TokenIssuer {
+    /// Its name.
+    pub name: String,
+    /// What its tokens say in `iss`.
+    pub issuer: String,
+    /// What its tokens have to name in `aud`.
+    pub audience: String,
+    /// Where its keys are; without it the discovery document is asked.
+    pub jwks: Option<Endpoint>,
+    /// Certificates to trust when fetching.
+    pub ca_file: Option<PathBuf>,
+    /// Which tokens its keys are for.
+    pub uses: Uses,
+    /// How often its keys are fetched again.
+    pub refresh_interval: Duration,
+    /// How long they are used when they cannot be.
+    pub stale_ttl: Duration,
 }
 
 /// Where a node takes connections.

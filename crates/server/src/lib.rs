@@ -7,6 +7,8 @@ pub mod arrivals;
 mod broker;
 pub mod cli;
 pub mod config;
+mod gate;
+mod head;
 mod listener;
 mod metrics;
 pub mod network;
@@ -16,6 +18,8 @@ mod page;
 pub mod redis_tls;
 mod routes;
 pub mod serve;
+pub mod token_issuers;
+pub mod token_keys;
 
 pub use config::Config;
 pub use node::Node;

@@ -4,21 +4,26 @@
 //!
 //! An own accept loop, since the socket of an upgraded connection has to come back as it is. An error of accept
 //! (no descriptors left, mostly) makes it wait and try again, longer each time; it never spins and never ends.
+//!
+//! hyper reads from a [`Gate`], which judges every request's head before hyper sees it.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING, UPGRADE};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use prometheus::{IntCounter, IntGauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -27,6 +32,8 @@ use tokio::task::JoinSet;
 use tower::ServiceExt;
 
 use crate::arrivals::{Arrivals, Seat, TooMany};
+use crate::gate::Gate;
+use crate::head::{self, HEAD_BYTES_MAX, Refusal};
 use crate::routes::RETRY_AFTER_SECONDS;
 
 /// Connections waiting to be accepted. The usual 128 overflow in a burst of connects, and each one that does waits
@@ -34,11 +41,14 @@ use crate::routes::RETRY_AFTER_SECONDS;
 const BACKLOG: i32 = 4_096;
 
 /// HTTP connections at once; further ones wait in the backlog. An upgraded one counts no more. Each may hold
-/// [`HEAD_BYTES_MAX`]: 4,096 × 16 KiB = 64 MiB.
-const CONNECTIONS_MAX: usize = 4_096;
+/// [`HEAD_BYTES_MAX`], in the gate or in hyper: 8,192 × 16 KiB = 128 MiB.
+const CONNECTIONS_MAX: usize = 8_192;
 
-/// The largest head of a request; then 431.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+/// Refused requests that are logged in a second; the rest is counted.
+const LOG_LINES_PER_SECOND: u32 = 5;
+
+/// The label of requests whose head did not come within the time for it.
+pub(crate) const TIMEOUT: &str = "timeout";
 
 /// First wait after an error of accept; it doubles up to [`BACK_OFF_MAX`].
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
@@ -57,6 +67,8 @@ const REFUSED_BYTES_MAX: u64 = HEAD_BYTES_MAX as u64;
 pub(crate) struct Counts {
     pub(crate) accept_errors: IntCounter,
     pub(crate) connections: IntGauge,
+    /// By [`Refusal::label`], and [`TIMEOUT`].
+    pub(crate) refusals: IntCounterVec,
 }
 
 /// Binds an address.
@@ -76,6 +88,7 @@ pub(crate) struct Listener {
     pub(crate) header_timeout: Duration,
     pub(crate) counts: Counts,
     pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) log: Arc<RefusalLog>,
     /// Changes to `true` when no further connection is to be accepted.
     pub(crate) ending: watch::Receiver<bool>,
 }
@@ -143,13 +156,21 @@ impl Listener {
         seat: Arc<Seat>,
         place: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (router, mut ending, counts) = (self.router.clone(), self.ending.clone(), self.counts.clone());
+        let (mut ending, counts) = (self.ending.clone(), self.counts.clone());
+        let gate = Gate::new(stream);
+        let answers = Answers {
+            router: self.router.clone(),
+            seat,
+            refusal: gate.refusal(),
+            counts: counts.clone(),
+            log: Arc::clone(&self.log),
+        };
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(self.header_timeout).max_buf_size(HEAD_BYTES_MAX);
         async move {
             counts.connections.inc();
-            let service = service_fn(move |request| answer(router.clone(), Arc::clone(&seat), request));
-            let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service).with_upgrades());
+            let service = service_fn(move |request| answers.clone().answer(request));
+            let mut connection = pin!(server.serve_connection(TokioIo::new(gate), service).with_upgrades());
             let served = tokio::select! {
                 served = connection.as_mut() => served,
                 () = told(&mut ending) => {
@@ -158,6 +179,9 @@ impl Listener {
                 }
             };
             if let Err(error) = served {
+                if error.is_timeout() {
+                    counts.refusals.with_label_values(&[TIMEOUT]).inc();
+                }
                 tracing::debug!(%error, "an HTTP connection ended with an error");
             }
             counts.connections.dec();
@@ -173,13 +197,67 @@ async fn told(ending: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn answer(
+/// Answers the requests of one connection.
+#[derive(Clone)]
+struct Answers {
     router: Router,
+    /// Of the connection: taken as long as it is, and handed on to the session with an upgrade.
     seat: Arc<Seat>,
-    mut request: hyper::Request<Incoming>,
-) -> Result<axum::response::Response, Infallible> {
-    request.extensions_mut().insert(seat);
-    router.oneshot(request.map(Body::new)).await
+    refusal: Arc<OnceLock<Refusal>>,
+    counts: Counts,
+    log: Arc<RefusalLog>,
+}
+
+impl Answers {
+    async fn answer(self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+        // The gate's substitute: a client's request for this is refused by the gate.
+        if request.uri() == "*" && request.method() == http::Method::GET {
+            return Ok(self.refuse());
+        }
+        let last = is_last(&request);
+        request.extensions_mut().insert(self.seat);
+        let mut response = self.router.oneshot(request.map(Body::new)).await?;
+        if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(CONNECTION, CLOSE);
+        }
+        Ok(response)
+    }
+
+    fn refuse(&self) -> Response {
+        let refusal = self.refusal.get().copied().unwrap_or(Refusal::Target);
+        self.counts.refusals.with_label_values(&[refusal.label()]).inc();
+        if self.log.may_log(Instant::now()) {
+            // Nothing of the request: it may carry a token, and who sends this may send anything.
+            tracing::info!(reason = refusal.label(), status = refusal.status().as_u16(), "a request was refused");
+        }
+        (refusal.status(), [(CONNECTION, CLOSE)], format!("{}\n", refusal.text())).into_response()
+    }
+}
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// Whether the gate judges nothing behind this request.
+fn is_last(request: &Request<Incoming>) -> bool {
+    let mut upgrades = request.headers().get_all(UPGRADE).into_iter();
+    request.headers().contains_key(TRANSFER_ENCODING) || upgrades.any(|value| head::names_websocket(value.as_bytes()))
+}
+
+/// How much was logged of refused requests.
+#[derive(Debug, Default)]
+pub(crate) struct RefusalLog {
+    window: Mutex<Option<(Instant, u32)>>,
+}
+
+impl RefusalLog {
+    fn may_log(&self, now: Instant) -> bool {
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let (began, lines) = match *window {
+            Some((began, lines)) if now.duration_since(began) < Duration::from_secs(1) => (began, lines + 1),
+            _ => (now, 1),
+        };
+        *window = Some((began, lines));
+        lines <= LOG_LINES_PER_SECOND
+    }
 }
 
 /// Says why, and reads for a while: a socket that is closed with unread bytes takes back what it has said.
@@ -215,7 +293,8 @@ mod tests {
         let (_node, ending) = watch::channel(false);
         let header_timeout = Duration::from_secs(1);
         let arrivals = Arrivals::new(crate::arrivals::Options::default(), metrics.arrivals().unwrap());
-        let mut listener = Listener { listener, router: Router::new(), header_timeout, counts, arrivals, ending };
+        let router = Router::new();
+        let mut listener = Listener { listener, router, header_timeout, counts, arrivals, log: Arc::default(), ending };
         let _client = TcpStream::connect(address).await.unwrap();
         let accepted = listener.accept(&Arc::new(Semaphore::new(1)), &mut BACK_OFF_MIN.clone()).await;
         assert!(accepted.unwrap().0.nodelay().unwrap());

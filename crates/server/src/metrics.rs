@@ -3,7 +3,8 @@
 use prometheus::core::Collector;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
-use crate::listener::Counts;
+use crate::head::Refusal;
+use crate::listener::{Counts, TIMEOUT};
 
 /// All metrics of a node.
 #[derive(Debug, Clone, Default)]
@@ -21,9 +22,15 @@ impl Metrics {
     pub(crate) fn listener(&self) -> Result<Counts, prometheus::Error> {
         let accept_errors = IntCounter::new("fanfare_http_accept_errors_total", "Connections that were not accepted.")?;
         let connections = IntGauge::new("fanfare_http_connections", "HTTP connections, upgraded ones left out.")?;
+        let refusals = Opts::new("fanfare_http_refused_total", "Requests refused for their head, by reason.");
+        let refusals = IntCounterVec::new(refusals, &["reason"])?;
+        for reason in Refusal::ALL.iter().map(|refusal| refusal.label()).chain([TIMEOUT]) {
+            refusals.with_label_values(&[reason]);
+        }
+        self.register(Box::new(refusals.clone()))?;
         self.register(Box::new(accept_errors.clone()))?;
         self.register(Box::new(connections.clone()))?;
-        Ok(Counts { accept_errors, connections })
+        Ok(Counts { accept_errors, connections, refusals })
     }
 
     /// The counter of what was refused for its address.

@@ -23,6 +23,7 @@ use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
 use crate::redis_tls;
 use crate::routes::{self, Routes};
+use crate::{token_issuers, token_keys};
 
 /// How long requests under way may take when a node ends.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,12 +42,26 @@ pub enum Error {
     /// The token secret is no good.
     #[error(transparent)]
     Auth(#[from] fanfare_auth::OptionsError),
+    /// A key for tokens cannot be read.
+    #[error(transparent)]
+    TokenKeys(#[from] token_keys::Error),
+    /// The keys of an issuer cannot be fetched at all.
+    #[error(transparent)]
+    TokenIssuers(#[from] token_issuers::Error),
     /// The shard threads could not be started.
     #[error(transparent)]
     Gateway(#[from] fanfare_gateway::Error),
     /// Encrypted connections to Redis cannot be made.
     #[error(transparent)]
     RedisTls(#[from] redis_tls::Error),
+    /// Redis was not there in time.
+    #[error("Redis cannot be used, tried for {within:?} (redis.start_timeout): {reason}")]
+    Redis {
+        /// The configured time.
+        within: Duration,
+        /// What is missing.
+        reason: fanfare_broker_redis::NotReady,
+    },
     /// A metric could not be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -79,6 +94,7 @@ impl Node {
         let (mut tasks, mut sweeper) = (JoinSet::new(), JoinSet::new());
         let (gateway, broker) = start_gateway(&config, &metrics, &mut sweeper)?;
         gateway.handle().started().await?;
+        broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
         let (router, arrivals) = router(&config, &gateway.handle(), &broker, &metrics, &ready)?;
@@ -88,6 +104,7 @@ impl Node {
             header_timeout: config.listen.header_timeout,
             counts: metrics.listener()?,
             arrivals,
+            log: Arc::default(),
             ending: told,
         };
         tasks.spawn(listener.run());
@@ -136,7 +153,7 @@ fn start_gateway(config: &Config, metrics: &Metrics, tasks: &mut JoinSet<()>) ->
         options: Arc::new(config.gateway.clone()),
         directory,
         broker: broker.broker(),
-        verifier: Arc::new(Verifier::new(config.auth.clone())?),
+        verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(token_issuers::start(config)?)),
         namespaces: Arc::new(config.namespaces.clone()),
     })?;
     metrics.register(Box::new(gateway.handle().metrics()))?;

@@ -12,6 +12,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 
 use crate::arrivals::{Arrivals, Seat, TooMany};
+use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::origin;
 use crate::page;
@@ -57,7 +58,7 @@ async fn websocket(State(routes): State<Routes>, mut request: Request) -> Respon
             Err(why) => return too_many(why),
         }
     }
-    routes.gateway.upgrade(&mut request).into_response()
+    routes.gateway.upgrade::<Gate>(&mut request).into_response()
 }
 
 fn too_many(why: TooMany) -> Response {

@@ -52,7 +52,11 @@ fn run(config: &Config, io: &mut Io, announce: Announce<'_>) -> Result<(), Failu
         // Before the node, so that no signal finds it without an orderly end.
         let mut signals = Signals::listen().map_err(|error| Failure::failed(error.to_string()))?;
         let window = config.drain_window;
-        let node = Node::start(config.clone()).await.map_err(not_started)?;
+        let node = tokio::select! {
+            node = Node::start(config.clone()) => node.map_err(not_started)?,
+            // A start may wait for Redis.
+            () = signals.next() => return Ok(()),
+        };
         announce(io, config, &node)?;
         until_ended(node, &mut signals, window).await
     })

@@ -176,7 +176,7 @@ async fn accept(listener: TcpListener, gateway: Handle) {
 
 async fn serve(stream: TcpStream, gateway: Handle) {
     let service = service_fn(|mut request| {
-        let response = gateway.upgrade(&mut request);
+        let response = gateway.upgrade::<TcpStream>(&mut request);
         async move { Ok::<_, Infallible>(response) }
     });
     let served = http1::Builder::new().serve_connection(TokioIo::new(stream), service).with_upgrades().await;

@@ -325,6 +325,16 @@ impl Client {
         }
     }
 
+    /// Whether the connection has ended; what came before may be unread.
+    pub fn has_ended(&self) -> bool {
+        self.ended.is_some()
+    }
+
+    /// How the connection ended, if it has.
+    pub fn ended(&self) -> Option<&Ending> {
+        self.ended.as_ref()
+    }
+
     /// Everything that came and was not taken yet.
     pub fn take_arrived(&mut self) -> Vec<Unit> {
         self.arrived.drain(..).collect()

@@ -2,17 +2,21 @@
 //!
 //! A node in process ([`Setup`], [`Node`]), a scripted client that says exactly what it is told ([`Client`]), one
 //! below the WebSocket protocol ([`Raw`]), a proxy that harms connections ([`Proxy`]), a gateway on a broker that takes
-//! its time and fails ([`Bare`]), a Redis server ([`{RedisCluster, RedisServer}`]), a [`Follower`] that misses nothing, and tokens of
-//! any content ([`token`]). The end-to-end suite is in `tests/`, by subject; what it drives a node with is here, so
-//! that a change of an interface touches one place.
+//! its time and fails ([`Bare`]), a Redis server or a cluster ([`RedisServer`], [`RedisCluster`]), a [`Follower`] that
+//! misses nothing, and tokens of any content ([`token`], [`KeyPair`]). The end-to-end suite is in `tests/`, by subject;
+//! what it drives a node with is here, so that a change of an interface
+//! touches one place.
 //!
 //! Every wait has a deadline far beyond what a loaded machine needs ([`patience`]): a hang is a failure that says
 //! what was waited for.
 
 mod bare;
+pub mod checker;
 mod client;
 mod follower;
 mod http;
+mod key_pair;
+mod key_server;
 mod node;
 pub mod patience;
 mod proxy;
@@ -26,6 +30,8 @@ pub use client::{Client, Ending, Opening, Unit};
 pub use fanfare_protocol::Encoding;
 pub use follower::Follower;
 pub use http::{Http, Response};
+pub use key_pair::KeyPair;
+pub use key_server::{KeyServer, Page};
 pub use node::{API_KEY, Node, Setup};
 pub use proxy::{Cut, Faults, Proxy};
 pub use random::seeded;

@@ -113,6 +113,11 @@ impl Node {
         response
     }
 
+    /// Gives up the connections that lie idle: the node may have closed them meanwhile.
+    pub fn forget_idle(&self) {
+        self.idle.lock().expect("no test panics with the lock").clear();
+    }
+
     /// Calls the server API; returns the whole answer.
     pub async fn api(&self, method: &str, request: &Value) -> Value {
         let headers = [("X-API-Key", API_KEY), ("Content-Type", "application/json")];

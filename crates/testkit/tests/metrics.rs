@@ -8,7 +8,7 @@ use fanfare_testkit::{Node, Setup, json, on_1_and_3_shards, token};
 
 on_1_and_3_shards!(every_family_is_there_from_the_start, labels_come_from_closed_sets, what_is_counted);
 
-const FAMILIES: [&str; 26] = [
+const FAMILIES: [&str; 29] = [
     "fanfare_gateway_sessions",
     "fanfare_gateway_subscriptions",
     "fanfare_gateway_shard_channels",
@@ -26,14 +26,17 @@ const FAMILIES: [&str; 26] = [
     "fanfare_gateway_repairs_total",
     "fanfare_gateway_insufficient_state_total",
     "fanfare_gateway_outbox_overflows_total",
+    "fanfare_gateway_sockets_cut_total",
     "fanfare_gateway_panics_total",
     "fanfare_gateway_closes_total",
+    "fanfare_gateway_violations_total",
     "fanfare_gateway_recoveries_total",
     "fanfare_gateway_ring_entries",
     "fanfare_gateway_ring_overflows_total",
     "fanfare_gateway_publish_to_write_seconds",
     "fanfare_gateway_shard_loop_lag_seconds",
     "fanfare_http_accept_errors_total",
+    "fanfare_http_refused_total",
     "fanfare_http_connections",
 ];
 

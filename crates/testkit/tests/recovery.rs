@@ -196,7 +196,11 @@ impl Publisher {
             while !told.load(Ordering::Relaxed) {
                 number += 1;
                 let body = json!({"channel": channel, "data": {"n": number}}).to_string();
-                let answer = http.request("POST /api/publish", &headers, &body).await.json();
+                let mut answer = http.request("POST /api/publish", &headers, &body).await.json();
+                // On a busy machine there may be no room for a second. Nothing is published then.
+                while answer["error"]["message"].as_str().is_some_and(|message| message.contains("overloaded")) {
+                    answer = http.request("POST /api/publish", &headers, &body).await.json();
+                }
                 assert_eq!(answer["result"]["offset"], number, "{answer}");
                 if pause.is_zero() {
                     tokio::task::yield_now().await;
@@ -261,7 +265,11 @@ async fn cuts_at_any_byte_lose_nothing(shards: usize) {
         followers.spawn(async move {
             let mut random = <SmallRng as rand::SeedableRng>::seed_from_u64(seed);
             let mut follower = Follower::new("news");
-            for _ in 0..150 {
+            // On a busy machine there is less to follow between two cuts.
+            for round in 0..3_000 {
+                if round >= 150 && follower.received > 200 {
+                    break;
+                }
                 let (encoding, cut) = pick(&mut random);
                 // The handshake has about 220 bytes up, the first frame about 100.
                 let early = random.random_range(0..4) == 0;

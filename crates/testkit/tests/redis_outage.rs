@@ -9,12 +9,14 @@ use fanfare_testkit::{Client, Node, RedisServer, Setup, json, on_1_and_3_shards,
 
 on_1_and_3_shards!(
     a_node_starts_without_redis_and_serves_when_it_comes,
+    a_node_that_is_to_wait_for_redis_does_so_and_gives_up,
     a_restart_is_survived_by_connections_and_told_to_subscribers,
     a_frozen_redis_costs_nobody_anything_but_time,
     a_wiped_redis_is_told_to_who_listens_to_a_quiet_channel,
     an_evicting_redis_leaves_nobody_in_doubt,
     a_cut_at_the_output_limit_loses_nothing,
     forged_messages_mislead_nobody,
+    a_gap_is_read_when_redis_allows_it_again,
 );
 
 async fn start(redis: &RedisServer, shards: usize) -> Node {
@@ -22,6 +24,8 @@ async fn start(redis: &RedisServer, shards: usize) -> Node {
     let setup = Setup::new(shards).configure(|config| {
         config.redis.server = Some(server);
         config.gateway.position_check_interval = Duration::from_secs(2);
+        // Clients that are not read from answer no pings.
+        config.gateway.ping_interval = None;
     });
     setup.channels(|options| options.join_leave = false).start().await
 }
@@ -100,6 +104,22 @@ async fn a_node_starts_without_redis_and_serves_when_it_comes(shards: usize) {
     client.subscribe("news").await;
     assert_eq!(publish(&node, 1).await, 1);
     client.expect_publication("news").await;
+}
+
+/// With `redis.start_timeout` a node that cannot use Redis says why and ends.
+async fn a_node_that_is_to_wait_for_redis_does_so_and_gives_up(shards: usize) {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let mut config = fanfare_server::Config::dev();
+    config.listen.address = (std::net::Ipv4Addr::LOCALHOST, 0).into();
+    config.gateway.shards = shards;
+    config.redis.server = Some(fanfare_broker_redis::Server::parse(&redis.url()).unwrap());
+    config.redis.start_timeout = Some(Duration::from_secs(20));
+    let node = fanfare_server::Node::start(config.clone()).await.unwrap();
+    node.stop().await;
+    redis.end();
+    config.redis.start_timeout = Some(Duration::from_millis(300));
+    let reason = fanfare_server::Node::start(config).await.unwrap_err().to_string();
+    assert!(reason.contains("redis.start_timeout") && reason.contains("not connected"), "{reason}");
 }
 
 async fn a_restart_is_survived_by_connections_and_told_to_subscribers(shards: usize) {
@@ -239,4 +259,57 @@ async fn forged_messages_mislead_nobody(shards: usize) {
         assert!(node.metric("fanfare_gateway_repairs_total").await <= 2.0, "not again and again");
         assert_eq!(node.metric("fanfare_gateway_insufficient_state_total").await, 0.0);
     }
+}
+
+/// A history that could not be read, since Redis refused just then, passed for one that does not cover the gap, and
+/// everybody was told.
+async fn a_gap_is_read_when_redis_allows_it_again(shards: usize) {
+    let Some(redis) = RedisServer::start() else { return };
+    let mut nodes = two_nodes(&redis, shards).await;
+    let published = nodes[0].0.publish("news", json!(1)).await;
+    let epoch = published["epoch"].as_str().unwrap();
+    for (_, client) in &mut nodes {
+        assert!(follows_to(client, 0, 1).await);
+    }
+    redis.run(&[b"ACL", b"SETUSER", b"default", b"-evalsha", b"-eval"]);
+    let message = [format!("\x01p3:{epoch}:").as_bytes(), b"\x01\x22\x016"].concat();
+    redis.run(&[b"PUBLISH", b"fanfare:live:news", &message]);
+    for (node, _) in &nodes {
+        let refused =
+            || async { (node.metric_row("fanfare_redis_faults_total", "no_permission").await >= 2.0).then_some(()) };
+        eventually("the read to be refused twice", refused).await;
+    }
+    redis.run(&[b"ACL", b"SETUSER", b"default", b"+evalsha", b"+eval"]);
+    publish(&nodes[1].0, 2).await;
+    for (node, client) in &mut nodes {
+        assert!(follows_to(client, 1, 2).await, "nobody is told of a gap that is none");
+        assert_eq!(node.metric("fanfare_gateway_insufficient_state_total").await, 0.0);
+    }
+}
+
+/// As long as row 103 of hostile input wants it: behind a flag, `cargo test -p fanfare-testkit -- --ignored`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute"]
+async fn a_minute_without_redis_costs_connections_nothing() {
+    let Some(mut redis) = RedisServer::start() else { return };
+    let mut nodes = two_nodes(&redis, 2).await;
+    let epoch = nodes[0].0.publish("news", json!(1)).await["epoch"].clone();
+    for (_, client) in &mut nodes {
+        assert!(follows_to(client, 0, 1).await);
+    }
+    redis.end();
+    for _ in 0..60 {
+        for (node, _) in &nodes {
+            publish_fails(node).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    redis.restart();
+    let back = std::time::Instant::now();
+    for (node, client) in &mut nodes {
+        becomes(node, 200).await;
+        assert!(!follows_to(client, 1, 2).await, "what was lost is told");
+        comes_back_unrecovered(client, 1, &epoch).await;
+    }
+    println!("ready and told {:?} after Redis was back", back.elapsed());
 }

@@ -160,6 +160,19 @@ async fn scopes_add_up() {
     assert_eq!(denial(&hub, "history", &json!({"channel": "news"})).await, None);
 }
 
+/// With the patterns of roles, `**` left private channels out: a key for everything could not publish there.
+#[tokio::test]
+async fn private_channels_are_for_keys_that_write_the_dollar_or_are_for_everything() {
+    for (pattern, is_for) in [("**", true), ("$ns:*", true), ("ns:*", false), ("*:**", false), ("*:1", false)] {
+        let hub = hub_of(&Scope::ALL, &[pattern]);
+        let publish = ("publish", json!({"channel": "$ns:1", "data": 1}));
+        for (method, request) in [publish, ("history", json!({"channel": "$ns:1"}))] {
+            let denied = denial(&hub, method, &request).await;
+            assert_eq!(denied.is_none(), is_for, "{method} with {pattern}: {denied:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_keys_of_api_keys_may_do_everything() {
     let hub = hub(vec![Key::with_all_rights(vec![Secret::new(SHOWN.to_owned())])]);

@@ -31,6 +31,7 @@ use crate::limits::{
 };
 use crate::metrics::Skipped;
 use crate::resp::{self, Frame, Malformed};
+use crate::routes::RedisShard;
 use crate::server::Address;
 
 /// Why a connection ended.
@@ -72,6 +73,7 @@ impl Sent {
 
 pub(super) struct Session<'a> {
     consumer: &'a Consumer,
+    shard: &'a RedisShard,
     address: Arc<Address>,
     /// This node's own pub/sub channel for probes on this connection.
     probe: String,
@@ -94,15 +96,20 @@ pub(super) struct Session<'a> {
 
 impl<'a> Session<'a> {
     /// Connects, logs in, and subscribes to the node's own pub/sub channel for probes.
-    pub(super) async fn open(consumer: &'a Consumer, address: Arc<Address>) -> Result<Self, Ended> {
+    pub(super) async fn open(
+        consumer: &'a Consumer,
+        shard: &'a RedisShard,
+        address: Arc<Address>,
+    ) -> Result<Self, Ended> {
         let within = consumer.options.connect_timeout;
         let socket = dial(&address, &consumer.options).await?;
         let (reader, writer) = tokio::io::split(socket);
         let now = Instant::now();
         let mut session = Self {
             consumer,
+            shard,
             address,
-            probe: consumer.keys.probe(consumer.shard.link.slot()),
+            probe: consumer.keys.probe(shard.link.slot()),
             changed: Arc::default(),
             reader,
             writer,
@@ -118,8 +125,8 @@ impl<'a> Session<'a> {
         };
         timeout(within, session.begin()).await.unwrap_or(Err(Ended::Silent))?;
         // Probes that Redis took before this connection listened will not come.
-        session.probed = consumer.shard.link.probes();
-        session.changed = consumer.interest.connect(consumer.shard.id);
+        session.probed = shard.link.probes();
+        session.changed = consumer.interest.connect(shard.id);
         Ok(session)
     }
 
@@ -187,7 +194,7 @@ impl<'a> Session<'a> {
     /// Asks for what has come to be wanted, and leaves what is not any more.
     async fn ask(&mut self) -> Result<(), Ended> {
         while self.room() >= SUBSCRIBE_BATCH {
-            let shard = self.consumer.shard.id;
+            let shard = self.shard.id;
             let Some(request) = self.consumer.interest.next_request(shard, SUBSCRIBE_BATCH) else { break };
             let (subscribe, unsubscribe) = self.words();
             let (word, names) = match &request {
@@ -240,7 +247,7 @@ impl<'a> Session<'a> {
         self.ticked = now;
         let interest = self.consumer.interest.channels();
         self.consumer.counters.interest.set(i64::try_from(interest).unwrap_or(i64::MAX));
-        if self.consumer.shard.link.now().is_some_and(|live| live.address != self.address) {
+        if self.shard.link.now().is_some_and(|live| live.address != self.address) {
             return Err(Ended::Moved);
         }
         self.look_for_probe(now)?;
@@ -271,7 +278,7 @@ impl<'a> Session<'a> {
             Some((_, since)) if now - since > PROBE_TIMEOUT => Err(Ended::Hanging),
             Some(_) => Ok(()),
             None => {
-                let taken = self.consumer.shard.link.probes();
+                let taken = self.shard.link.probes();
                 self.missing = (taken > self.probed).then_some((taken, now));
                 Ok(())
             }
@@ -347,7 +354,7 @@ impl<'a> Session<'a> {
                 *rest -= 1;
                 let done = *rest == 0;
                 self.done_if(done);
-                self.consumer.interest.confirm_subscribe(self.consumer.shard.id, name);
+                self.consumer.interest.confirm_subscribe(self.shard.id, name);
             }
             _ => return Err(Ended::Unasked),
         }
@@ -361,13 +368,13 @@ impl<'a> Session<'a> {
                 *rest -= 1;
                 let done = *rest == 0;
                 self.done_if(done);
-                self.consumer.interest.confirm_unsubscribe(self.consumer.shard.id, name);
+                self.consumer.interest.confirm_unsubscribe(self.shard.id, name);
                 Ok(())
             }
             _ if self.consumer.keys.pubsub() == PubSub::Classic => Err(Ended::Unasked),
             _ if name == self.probe => Err(Ended::Moved),
             _ => {
-                self.consumer.interest.misdirected(self.consumer.shard.id, name);
+                self.consumer.interest.misdirected(self.shard.id, name);
                 self.consumer.routes.set_stale();
                 Ok(())
             }
@@ -388,7 +395,7 @@ impl<'a> Session<'a> {
     /// or its rights: all that was asked for on this connection is in doubt.
     fn refused(&mut self, text: &str) -> Result<(), Ended> {
         let fault = Fault::of_text(text);
-        let shard = self.consumer.shard.id;
+        let shard = self.shard.id;
         if matches!(fault, Fault::Moved | Fault::Ask | Fault::TryAgain | Fault::ClusterDown) {
             match self.sent.pop_front() {
                 Some(Sent::Subscribe(names, _)) => {

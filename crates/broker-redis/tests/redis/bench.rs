@@ -173,7 +173,9 @@ impl Bench {
         let heard = self.heard(name);
         let follows = |two: &[StreamPosition]| two[0].epoch == two[1].epoch && two[0].offset + 1 == two[1].offset;
         let whole = heard.windows(2).all(follows) && heard.last() == Some(top);
-        if self.broken().iter().any(|broken| broken == name) {
+        // A publication of another epoch tells as well: a shard reads the channel again then.
+        let begins_anew = heard.windows(2).any(|two| two[0].epoch != two[1].epoch) && heard.last() == Some(top);
+        if begins_anew || self.broken().iter().any(|broken| broken == name) {
             return Some(Ending::Told);
         }
         whole.then_some(Ending::Continuous)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use fanfare_auth::Operation;
 use fanfare_broker::{HistoryQuery, Publication, Publish, Since};
 use fanfare_protocol::{
     ClientInfo, ErrorCode, HistoryRequest, HistoryResult, PayloadLimits, PresenceRequest, PresenceResult,
@@ -30,10 +31,7 @@ impl Commands {
         let (channel, options) = self.channel(&request.channel)?;
         let json = self.judge_payload(&request.data)?;
         let info = self.publisher(&channel)?;
-        let subscribed = self.is_subscribed(&channel);
-        if !options.access.publish.admits(!info.user.is_empty(), subscribed) {
-            return Err(self.denied(&channel, "publish", "not open to this client"));
-        }
+        self.demand(Operation::Publish, &channel, options)?;
         let publish =
             Publish { data: request.data, json, info: Some(info), retention: options.retention, ..Publish::default() };
         self.in_time(self.local.broker.publish(&channel, publish)).await?;
@@ -66,9 +64,7 @@ impl Commands {
         if options.retention.is_none() {
             return Err(ErrorCode::NotAvailable.into());
         }
-        if !options.access.read_history.admits(!self.info()?.user.is_empty(), self.is_subscribed(&channel)) {
-            return Err(self.denied(&channel, "read_history", "not open to this client"));
-        }
+        self.demand(Operation::ReadHistory, &channel, options)?;
         let page_max = self.local.options.history_page_max;
         let query = HistoryQuery {
             limit: usize::try_from(request.limit).map_or(page_max, |limit| limit.min(page_max)),
@@ -114,9 +110,7 @@ impl Commands {
         if !options.presence {
             return Err(ErrorCode::NotAvailable.into());
         }
-        if !options.access.read_presence.admits(!self.info()?.user.is_empty(), self.is_subscribed(&channel)) {
-            return Err(self.denied(&channel, "read_presence", "not open to this client"));
-        }
+        self.demand(Operation::ReadPresence, &channel, options)?;
         Ok(channel)
     }
 

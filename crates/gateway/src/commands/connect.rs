@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-use fanfare_auth::{ConnectionClaims, ServerSubscription, TokenError, access};
+use fanfare_auth::{Allowed, ConnectionClaims, Operation, ServerSubscription, TokenError};
 use fanfare_protocol::{
     Channel, ClientInfo, ConnectRequest, ConnectResult, Disconnect, ErrorCode, Reply, SubscribeRequest,
 };
@@ -29,6 +28,7 @@ impl Commands {
     }
 
     async fn try_connect(&self, id: u32, request: ConnectRequest) -> Result<(), Failure> {
+        self.prepare(&request.token).await;
         let claims = self.authenticate(&request.token)?;
         let expire_at = claims.expire_at;
         if expire_at.is_some_and(|expire_at| expire_at <= self.local.now().unix_seconds) {
@@ -63,6 +63,7 @@ impl Commands {
             }
             match error {
                 TokenError::Expired | TokenError::NotYetValid => ErrorCode::TokenExpired.into(),
+                TokenError::KeysUnavailable => ErrorCode::Internal.into(),
                 TokenError::Invalid(_) | TokenError::NotConfigured => Disconnect::INVALID_TOKEN.into(),
             }
         })
@@ -70,12 +71,7 @@ impl Commands {
 
     fn anonymous(&self) -> Result<ConnectionClaims, Failure> {
         if self.local.options.allow_anonymous {
-            return Ok(ConnectionClaims {
-                user: String::new(),
-                expire_at: None,
-                info: Bytes::new(),
-                subs: BTreeMap::new(),
-            });
+            return Ok(ConnectionClaims::default());
         }
         if self.local.may_log() {
             tracing::info!(key = "auth.allow_anonymous", "a client without a token was refused: see this key");
@@ -88,9 +84,9 @@ impl Commands {
             user: claims.user.clone(),
             client: uuid::Uuid::new_v4().to_string(),
             conn_info: claims.info.clone(),
-            chan_info: Bytes::new(),
+            chan_info: bytes::Bytes::new(),
         };
-        let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info)));
+        let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info), claims.rights.clone()));
         let over = self.local.options.sessions_per_user_max.is_some_and(|max| sessions > max);
         if over && !claims.user.is_empty() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
     }
@@ -107,7 +103,7 @@ impl Commands {
             wanted.entry(personal).or_insert_with(|| (Origin::Token, ServerSubscription::default()));
         }
         for name in requested.keys() {
-            if let Some(channel) = self.requested_channel(name, &claims.user)? {
+            if let Some(channel) = self.requested_channel(name)? {
                 wanted.entry(channel).or_insert_with(|| (Origin::Requested, ServerSubscription::default()));
             }
         }
@@ -129,7 +125,12 @@ impl Commands {
     ) -> Result<Plan, Failure> {
         let request = requested.get(channel.as_str()).cloned().unwrap_or_default();
         let ServerSubscription { info, data, overrides } = subscription;
-        self.plan(channel, origin, &request, Grant { info, data, expire_at: None, overrides })
+        self.plan(
+            channel,
+            origin,
+            &request,
+            Grant { info, data, expire_at: None, overrides, allowed: Allowed::NOTHING },
+        )
     }
 
     /// The user's own channel, if the node gives one out.
@@ -145,11 +146,10 @@ impl Commands {
 
     /// A channel that the client asks to be attached to: only what it could subscribe to without a token; the
     /// rest is left out, but an unknown namespace is a violation.
-    fn requested_channel(&self, name: &str, user: &str) -> Result<Option<Channel>, Failure> {
+    fn requested_channel(&self, name: &str) -> Result<Option<Channel>, Failure> {
         let Ok(channel) = self.parse(name) else { return Ok(None) };
         let options = self.local.namespaces.options(&channel).ok_or(Disconnect::BAD_REQUEST)?;
-        let open = options.access.subscribe.admits(!user.is_empty(), false);
-        Ok(access::subscribe(&channel, user, open).is_ok().then_some(channel))
+        Ok(self.may(Operation::Subscribe, &channel, options)?.is_ok().then_some(channel))
     }
 
     /// Begins all, gathers for all at once; undoes all if one fails.

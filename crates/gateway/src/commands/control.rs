@@ -84,6 +84,7 @@ impl Commands {
             request.epoch = since.epoch.to_string();
         }
         let grant = Grant {
+            allowed: fanfare_auth::Allowed::NOTHING,
             info: control.info.clone(),
             data: control.data.clone(),
             expire_at: control.expire_at,

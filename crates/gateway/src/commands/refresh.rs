@@ -12,10 +12,11 @@ use crate::slots::SlotId;
 impl Commands {
     /// Replaces the connection's expiry and info. A set of server-side channels other than the present one is
     /// taken on by connecting again (3010).
-    pub(super) fn refresh(&self, id: u32, request: &RefreshRequest) -> Result<(), Failure> {
+    pub(super) async fn refresh(&self, id: u32, request: &RefreshRequest) -> Result<(), Failure> {
         if request.token.is_empty() {
             return Err(Disconnect::BAD_REQUEST.into());
         }
+        self.prepare(&request.token).await;
         let claims = self.verify_refresh(&request.token)?;
         let info = self.info()?;
         if claims.user != info.user {
@@ -26,6 +27,9 @@ impl Commands {
         }
         self.with(|shard| {
             shard.replace_info(self.session, &claims.info);
+            if let Some(session) = shard.session_mut(self.session) {
+                session.rights = claims.rights.clone();
+            }
             shard.set_expiry(self.session, claims.expire_at);
             let ttl = shard.ttl(claims.expire_at);
             let result = RefreshResult { expires: claims.expire_at.is_some(), ttl, ..RefreshResult::default() };
@@ -37,8 +41,9 @@ impl Commands {
     fn verify_refresh(&self, token: &str) -> Result<ConnectionClaims, Failure> {
         let now = self.local.now().unix_seconds;
         let claims = self.local.verifier.connection(token, now).map_err(|error| match error {
-            TokenError::Expired | TokenError::NotYetValid => Disconnect::CONNECTION_EXPIRED,
-            TokenError::Invalid(_) | TokenError::NotConfigured => Disconnect::INVALID_TOKEN,
+            TokenError::Expired | TokenError::NotYetValid => Failure::Close(Disconnect::CONNECTION_EXPIRED),
+            TokenError::KeysUnavailable => Failure::Error(ErrorCode::Internal),
+            TokenError::Invalid(_) | TokenError::NotConfigured => Failure::Close(Disconnect::INVALID_TOKEN),
         })?;
         if claims.expire_at.is_some_and(|expire_at| expire_at <= now) {
             return Err(Disconnect::CONNECTION_EXPIRED.into());
@@ -64,7 +69,7 @@ impl Commands {
     }
 
     /// Replaces a subscription's expiry and channel info. An expired token extends nothing.
-    pub(super) fn sub_refresh(&self, id: u32, request: &SubRefreshRequest) -> Result<(), Failure> {
+    pub(super) async fn sub_refresh(&self, id: u32, request: &SubRefreshRequest) -> Result<(), Failure> {
         let (channel, _) = self.channel(&request.channel)?;
         let own = self.with(|shard| {
             let channel = shard.channel_id(&channel)?;
@@ -74,6 +79,7 @@ impl Commands {
         if request.token.is_empty() {
             return Err(ErrorCode::BadRequest.into());
         }
+        self.prepare(&request.token).await;
         let claims = self.verify_sub_refresh(&channel, &request.token)?;
         self.replace_subscription(own, &claims)?;
         let ttl = self.with(|shard| shard.ttl_uncapped(claims.expire_at));
@@ -90,6 +96,7 @@ impl Commands {
         let now = self.local.now().unix_seconds;
         let claims = self.local.verifier.subscription(token, now).map_err(|error| match error {
             TokenError::Expired | TokenError::NotYetValid => Failure::Error(ErrorCode::TokenExpired),
+            TokenError::KeysUnavailable => Failure::Error(ErrorCode::Internal),
             TokenError::Invalid(_) | TokenError::NotConfigured => Failure::Close(Disconnect::INVALID_TOKEN),
         })?;
         if !self.is_meant(&claims, channel)? {
@@ -122,6 +129,7 @@ impl Commands {
             if let Some(index) = session.subscription_index(channel) {
                 let own = (!claims.info.is_empty()).then(|| with_channel_info(&info, claims.info.clone()));
                 session.subscriptions[index].info = own;
+                session.subscriptions[index].allowed = claims.allowed;
             }
             shard.refresh_presence(self.session);
         });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use fanfare_auth::{SubscriptionClaims, TokenError, access};
+use fanfare_auth::{Allowed, Operation, SubscriptionClaims, TokenError, access};
 use fanfare_broker::namespaces::ChannelOptions;
 use fanfare_broker::{Error, HistoryQuery, Since};
 use fanfare_protocol::{
@@ -44,11 +44,13 @@ pub(super) struct Grant {
     pub(super) data: bytes::Bytes,
     pub(super) expire_at: Option<u64>,
     pub(super) overrides: SubscriptionOverrides,
+    pub(super) allowed: Allowed,
 }
 
 impl From<SubscriptionClaims> for Grant {
     fn from(claims: SubscriptionClaims) -> Self {
-        Self { info: claims.info, data: claims.data, expire_at: claims.expire_at, overrides: claims.overrides }
+        let SubscriptionClaims { info, data, expire_at, overrides, allowed, .. } = claims;
+        Self { info, data, expire_at, overrides, allowed }
     }
 }
 
@@ -63,6 +65,7 @@ pub(super) struct Making {
 impl Commands {
     /// Subscribes (protocol §7.1, the checks in its order).
     pub(super) async fn subscribe(&self, id: u32, request: SubscribeRequest) -> Result<(), Failure> {
+        self.prepare(&request.token).await;
         let plan = self.check_subscribe(request)?;
         let making = self.begin(plan)?;
         let committed = self.make(&making).await?;
@@ -121,9 +124,7 @@ impl Commands {
         if !token.is_empty() {
             return self.verify_subscription(channel, token).map(Grant::from);
         }
-        let info = self.info()?;
-        let open = options.access.subscribe.admits(!info.user.is_empty(), false);
-        match access::subscribe(channel, &info.user, open) {
+        match self.may(Operation::Subscribe, channel, options)? {
             Ok(()) => Ok(Grant::default()),
             Err(access::Denied::NotOpen) => Err(self.denied(channel, "subscribe", "not open to this client")),
             // No key of the configuration would allow these: their names alone say who may.
@@ -135,6 +136,7 @@ impl Commands {
         let now = self.local.now().unix_seconds;
         let claims = self.local.verifier.subscription(token, now).map_err(|error| match error {
             TokenError::Expired | TokenError::NotYetValid => ErrorCode::TokenExpired,
+            TokenError::KeysUnavailable => ErrorCode::Internal,
             TokenError::Invalid(_) | TokenError::NotConfigured => ErrorCode::PermissionDenied,
         })?;
         if self.is_meant(&claims, channel)? { Ok(claims) } else { Err(Disconnect::INVALID_TOKEN.into()) }
@@ -154,7 +156,7 @@ impl Commands {
         let has_history = options.retention.is_some();
         let recoverable = has_history && overrides.force_recovery != Some(false);
         let positioned = recoverable || (has_history && overrides.force_positioning != Some(false));
-        let may_see = options.access.read_presence.admits(!info.user.is_empty(), true);
+        let may_see = self.may_when(Operation::ReadPresence, &channel, options, Some(grant.allowed))?.is_ok();
         let announces = overrides.join_leave.unwrap_or(options.join_leave);
         let forced = overrides.force_push_join_leave == Some(true);
         let new = NewSubscription {
@@ -163,6 +165,7 @@ impl Commands {
             presence: overrides.presence.unwrap_or(options.presence),
             announces,
             join_leave: forced || (request.join_leave && options.join_leave && may_see),
+            allowed: grant.allowed,
             info: (!grant.info.is_empty()).then(|| with_channel_info(&info, grant.info.clone())),
         };
         Ok(Plan {

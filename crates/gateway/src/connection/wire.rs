@@ -1,16 +1,16 @@
 //! tungstenite's protocol without a socket: bytes in, messages and answers out.
+//!
+//! Before tungstenite sees them, the bytes pass [`FrameCheck`], which judges every header and picks the close code.
+//! What is left to tungstenite to refuse is what stands in payloads: text that is not UTF-8.
 
 use std::io::{self, ErrorKind, Read, Write};
 
 use bytes::Bytes;
-use fanfare_protocol::Disconnect;
+use fanfare_protocol::{FrameCheck, FrameViolation};
 use tokio_tungstenite::tungstenite::protocol::WebSocketContext;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::limits;
-
-/// What a client's control frame has beside its payload: two bytes and the mask.
-const CONTROL_HEADER_BYTES: usize = 6;
 
 /// What came in.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct Inbound {
     /// Pong frames, if pings are frames on this connection.
     pub(crate) pongs: u32,
     /// The peer has ended the connection, in order or by a violation.
-    pub(crate) ended: Option<Result<(), Disconnect>>,
+    pub(crate) ended: Option<Result<(), FrameViolation>>,
     /// What is answered to the end: to be queued behind the replies to `frames`, for nothing may follow a close.
     pub(crate) last_answers: Vec<u8>,
 }
@@ -31,18 +31,13 @@ impl Inbound {
     }
 }
 
-/// What is counted of a connection's input, to bound what a peer can make us do.
+/// What is kept of a connection's input between two reads.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    unfinished_bytes: usize,
-    unfinished_bytes_max: usize,
-    /// Bytes taken that belong to no finished frame, as far as that can be told: 0 only between two frames.
-    pending_bytes: usize,
+    check: FrameCheck,
     /// The largest message since the read buffer was new.
-    largest_bytes: usize,
+    largest_bytes: u32,
     native_ping: bool,
-    second: u64,
-    control_frames: u32,
 }
 
 /// One read's bytes, and what is to be written for them.
@@ -73,102 +68,67 @@ impl Write for Wire<'_> {
 
 impl Intake {
     pub(crate) fn new(message_bytes_max: usize, native_ping: bool) -> Self {
-        Self {
-            unfinished_bytes: 0,
-            unfinished_bytes_max: message_bytes_max + limits::FRAGMENT_OVERHEAD_BYTES,
-            pending_bytes: 0,
-            largest_bytes: 0,
-            native_ping,
-            second: 0,
-            control_frames: 0,
-        }
+        Self { check: FrameCheck::new(limits::frame_limits(message_bytes_max)), largest_bytes: 0, native_ping }
     }
 
     /// Takes what one read brought, in the given second. Returns what came in and what is to be answered.
     pub(crate) fn take(&mut self, websocket: &mut WebSocketContext, input: &[u8], second: u64) -> (Inbound, Vec<u8>) {
-        let mut wire = Wire { input, output: Vec::new() };
+        // Only whether it is the same second is of interest.
+        let judged = self.check.take(input, second as u32);
+        let mut wire = Wire { input: &input[..judged.accepted], output: Vec::new() };
         let mut inbound = Inbound::default();
-        self.unfinished_bytes += input.len();
-        self.pending_bytes += input.len();
         while inbound.ended.is_none() {
             match websocket.read(&mut wire) {
-                Ok(message) => self.take_message(message, second, &mut inbound),
+                Ok(message) => self.take_message(message, &mut inbound),
                 Err(Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(Error::ConnectionClosed | Error::AlreadyClosed) => inbound.ended = Some(Ok(())),
                 Err(error) => inbound.ended = Some(Err(violation(&error))),
             }
         }
-        if inbound.ended.is_none() && self.unfinished_bytes > self.unfinished_bytes_max {
-            inbound.ended = Some(Err(Disconnect::POLICY));
+        if inbound.ended.is_none() {
+            inbound.ended = judged.violation.map(Err);
         }
         (inbound, wire.output)
     }
 
-    fn take_message(&mut self, message: Message, second: u64, inbound: &mut Inbound) {
+    fn take_message(&mut self, message: Message, inbound: &mut Inbound) {
         match message {
             Message::Text(text) => self.take_data(text.into(), inbound),
             Message::Binary(bytes) => self.take_data(bytes, inbound),
-            Message::Ping(payload) => self.count_control(payload.len(), second, inbound),
-            Message::Pong(payload) => {
-                self.count_control(payload.len(), second, inbound);
-                inbound.pongs += u32::from(self.native_ping);
-            }
-            // The answer to a close is written by the next read, which then ends.
-            Message::Close(_) | Message::Frame(_) => {}
+            Message::Pong(_) => inbound.pongs += u32::from(self.native_ping),
+            // The answer to a ping or a close is written by the next read, which after a close then ends.
+            Message::Ping(_) | Message::Close(_) | Message::Frame(_) => {}
         }
     }
 
     fn take_data(&mut self, data: Bytes, inbound: &mut Inbound) {
-        self.unfinished_bytes = 0;
-        self.largest_bytes = self.largest_bytes.max(data.len());
-        self.finish_frame(data.len());
+        // A message has no more: its limit has 32 bits.
+        self.largest_bytes = self.largest_bytes.max(data.len() as u32);
         inbound.frames.push(data);
-    }
-
-    /// A message in several fragments leaves bytes over, since each had a header: the read buffer is then kept.
-    fn finish_frame(&mut self, payload_bytes: usize) {
-        let header_bytes = match payload_bytes {
-            0..=125 => 6,
-            126..=0xFFFF => 8,
-            _ => 14,
-        };
-        self.pending_bytes = self.pending_bytes.saturating_sub(header_bytes + payload_bytes);
     }
 
     /// Whether the read buffer has grown with a large message and holds nothing now: it does not shrink by itself, and
     /// a new one costs less than what it would keep for the life of the connection (I11).
     pub(crate) fn has_outgrown_buffer(&mut self) -> bool {
-        let outgrown = self.pending_bytes == 0 && self.largest_bytes > limits::WEBSOCKET_READ_BUFFER_KEPT_BYTES;
+        let outgrown =
+            self.largest_bytes > limits::WEBSOCKET_READ_BUFFER_KEPT_BYTES && self.check.is_between_messages();
         if outgrown {
             self.largest_bytes = 0;
         }
         outgrown
     }
-
-    fn count_control(&mut self, payload_bytes: usize, second: u64, inbound: &mut Inbound) {
-        // It is no part of an unfinished message: a client that only ever answers pings would run into the bound.
-        self.unfinished_bytes = self.unfinished_bytes.saturating_sub(CONTROL_HEADER_BYTES + payload_bytes);
-        self.finish_frame(payload_bytes);
-        if self.second != second {
-            self.second = second;
-            self.control_frames = 0;
-        }
-        self.control_frames += 1;
-        if self.control_frames > limits::CONTROL_FRAMES_PER_SECOND {
-            inbound.ended = Some(Err(Disconnect::POLICY));
-        }
-    }
 }
 
-/// The close code of a violation (RFC 6455 §7.4.1).
-fn violation(error: &Error) -> Disconnect {
+/// What tungstenite found. But for text it has nothing left to find (see the properties).
+fn violation(error: &Error) -> FrameViolation {
     match error {
-        Error::Capacity(_) => Disconnect::MESSAGE_TOO_BIG,
-        Error::Utf8(_) => Disconnect::INVALID_PAYLOAD,
-        Error::WriteBufferFull(_) => Disconnect::SLOW,
-        _ => Disconnect::PROTOCOL_ERROR,
+        Error::Utf8(_) => FrameViolation::InvalidText,
+        _ => FrameViolation::Other,
     }
 }
+
+#[cfg(test)]
+mod properties;
 
 #[cfg(test)]
 mod tests {
@@ -202,7 +162,7 @@ mod tests {
         }
 
         fn code(&mut self, input: &[u8]) -> u16 {
-            self.take(input).0.ended.unwrap().unwrap_err().code
+            self.take(input).0.ended.unwrap().unwrap_err().disconnect().code
         }
     }
 
@@ -268,8 +228,8 @@ mod tests {
         let mut peer = Peer::new(100);
         assert!(peer.take(&frame(0x01, b"")).0.ended.is_none());
         let fragments = frame(0x00, b"").repeat(100);
-        let ended = (0..100).find_map(|_| peer.take(&fragments).0.ended);
-        assert_eq!(ended.unwrap().unwrap_err().code, 1008);
+        let ended = (0..11).find_map(|_| peer.take(&fragments).0.ended);
+        assert_eq!(ended.unwrap(), Err(FrameViolation::Fragments));
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub(crate) struct Joining {
 /// Events kept until something else is known; bounded in bytes.
 #[derive(Debug, Default)]
 pub(crate) struct HeldBack {
+    /// What came first and is of another stream, newer or older than what is being read: an answer in the channel's own
+    /// epoch proves it older.
+    pub(crate) doubted: Option<Event>,
     pub(crate) events: Vec<Event>,
     /// The offset of the first one, if it showed the gap that is being read; 0 if something else did.
     pub(crate) claimed: u64,
@@ -44,6 +47,10 @@ pub(crate) struct HeldBack {
 }
 
 impl HeldBack {
+    pub(crate) fn doubting(event: Event) -> Self {
+        Self { doubted: Some(event), ..Self::default() }
+    }
+
     pub(crate) fn push(&mut self, event: Event) {
         let bytes = event.payload_bytes() + crate::limits::RING_ENTRY_BYTES;
         if self.overflown || self.bytes + bytes > HELD_BACK_BYTES_MAX {
@@ -56,6 +63,15 @@ impl HeldBack {
     }
 }
 
+/// A missing part that is being read again.
+#[derive(Debug)]
+pub(crate) struct Repair {
+    /// Where it is read from.
+    pub(crate) from: StreamPosition,
+    /// What arrives meanwhile.
+    pub(crate) held_back: HeldBack,
+}
+
 /// A channel with subscribers on this shard.
 #[derive(Debug)]
 pub(crate) struct ChannelState {
@@ -66,8 +82,7 @@ pub(crate) struct ChannelState {
     pub(crate) joining: Vec<Joining>,
     /// The position of the last publication that was fanned out; `None` until one is known.
     pub(crate) position: Option<StreamPosition>,
-    /// What arrives while a missing part is read again.
-    pub(crate) repair: Option<HeldBack>,
+    pub(crate) repair: Option<Repair>,
     /// Repairs in a row that brought the channel on but did not end the gap.
     pub(crate) repairs_in_vain: u8,
     /// When it was last compared with the broker, in milliseconds.

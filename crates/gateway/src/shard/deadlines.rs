@@ -89,6 +89,7 @@ impl Shard {
         if let Some(session) = self.sessions.get_mut(id) {
             session.deadlines.cut = 0;
         }
+        self.stats.cuts.add(1);
         self.cut(id);
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use fanfare_broker::{Event, History, Publication, StreamPosition};
 use fanfare_protocol::{ClientInfo, Disconnect, Encoding, Join, Leave, PublicationMessage, Push, Reply};
 
-use super::channel::{Continuity, HeldBack, continuity};
+use super::channel::{Continuity, HeldBack, Repair, continuity};
 use super::session::{Fill, State};
 use super::{Effect, Shard, opcode};
 use crate::frame::{Frame, FrameEncoder};
@@ -73,7 +73,7 @@ impl Shard {
             return;
         };
         if let Some(repair) = &mut channel.repair {
-            return repair.push(event.clone());
+            return repair.held_back.push(event.clone());
         }
         let Some(next) = &publication.position else {
             return self.fan_out(id, event);
@@ -92,18 +92,18 @@ impl Shard {
                 self.stats.gaps.add(1);
                 self.start_repair(id, Some(event));
             }
-            Continuity::OtherEpoch => self.change_epoch(id, event, next),
+            Continuity::OtherEpoch => {
+                let last = last.clone();
+                self.doubt(id, event, last);
+            }
         }
     }
 
-    /// The stream began again: who follows the old one is told, who joined the new one goes on.
-    fn change_epoch(&mut self, id: SlotId, event: &Event, next: &StreamPosition) {
+    /// The stream began again, or this is a rest of an old one that was long on its way. Which, the broker says: it is
+    /// read from the position that the channel has.
+    fn doubt(&mut self, id: SlotId, event: &Event, last: StreamPosition) {
         self.stats.gaps.add(1);
-        self.insufficient(id);
-        if let Some(channel) = self.channels.get_mut(id) {
-            channel.position = Some(next.clone());
-            self.fan_out(id, event);
-        }
+        self.read_from(id, last, HeldBack::doubting(event.clone()));
     }
 
     /// Queues an event for every listener of its channel.
@@ -191,16 +191,29 @@ impl Shard {
             held_back.claimed = offset_of(event);
             held_back.push(event.clone());
         }
-        channel.repair = Some(held_back);
-        self.stats.repairs.add(1);
-        self.effects.push(Effect::Repair(id, channel.name.clone(), position));
+        self.read_from(id, position, held_back);
     }
 
-    /// Ends a repair with what history gave; `None` if it could not be read.
+    fn read_from(&mut self, id: SlotId, from: StreamPosition, held_back: HeldBack) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        channel.repair = Some(Repair { from: from.clone(), held_back });
+        self.stats.repairs.add(1);
+        self.effects.push(Effect::Repair(id, channel.name.clone(), from));
+    }
+
+    /// Whether a channel is still being read again.
+    pub(crate) fn is_repairing(&self, id: SlotId) -> bool {
+        self.channels.get(id).is_some_and(|channel| channel.repair.is_some())
+    }
+
+    /// Ends a repair with what history gave; `None` if the stream is another one.
     pub(crate) fn finish_repair(&mut self, id: SlotId, history: Option<History>) {
         let budget = self.options.reply_bytes_max();
         let Some(channel) = self.channels.get_mut(id) else { return };
-        let Some(mut held_back) = channel.repair.take() else { return };
+        let Some(Repair { from, mut held_back }) = channel.repair.take() else { return };
+        if let Some(position) = channel.position.clone().filter(|position| *position != from) {
+            return self.moved_meanwhile(id, &from, position, held_back);
+        }
         let top = history.as_ref().map_or(u64::MAX, |history| history.top.offset);
         let Some(missing) =
             missing(channel.position.as_ref(), history).filter(|missing| payload_bytes(missing) <= budget)
@@ -210,12 +223,27 @@ impl Shard {
         for publication in missing {
             self.take_publication(id, &Event::Publication(Arc::clone(&publication)), &publication);
         }
-        if held_back.overflown {
-            return self.repair_again(id);
-        }
-        if held_back.claimed > top {
+        if held_back.claimed > top && !held_back.overflown {
             // The top was read after this came: nobody published it. Believed, it would show a gap again and again.
             held_back.events.remove(0);
+        }
+        self.end_repair(id, held_back);
+    }
+
+    /// A subscriber that came during a repair has moved the channel: what was read does not go on from there.
+    fn moved_meanwhile(&mut self, id: SlotId, from: &StreamPosition, to: StreamPosition, mut held_back: HeldBack) {
+        if to.epoch == from.epoch {
+            // It had read its history before what the others know came.
+            return self.read_from(id, to, held_back);
+        }
+        // The stream began anew. Whoever followed the old one has been told, and of the new one nothing is missing.
+        self.take_doubted(id, &mut held_back);
+        self.end_repair(id, held_back);
+    }
+
+    fn end_repair(&mut self, id: SlotId, held_back: HeldBack) {
+        if held_back.overflown {
+            return self.repair_again(id);
         }
         self.take_held_back(id, held_back);
         if let Some(channel) = self.channels.get_mut(id).filter(|channel| channel.repair.is_none()) {
@@ -241,13 +269,23 @@ impl Shard {
         self.start_repair(id, None);
     }
 
+    /// What was doubted is not shown to be of an old stream: it goes first.
+    fn take_doubted(&mut self, id: SlotId, held_back: &mut HeldBack) {
+        if let Some(event) = held_back.doubted.take()
+            && let Event::Publication(publication) = &event
+        {
+            self.take_publication(id, &event, publication);
+        }
+    }
+
     /// The gap cannot be filled: the positioned subscribers are told, the rest goes on.
-    fn give_up(&mut self, id: SlotId, held_back: HeldBack) {
+    fn give_up(&mut self, id: SlotId, mut held_back: HeldBack) {
         self.insufficient(id);
         if let Some(channel) = self.channels.get_mut(id) {
             channel.position = None;
             channel.repairs_in_vain = 0;
         }
+        self.take_doubted(id, &mut held_back);
         self.take_held_back(id, held_back);
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fanfare_auth::{Allowed, Rights};
 use fanfare_protocol::{ClientInfo, Encoding, Unsubscribe};
 
 use crate::outbox::Outbox;
@@ -81,6 +82,8 @@ pub(crate) struct Session {
     pub(crate) outbox: Outbox,
     /// Who is connected; `None` before `connect`.
     pub(crate) info: Option<Arc<ClientInfo>>,
+    /// What its token allows by roles and rules.
+    pub(crate) rights: Option<Arc<Rights>>,
     /// Where it stands in its user's list.
     pub(crate) user_index: u32,
     pub(crate) subscriptions: Vec<Subscription>,
@@ -102,6 +105,7 @@ impl Session {
             finished: false,
             outbox: Outbox::default(),
             info: None,
+            rights: None,
             user_index: 0,
             subscriptions: Vec::new(),
             deadlines: Deadlines::default(),
@@ -189,6 +193,8 @@ pub(crate) struct Subscription {
     pub(crate) expire: Tick,
     /// The connection's info with the channel's info, where there is some.
     pub(crate) info: Option<Arc<ClientInfo>>,
+    /// What its token allows besides listening.
+    pub(crate) allowed: Allowed,
     /// To be ended as soon as it is live.
     pub(crate) doomed: Option<Box<Unsubscribe>>,
 }

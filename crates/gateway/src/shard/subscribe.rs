@@ -7,6 +7,8 @@
 
 use std::sync::Arc;
 
+use fanfare_auth::Allowed;
+use fanfare_broker::fault_points::{self, Defect};
 use fanfare_broker::{Event, Publication, StreamPosition};
 use fanfare_protocol::{Channel, ClientInfo, Disconnect, Push, Unsubscribe, UnsubscribePush};
 
@@ -25,6 +27,8 @@ pub(crate) struct NewSubscription {
     pub(crate) announces: bool,
     /// Whether joins and leaves of others are pushed to it.
     pub(crate) join_leave: bool,
+    /// What its token allows besides listening.
+    pub(crate) allowed: Allowed,
     pub(crate) info: Option<Arc<ClientInfo>>,
 }
 
@@ -83,14 +87,24 @@ pub(crate) struct Committed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Insufficient;
 
+/// What a splice gave.
+struct Spliced {
+    committed: Committed,
+    /// Something of another stream arrived meanwhile: of a newer one, or the rest of an older one that was long on its
+    /// way. Only the broker knows.
+    doubted: bool,
+}
+
 /// Puts together what history gave and what arrived meanwhile (protocol §8.3).
-fn splice(backlog: Backlog, held_back: HeldBack) -> Result<Committed, Insufficient> {
+fn splice(backlog: Backlog, held_back: HeldBack) -> Result<Spliced, Insufficient> {
     if held_back.overflown {
         return Err(Insufficient);
     }
     let (recovered, mut publications, top) = match backlog {
         Backlog::None => {
-            return Ok(Committed { position: None, recovered: None, publications: Vec::new(), late: held_back.events });
+            let late = held_back.events;
+            let committed = Committed { position: None, recovered: None, publications: Vec::new(), late };
+            return Ok(Spliced { committed, doubted: false });
         }
         Backlog::Top(top) => (None, Vec::new(), top),
         Backlog::Since { offset, epoch, publications, top } => {
@@ -98,13 +112,19 @@ fn splice(backlog: Backlog, held_back: HeldBack) -> Result<Committed, Insufficie
             (Some(recovered), if recovered { publications } else { Vec::new() }, top)
         }
     };
-    let (mut position, mut late) = (top, Vec::new());
+    let (mut position, mut late, mut doubted) = (top, Vec::new(), false);
     for event in held_back.events {
         let Some((publication, at)) = positioned(&event) else {
             late.push(event);
             continue;
         };
         match continuity(&position, &at) {
+            // What is doubted is left out, and all behind it: the channel is read again, which brings what was true.
+            Continuity::OtherEpoch => doubted = true,
+            _ if doubted => {}
+            Continuity::Duplicate if fault_points::on(Defect::SpliceWithoutDeduplication) => {
+                publications.push(publication)
+            }
             Continuity::Duplicate => {}
             Continuity::Next => {
                 position = at;
@@ -112,10 +132,10 @@ fn splice(backlog: Backlog, held_back: HeldBack) -> Result<Committed, Insufficie
                     publications.push(publication);
                 }
             }
-            Continuity::Gap | Continuity::OtherEpoch => return Err(Insufficient),
+            Continuity::Gap => return Err(Insufficient),
         }
     }
-    Ok(Committed { position: Some(position), recovered, publications, late })
+    Ok(Spliced { committed: Committed { position: Some(position), recovered, publications, late }, doubted })
 }
 
 fn positioned(event: &Event) -> Option<(Arc<Publication>, StreamPosition)> {
@@ -127,6 +147,9 @@ fn positioned(event: &Event) -> Option<(Arc<Publication>, StreamPosition)> {
 
 /// Whether `publications` lead from the client's position to the top without a gap (protocol §8.3, 1 to 3).
 fn is_recovered(offset: u64, epoch: &str, publications: &[Arc<Publication>], top: &StreamPosition) -> bool {
+    if fault_points::on(Defect::AlwaysRecovered) {
+        return true;
+    }
     if !epoch.is_empty() && *epoch != *top.epoch {
         return false;
     }
@@ -168,6 +191,7 @@ impl Shard {
             announces: new.announces,
             join_leave: new.join_leave,
             expire: 0,
+            allowed: new.allowed,
             info: new.info.clone(),
             doomed: None,
         });
@@ -206,13 +230,13 @@ impl Shard {
         let broken = channel.joining[at].broken;
         let spliced = splice(backlog, std::mem::take(&mut channel.joining[at].held_back));
         match &spliced {
-            Ok(committed) => self.go_live(begun, committed.position.as_ref()),
+            Ok(spliced) => self.go_live(begun, spliced.committed.position.as_ref()),
             Err(Insufficient) => self.forget(begun),
         }
-        if broken {
+        if broken || spliced.as_ref().is_ok_and(|spliced| spliced.doubted) {
             self.start_repair(begun.channel, None);
         }
-        Some(spliced)
+        Some(spliced.map(|spliced| spliced.committed))
     }
 
     fn go_live(&mut self, begun: Begun, position: Option<&StreamPosition>) {

@@ -59,6 +59,10 @@ pub(super) fn event(name: &str, offset: u64) -> Event {
     Event::Publication(publication(name, Some(position(offset))))
 }
 
+pub(super) fn in_epoch(epoch: &str, offset: u64) -> Event {
+    Event::Publication(publication("news", Some(StreamPosition { offset, epoch: epoch.into() })))
+}
+
 pub(super) fn live_only(name: &str) -> Event {
     Event::Publication(publication(name, None))
 }
@@ -94,7 +98,7 @@ impl Bench {
     pub(super) fn connected(&mut self, client: &str) -> SlotId {
         let id = self.shard.open(Encoding::Json, false);
         let info = ClientInfo { user: "42".to_owned(), client: client.to_owned(), ..ClientInfo::default() };
-        self.shard.identify(id, Arc::new(info));
+        self.shard.identify(id, Arc::new(info), None);
         self.shard.welcome(id, None).unwrap();
         id
     }
@@ -106,6 +110,7 @@ impl Bench {
             presence: false,
             announces: false,
             join_leave: true,
+            allowed: fanfare_auth::Allowed::NOTHING,
             info: None,
         }
     }

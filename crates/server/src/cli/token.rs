@@ -7,13 +7,14 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fanfare_auth::{Inspection, Issuer, NewToken, TokenError, Verifier, inspect};
+use fanfare_auth::{Inspection, Issuer, KeyVerdict, NewToken, TokenError, Verifier, inspect};
 use fanfare_protocol::Channel;
 use serde_json::{Value, json};
 
 use super::config_command::ConfigFlags;
 use super::{Failure, Io};
 use crate::config::{Config, Variables, parse_duration};
+use crate::{token_issuers, token_keys};
 
 /// What `fanfare token` takes.
 #[derive(Debug, clap::Subcommand)]
@@ -82,7 +83,7 @@ impl New {
         let expires_at = self.expires_at(now_seconds)?;
         let channels = self.channels.iter().map(|name| channel(name)).collect::<Result<_, _>>()?;
         let subscribe = self.subscribe.as_deref().map(channel).transpose()?;
-        let auth = auth_options(self.config.clone(), variables)?;
+        let auth = load(self.config.clone(), variables)?.auth;
         let Some(secret) = &auth.hmac_secret else {
             return Err(no_secret());
         };
@@ -118,9 +119,9 @@ impl Inspect {
         let text = self.read(io)?;
         let token = text.trim();
         let inspection = inspect(token).map_err(|error| not_a_token(&error))?;
-        let auth = auth_options(self.config.clone(), variables)?;
-        let verdict = verdict(auth, token, &inspection, now_seconds)?;
-        let report = Report { inspection, verdict, now_seconds };
+        let config = load(self.config.clone(), variables)?;
+        let (verdict, keys) = verdict(&config, token, &inspection, now_seconds)?;
+        let report = Report { inspection, verdict, keys, now_seconds };
         match self.json {
             true => io.line(&report.json().to_string()),
             false => report.lines().iter().try_for_each(|line| io.line(line)),
@@ -136,7 +137,7 @@ impl Inspect {
     }
 }
 
-fn read_file(path: &std::path::Path) -> Result<String, Failure> {
+pub(super) fn read_file(path: &std::path::Path) -> Result<String, Failure> {
     let failure = |error| Failure::usage(format!("cannot read {}: {error}", path.display()));
     let file = std::fs::File::open(path).map_err(failure)?;
     let mut text = String::new();
@@ -174,35 +175,76 @@ impl Verdict {
                 format!("refused: {error}; the signature fits")
             }
             Self::Refused(error) => format!("refused: {error}"),
-            Self::Unknown => "unknown: auth.hmac_secret is not set here".to_owned(),
+            Self::Unknown => "unknown: no key for tokens is set here".to_owned(),
         }
     }
 }
 
 fn verdict(
-    auth: fanfare_auth::Options,
+    config: &Config,
     token: &str,
     inspection: &Inspection,
     now_seconds: u64,
-) -> Result<Verdict, Failure> {
-    if auth.hmac_secret.is_none() {
-        return Ok(Verdict::Unknown);
+) -> Result<(Verdict, Vec<KeyVerdict>), Failure> {
+    let auth = key_options(config)?;
+    if auth.hmac_secret.is_none() && auth.keys.is_empty() && config.token_issuers.is_empty() {
+        return Ok((Verdict::Unknown, Vec::new()));
     }
     let verifier = Verifier::new(auth).map_err(|error| Failure::usage(error.to_string()))?;
-    let judged = match is_for_subscription(inspection) {
+    let verifier = with_issuers(verifier, config, token)?;
+    let is_for_subscription = is_for_subscription(inspection);
+    let judged = match is_for_subscription {
         true => verifier.subscription(token, now_seconds).map(drop),
         false => verifier.connection(token, now_seconds).map(drop),
     };
-    Ok(judged.map_or_else(Verdict::Refused, |()| Verdict::Good))
+    // What is wrong before a key is asked stands in the verdict.
+    let keys = verifier.verdicts(token, is_for_subscription, now_seconds).unwrap_or_default();
+    Ok((judged.map_or_else(Verdict::Refused, |()| Verdict::Good), keys))
 }
 
-fn is_for_subscription(inspection: &Inspection) -> bool {
+/// The verifier with the keys of its issuer, if the token is of one whose keys are fetched.
+pub(super) fn with_issuers(verifier: Verifier, config: &Config, token: &str) -> Result<Verifier, Failure> {
+    if config.token_issuers.is_empty() {
+        return Ok(verifier);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::usage(format!("cannot fetch keys: {error}")))?;
+    runtime.block_on(async {
+        let issuers = token_issuers::start(config).map_err(|error| Failure::usage(error.to_string()))?;
+        let verifier = verifier.with_issuers(issuers);
+        let prepared = verifier.prepare(token);
+        // What could not be fetched in time stands in the verdict.
+        let _ = tokio::time::timeout(fanfare_key_sets::limits::FETCH_TIMEOUT, prepared).await;
+        Ok(verifier)
+    })
+}
+
+fn key_line(verdict: &KeyVerdict) -> String {
+    let said = match verdict.judged {
+        Ok(()) => "the signature fits".to_owned(),
+        Err(refusal) => refusal.to_string(),
+    };
+    format!("key      {} ({}): {said}", verdict.key, verdict.algorithm)
+}
+
+fn key_json(verdict: &KeyVerdict) -> Value {
+    let reason = verdict.judged.err().map(|refusal| refusal.to_string());
+    json!({
+        "key": verdict.key,
+        "algorithm": verdict.algorithm.name(),
+        "accepted": verdict.judged.is_ok(),
+        "reason": reason,
+    })
+}
+
+pub(super) fn is_for_subscription(inspection: &Inspection) -> bool {
     inspection.claims.get("channel").is_some()
 }
 
 struct Report {
     inspection: Inspection,
     verdict: Verdict,
+    keys: Vec<KeyVerdict>,
     now_seconds: u64,
 }
 
@@ -213,6 +255,7 @@ impl Report {
             "claims": self.inspection.claims,
             "kind": self.kind(),
             "expires_in_seconds": self.expires_in_seconds(),
+            "keys": self.keys.iter().map(key_json).collect::<Vec<_>>(),
             "verdict": self.verdict.text(),
             "accepted": (self.verdict != Verdict::Unknown).then(|| self.verdict == Verdict::Good),
         })
@@ -223,6 +266,7 @@ impl Report {
         lines.push(format!("header   {}", self.inspection.header));
         lines.push(format!("claims   {}", self.inspection.claims));
         lines.push(format!("expiry   {}", self.expiry()));
+        lines.extend(self.keys.iter().map(key_line));
         lines.push(format!("verdict  {}", self.verdict.text()));
         lines
     }
@@ -255,10 +299,13 @@ fn rough(seconds: u64) -> String {
     }
 }
 
-fn auth_options(config: Option<PathBuf>, variables: Variables) -> Result<fanfare_auth::Options, Failure> {
+pub(super) fn load(config: Option<PathBuf>, variables: Variables) -> Result<Config, Failure> {
     let flags = ConfigFlags { config, ..ConfigFlags::default() };
-    let loaded = flags.sources(variables).and_then(Config::load_partial)?;
-    Ok(loaded.config.auth)
+    Ok(flags.sources(variables).and_then(Config::load_partial)?.config)
+}
+
+pub(super) fn key_options(config: &Config) -> Result<fanfare_auth::Options, Failure> {
+    token_keys::options(config).map_err(|error| Failure::usage(error.to_string()))
 }
 
 /// A channel that was given on the command line.
@@ -278,7 +325,7 @@ fn not_a_token(error: &TokenError) -> Failure {
     Failure::usage(error.to_string()).hint("give the token as the argument, by --token-file or on standard input")
 }
 
-fn now_seconds() -> u64 {
+pub(super) fn now_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
@@ -375,6 +422,7 @@ mod tests {
                         header   {\"alg\":\"HS256\",\"typ\":\"JWT\"}\n\
                         claims   {\"exp\":1700003600,\"iat\":1700000000,\"sub\":\"42\"}\n\
                         expiry   in 59m 0s\n\
+                        key      auth.hmac_secret (HS256): the signature fits\n\
                         verdict  good: the signature fits\n";
         assert_eq!(sorted_claims(&out), sorted_claims(expected));
     }
@@ -401,7 +449,7 @@ mod tests {
         let other = [("FANFARE_AUTH__HMAC_SECRET", "abcdef0123456789abcdef0123456789")].into_iter().collect();
         let refused = verdict_of(&token, other, NOW);
         assert!(refused.starts_with("refused: invalid token: the signature does not"), "{refused}");
-        assert_eq!(verdict_of(&token, Variables::default(), NOW), "unknown: auth.hmac_secret is not set here");
+        assert_eq!(verdict_of(&token, Variables::default(), NOW), "unknown: no key for tokens is set here");
     }
 
     #[test]
@@ -427,6 +475,41 @@ mod tests {
             assert_eq!((exit, out.as_str()), (Exit::Usage, ""));
             assert!(err.contains("give the token as the argument"), "{err}");
         }
+    }
+
+    #[test]
+    fn each_key_says_why_it_does_not_vouch_for_a_token() {
+        let folder = std::env::temp_dir().join(format!("fanfare-token-keys-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (config, secret) = (folder.join("fanfare.toml"), folder.join("old"));
+        std::fs::write(&secret, format!("{SECRET}\n")).unwrap();
+        let text = format!(
+            "[auth]\nhmac_secret = \"fedcba9876543210fedcba9876543210\"\n\
+             [auth.keys.old]\nalgorithm = \"HS256\"\nfile = {secret:?}\naccept_until = 2023-11-15T00:00:00Z\n\
+             [auth.keys.named]\nalgorithm = \"HS256\"\nfile = {secret:?}\nkid = \"k1\"\n\
+             [auth.keys.subs]\nalgorithm = \"HS256\"\nfile = {secret:?}\nuse = \"subscriptions\"\n"
+        );
+        std::fs::write(&config, text).unwrap();
+        let (_, token, _) = make(&new("42"), variables());
+        let inspect = Inspect { config: Some(config), ..Inspect::default() };
+        let said = |now_seconds| {
+            let (_, out, err) = look(&inspect, &token, Variables::default(), now_seconds);
+            let lines = out.lines().filter(|line| line.starts_with("key ") || line.starts_with("verdict"));
+            (lines.map(|line| line[9..].to_owned()).collect::<Vec<_>>(), err)
+        };
+        let (before, err) = said(NOW);
+        let expected = [
+            "auth.hmac_secret (HS256): the signature does not match",
+            "auth.keys.named (HS256): the token names another key id (kid), or none",
+            "auth.keys.old (HS256): the signature fits",
+            "auth.keys.subs (HS256): it is for the other kind of token",
+            "good: the signature fits",
+        ];
+        assert_eq!(before, expected, "{err}");
+        let (after, _) = said(NOW + 2 * 86_400);
+        assert_eq!(after[2], "auth.keys.old (HS256): its accept_until is over");
+        assert!(after[4].starts_with("refused: invalid token: the signature does not match"), "{after:?}");
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

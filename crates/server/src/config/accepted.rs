@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanfare_api::Scope;
+use fanfare_auth::{Algorithm, Operation, Pattern, Secret, Uses};
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Audience, ChannelOptions};
 use fanfare_broker_redis::Server;
@@ -44,6 +45,9 @@ fn other_value(key: &Key) -> String {
         Kind::Count(_, max) => (max - 1).to_string(),
         Kind::Bool => (key.default != "true").to_string(),
         Kind::Text(_) => "other".to_owned(),
+        Kind::Patterns => "a:*, b:**".to_owned(),
+        Kind::HttpsUrl => "https://id.example.com/keys".to_owned(),
+        Kind::Date => "2026-12-31".to_owned(),
         Kind::Choice(words) => words[words.len() - 1].to_owned(),
         Kind::Audience(_) => "users".to_owned(),
         Kind::Address => "0.0.0.0:9".to_owned(),
@@ -54,7 +58,7 @@ fn other_value(key: &Key) -> String {
         Kind::Networks => "10.0.0.0/8, ::1".to_owned(),
         Kind::HeaderSecret(_) => KEY.to_owned(),
         Kind::Words(words) => words[0].to_owned(),
-        Kind::Patterns(_) => "news:*".to_owned(),
+        Kind::KeyPatterns(_) => "news:*".to_owned(),
         Kind::Secrets(_) => format!("{KEY},{SECRET}"),
     }
 }
@@ -70,6 +74,8 @@ fn field<'a>(section: &str, key: &'a str) -> &'a str {
         ("channels", "history_ttl") => "retention.ttl",
         ("channels", "history_meta_ttl") => "retention.meta_ttl",
         ("redis", "url") => "server",
+        ("access", "roles_claim") => "claim",
+        ("auth", "token_lifetime_max") => "lifetime_max",
         (_, key) => key,
     }
 }
@@ -317,6 +323,24 @@ fn secrets_of_named_keys_come_from_variables_and_their_files() {
 }
 
 #[test]
+fn secrets_of_keys_for_tokens_come_from_variables_and_credentials_too() {
+    let folder = Folder::with("tokens", &[("auth.keys.2027.secret", SECRET)]);
+    let variables: Variables = [
+        ("FANFARE_AUTH__KEYS__NEXT_ONE__SECRET", SECRET.chars().rev().collect()),
+        ("CREDENTIALS_DIRECTORY", folder.0.display().to_string()),
+    ]
+    .into_iter()
+    .collect();
+    let text = format!(
+        "[api]\nkeys = [\"{KEY}\"]\n[auth.keys.2027]\nalgorithm = \"HS256\"\n[auth.keys.next-one]\n\
+         algorithm = \"HS256\"\n"
+    );
+    let loaded = load_serve(Sources { file: file(&text), variables, ..Sources::default() });
+    let secrets: Vec<_> = loaded.config.token_keys.iter().map(|key| key.secret.as_ref().map(Secret::expose)).collect();
+    assert_eq!(secrets, [Some(SECRET), Some("fedcba9876543210fedcba9876543210")]);
+}
+
+#[test]
 fn secrets_come_from_credentials_of_systemd() {
     let files = [
         ("auth.hmac_secret", format!("{SECRET}\n")),
@@ -353,6 +377,43 @@ fn serve_starts_without_a_token_secret_if_anonymous_clients_are_let_in() {
     assert!(config.gateway.allow_anonymous && config.auth.hmac_secret.is_none());
 }
 
+#[test]
+fn keys_for_tokens_are_read_by_name() {
+    let text = "[auth.keys.main]\nalgorithm = \"RS256\"\nfile = \"/etc/fanfare/main.pem\"\nkid = \"2026-a\"\n\
+                [auth.keys.\"old.one\"]\nalgorithm = \"HS512\"\nuse = \"subscriptions\"\naccept_until = 2026-12-31\n\
+                secret = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\"\n";
+    let loaded =
+        Config::load(Sources { file: file(&format!("[api]\nkeys = [\"{KEY}\"]\n{text}")), ..Sources::default() });
+    let loaded = loaded.map_err(|problems| problems.to_string()).unwrap_or_else(|problems| panic!("{problems}"));
+    let [main, old] = &loaded.config.token_keys[..] else { panic!("{:?}", loaded.config.token_keys) };
+    assert_eq!((main.name.as_str(), main.algorithm, main.uses), ("main", Algorithm::RS256, Uses::Both));
+    assert_eq!((main.key_id.as_deref(), main.accept_until), (Some("2026-a"), None));
+    assert_eq!(main.file.as_deref(), Some(std::path::Path::new("/etc/fanfare/main.pem")));
+    assert_eq!(
+        (old.algorithm, old.uses, old.accept_until),
+        (Algorithm::HS512, Uses::Subscriptions, Some(1_798_675_200))
+    );
+    let lines = loaded.settings.to_toml_lines(false).join("\n");
+    assert!(lines.contains("[auth.keys.\"old.one\"]") && lines.contains("accept_until = \"2026-12-31\""), "{lines}");
+    assert!(!lines.contains(SECRET), "{lines}");
+}
+
+#[test]
+fn roles_are_read_by_name() {
+    let config = load_file(
+        "[access]\nroles_claim = \"realm_access.roles\"\n[access.roles.editor]\npublish = [\"news:*\", \"box:{user}\"]\n",
+    )
+    .config;
+    assert_eq!(config.auth.roles.claim.as_deref(), Some("realm_access.roles"));
+    let editor = &config.auth.roles.rules["editor"];
+    assert_eq!(editor.allowing(Operation::Publish, "box:42", "42").map(Pattern::as_str), Some("box:{user}"));
+    let scope = load_file("[access.roles.\"news:write\"]\npublish = [\"news:*\"]\n");
+    assert!(scope.config.auth.roles.rules.contains_key("news:write"));
+    let lines = scope.settings.to_toml_lines(false).join("\n");
+    assert!(lines.contains("[access.roles.\"news:write\"]\n") && lines.contains("publish = [\"news:*\"]"), "{lines}");
+    assert_eq!((editor.len(), editor.allowing(Operation::Subscribe, "news:a", "42")), (2, None));
+}
+
 fn warnings(text: &str) -> Vec<String> {
     load_file(text).warnings.iter().map(ToString::to_string).collect()
 }
@@ -383,6 +444,11 @@ fn what_is_perhaps_not_meant_is_warned_of() {
             "fanfare.toml:3:15: auth.hmac_secret has 5 bytes, 32 are needed: whoever guesses it can be any user\n  |\n\
              3 | hmac_secret = \"*****\"\n  |               ^^^^^^^\n  \
              = hint: take it for trying things out only; `openssl rand -hex 32` makes a good one",
+        ),
+        (
+            "[access]\nroles_claim = \"off\"\n[access.roles.editor]\n",
+            "fanfare.toml:2:15: access.roles_claim is \"off\", so that nobody has a role\n  |\n\
+             2 | roles_claim = \"off\"\n  |               ^^^^^\n  = hint: name the claim, or take the tables of roles out",
         ),
         (
             "[listen]\nallowed_origins = [\"*\"]\n",

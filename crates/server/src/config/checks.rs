@@ -1,6 +1,9 @@
 //! Rules across keys, and what an operator should know of a configuration that is good.
 
 mod api_keys;
+mod member_variables;
+mod token_issuers;
+mod token_keys;
 
 use std::time::Duration;
 
@@ -63,6 +66,9 @@ pub(crate) fn relations(settings: &Settings) -> Vec<Problem> {
     problems.extend(braces_in_prefix(settings));
     problems.extend(half_identity(settings));
     problems.extend(api_keys::problems(settings));
+    problems.extend(member_variables::problems(settings));
+    problems.extend(token_keys::problems(settings));
+    problems.extend(token_issuers::problems(settings));
     problems
 }
 
@@ -77,7 +83,14 @@ pub(crate) fn missing(settings: &Settings) -> Vec<Problem> {
     }
     problems.extend(api_keys::missing(settings));
     let (secret, anonymous) = (settings.get("auth.hmac_secret"), settings.get("auth.allow_anonymous"));
-    if secret.value.secret().is_none() && !secret.is_refused && !anonymous.value.is_on() && !anonymous.is_refused {
+    let families = [schema::TOKEN_KEY_FAMILY, schema::TOKEN_ISSUER_FAMILY];
+    let has_keys = families.iter().any(|family| settings.members(family).next().is_some());
+    if secret.value.secret().is_none()
+        && !has_keys
+        && !secret.is_refused
+        && !anonymous.value.is_on()
+        && !anonymous.is_refused
+    {
         problems.push(unset(secret, file, "no client could connect, unless auth.allow_anonymous = true"));
     }
     problems
@@ -89,6 +102,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<Problem> {
     warnings.extend(exposed_file(settings));
     warnings.extend(weak_secret(settings));
     warnings.extend(any_origin(settings));
+    warnings.extend(idle_roles(settings));
     for table in settings.channel_tables() {
         warnings.extend(unused_audiences(settings, table));
     }
@@ -219,6 +233,15 @@ fn any_origin(settings: &Settings) -> Option<Problem> {
     is_any.then(|| {
         let problem = settings.problem(setting, format!("{} lets any web page connect", setting.title()));
         problem.hint("name the origins of your own pages")
+    })
+}
+
+fn idle_roles(settings: &Settings) -> Option<Problem> {
+    let claim = settings.get("access.roles_claim");
+    let is_idle = claim.value.text().is_none() && settings.members(schema::ROLE_FAMILY).next().is_some();
+    is_idle.then(|| {
+        let problem = settings.problem(claim, format!("{} is \"off\", so that nobody has a role", claim.title()));
+        problem.hint("name the claim, or take the tables of roles out")
     })
 }
 

@@ -1,5 +1,5 @@
 //! Credentials that systemd hands to a service: for each secret a file with the key's name, `api.keys`,
-//! `auth.hmac_secret`, `api.named_keys.NAME.secret`, in the folder that `$CREDENTIALS_DIRECTORY` names.
+//! `auth.hmac_secret`, `api.named_keys.NAME.secret`, `auth.keys.NAME.secret`, in the folder that `$CREDENTIALS_DIRECTORY` names.
 //!
 //! Other files there are not looked at: they may be meant for somebody else in the same unit.
 

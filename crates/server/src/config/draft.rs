@@ -2,15 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_api::{Key, Scope};
-use fanfare_auth::{Pattern, Secret};
+use fanfare_auth::{Algorithm, Pattern, Roles, Rules, Secret, Uses};
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Access, ChannelOptions, Namespaces};
 use fanfare_broker_redis::Server;
+use fanfare_key_sets::Endpoint;
 
-use super::{ApiOptions, Config, Listen, Log, LogFormat, LogLevel, Redis};
+use super::{ApiOptions, Config, Listen, Log, LogFormat, LogLevel, Redis, TokenIssuer, TokenKey};
 
 /// A configuration in the making.
 #[derive(Default)]
@@ -26,6 +29,9 @@ pub(crate) struct Draft {
     pub(crate) batch_commands_max: usize,
     pub(crate) broadcast_channels_max: usize,
     pub(crate) auth: fanfare_auth::Options,
+    pub(crate) token_keys: BTreeMap<String, TokenKeyDraft>,
+    pub(crate) token_issuers: BTreeMap<String, TokenIssuerDraft>,
+    pub(crate) roles: BTreeMap<String, Rules>,
     pub(crate) gateway: fanfare_gateway::Options,
     pub(crate) broker: fanfare_broker::memory::Options,
     pub(crate) redis_url: Option<Secret>,
@@ -72,10 +78,88 @@ impl ApiKeyDraft {
     }
 }
 
+/// A key for tokens in the making.
+#[derive(Clone, Default)]
+pub(crate) struct TokenKeyDraft {
+    pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) secret: Option<Secret>,
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) key_id: Option<String>,
+    pub(crate) accept_until: Option<u64>,
+    pub(crate) uses: String,
+}
+
+impl TokenKeyDraft {
+    /// The key; `None` without an algorithm, of which the operator is told elsewhere.
+    fn finish(self, name: String) -> Option<TokenKey> {
+        Some(TokenKey {
+            name,
+            algorithm: self.algorithm?,
+            secret: self.secret,
+            file: self.file,
+            key_id: self.key_id,
+            accept_until: self.accept_until,
+            uses: uses(&self.uses),
+        })
+    }
+}
+
+/// An issuer of tokens in the making.
+#[derive(Clone, Default)]
+pub(crate) struct TokenIssuerDraft {
+    pub(crate) issuer: Option<String>,
+    pub(crate) audience: Option<String>,
+    pub(crate) jwks_url: Option<String>,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) uses: String,
+    pub(crate) refresh_interval: Duration,
+    pub(crate) stale_ttl: Duration,
+}
+
+impl TokenIssuerDraft {
+    /// The issuer; `None` without what it needs, of which the operator is told elsewhere.
+    fn finish(self, name: String) -> Option<TokenIssuer> {
+        Some(TokenIssuer {
+            name,
+            issuer: self.issuer?,
+            audience: self.audience?,
+            jwks: self.jwks_url.and_then(|url| Endpoint::parse(&url).ok()),
+            ca_file: self.ca_file,
+            uses: uses(&self.uses),
+            refresh_interval: self.refresh_interval,
+            stale_ttl: self.stale_ttl,
+        })
+    }
+}
+
+/// Which tokens something is for, from the word for it.
+fn uses(word: &str) -> Uses {
+    match word {
+        "connections" => Uses::Connections,
+        "subscriptions" => Uses::Subscriptions,
+        _ => Uses::Both,
+    }
+}
+
 impl Draft {
     /// The named key of the API.
     pub(crate) fn api_key(&mut self, name: &str) -> &mut ApiKeyDraft {
         self.named_api_keys.entry(name.to_owned()).or_default()
+    }
+
+    /// The rules of this role.
+    pub(crate) fn role(&mut self, name: &str) -> &mut Rules {
+        self.roles.entry(name.to_owned()).or_default()
+    }
+
+    /// The issuer of tokens of this name.
+    pub(crate) fn token_issuer(&mut self, name: &str) -> &mut TokenIssuerDraft {
+        self.token_issuers.entry(name.to_owned()).or_default()
+    }
+
+    /// The key for tokens of this name.
+    pub(crate) fn token_key(&mut self, name: &str) -> &mut TokenKeyDraft {
+        self.token_keys.entry(name.to_owned()).or_default()
     }
 
     /// The options of a namespace, or of channels without one.
@@ -106,7 +190,9 @@ impl Draft {
                 batch_commands_max: self.batch_commands_max,
                 broadcast_channels_max: self.broadcast_channels_max,
             },
-            auth: self.auth,
+            auth: with_roles(self.auth, self.roles),
+            token_keys: self.token_keys.into_iter().filter_map(|(name, key)| key.finish(name)).collect(),
+            token_issuers: self.token_issuers.into_iter().filter_map(|(name, issuer)| issuer.finish(name)).collect(),
             gateway,
             broker: self.broker,
             redis: Redis { server: self.redis_url.and_then(|url| Server::parse(url.expose()).ok()), ..self.redis },
@@ -117,6 +203,11 @@ impl Draft {
             dev: false,
         }
     }
+}
+
+fn with_roles(auth: fanfare_auth::Options, roles: BTreeMap<String, Rules>) -> fanfare_auth::Options {
+    let rules = roles.into_iter().map(|(name, rules)| (name, Arc::new(rules))).collect();
+    fanfare_auth::Options { roles: Roles { rules, ..auth.roles }, ..auth }
 }
 
 fn namespaces(default: ChannelDraft, named: BTreeMap<String, ChannelDraft>) -> Namespaces {

@@ -49,7 +49,7 @@ pub(crate) fn given(value: &DeValue<'_>) -> Given {
         DeValue::Boolean(on) => Given::Bool(*on),
         DeValue::Array(list) => Given::List(list.iter().map(|element| given(element.get_ref())).collect()),
         DeValue::Float(_) => Given::Other("a number with a fraction"),
-        DeValue::Datetime(_) => Given::Other("a date"),
+        DeValue::Datetime(date) => Given::Date(date.to_string()),
         DeValue::Table(_) => Given::Other("a table"),
     }
 }
@@ -107,7 +107,7 @@ impl Walk<'_> {
         };
         for (name, value) in members {
             match value.get_ref() {
-                DeValue::Table(entries) if schema::is_namespace_name(name.get_ref()) => {
+                DeValue::Table(entries) if schema::is_member_name(family, name.get_ref()) => {
                     self.settings.add_member(family, name.get_ref());
                     for entry in entries {
                         self.entry(family, Some(name.get_ref()), entry);

@@ -6,12 +6,12 @@ use std::time::Duration;
 use fanfare_auth::{Pattern, Secret};
 use fanfare_broker::namespaces::Audience;
 use fanfare_broker_redis::{Server, UrlError};
+use fanfare_key_sets::Endpoint;
 
 use super::units::{self, Refused};
 use super::value::{Kind, Unit, Value, audience_text};
+use super::{dates, origins, schema, spelling};
 use crate::network::Network;
-
-use super::{origins, schema, spelling};
 
 /// What somebody wrote, before it is known whether it fits.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,6 +24,8 @@ pub(crate) enum Given {
     Bool(bool),
     /// A list.
     List(Vec<Given>),
+    /// A date, as it is written.
+    Date(String),
     /// Anything else, by the name of its type.
     Other(&'static str),
 }
@@ -74,6 +76,7 @@ impl Kind {
             (Self::Audience(audiences), Given::Text(text)) => audience(text, audiences, hint),
             (Self::Address, Given::Text(text)) => address(text, hint),
             (Self::Origins, Given::List(list)) => each(list, |given| origin(given, &hint)).map(Value::List),
+            (Self::Patterns, Given::List(list)) => each(list, |given| pattern(given, &hint)).map(Value::List),
             (Self::PersonalChannel, Given::Text(text)) => personal_channel(text, hint),
             (Self::Secret, Given::Text(text)) => secret(text).map(Value::Secret),
             (Self::RedisUrl, Given::Text(text)) => redis_url(text, hint).map(Value::Secret),
@@ -83,12 +86,14 @@ impl Kind {
             (Self::Words(words), Given::List(list)) => {
                 each(list, |given| word_of(given, words, &hint)).map(Value::List)
             }
-            (Self::Patterns(max), Given::List(list)) if list.len() > max => {
+            (Self::KeyPatterns(max), Given::List(list)) if list.len() > max => {
                 Err(Refusal::new(format!("has {} patterns", list.len()), hint))
             }
-            (Self::Patterns(_), Given::List(list)) => each(list, |given| pattern(given, &hint)).map(Value::List),
+            (Self::KeyPatterns(_), Given::List(list)) => each(list, |given| key_pattern(given, &hint)).map(Value::List),
             (Self::Networks, Given::List(list)) => each(list, |given| network(given, &hint)).map(Value::List),
             (Self::Secrets(bytes_min), Given::List(list)) => secrets(list, bytes_min, &hint).map(Value::Secrets),
+            (Self::HttpsUrl, Given::Text(text)) => https_url(text, hint),
+            (Self::Date, Given::Date(text) | Given::Text(text)) => date(text, hint),
             _ if self.is_secret() => Err(Refusal::new(format!("is {}", given.type_name()), hint)),
             (_, Given::Text(text)) if text == "off" => Err(Refusal::new(r#"cannot be "off""#, hint)),
             _ => Err(Refusal::new(format!("is {}", given.type_text()), hint)),
@@ -130,6 +135,7 @@ impl Given {
             Self::Integer(_) => "a number",
             Self::Bool(_) => "true or false",
             Self::List(_) => "a list",
+            Self::Date(_) => "a date",
             Self::Other(name) => name,
         }
     }
@@ -140,7 +146,7 @@ impl Given {
             Self::Text(text) => format!("the text {text:?}"),
             Self::Integer(number) => format!("the number {number}"),
             Self::Bool(on) => on.to_string(),
-            Self::List(_) | Self::Other(_) => self.type_name().to_owned(),
+            Self::List(_) | Self::Date(_) | Self::Other(_) => self.type_name().to_owned(),
         }
     }
 }
@@ -179,6 +185,20 @@ fn plain_text(text: &str, bytes_max: usize, hint: String) -> Result<Value, Refus
         return Err(Refusal::new("holds a control character", hint));
     }
     Ok(Value::Text(text.to_owned()))
+}
+
+fn https_url(text: &str, hint: String) -> Result<Value, Refusal> {
+    match Endpoint::parse(text) {
+        Ok(_) => Ok(Value::Text(text.to_owned())),
+        Err(error) => Err(Refusal::new(error.to_string(), hint)),
+    }
+}
+
+fn date(text: &str, hint: String) -> Result<Value, Refusal> {
+    match dates::unix_seconds(text) {
+        Some(seconds) => Ok(Value::Date(seconds, text.to_owned())),
+        None => Err(Refusal::new(format!("is not a date: {text:?}"), hint)),
+    }
 }
 
 fn choice(text: &str, words: &'static [&'static str], hint: String) -> Result<Value, Refusal> {
@@ -264,6 +284,15 @@ fn pattern(given: &Given, hint: &str) -> Result<String, Refusal> {
     match Pattern::parse(text) {
         Ok(_) => Ok(text.clone()),
         Err(error) => Err(Refusal::new(format!("holds {text:?}, which {error}"), hint)),
+    }
+}
+
+/// A pattern for a key of the API: nobody's user id is there to compare with.
+fn key_pattern(given: &Given, hint: &str) -> Result<String, Refusal> {
+    let text = pattern(given, hint)?;
+    match Pattern::parse(&text).is_ok_and(|pattern| pattern.names_user()) {
+        true => Err(Refusal::new(format!("holds {text:?}, but a key has no user that {{user}} could stand for"), hint)),
+        false => Ok(text),
     }
 }
 

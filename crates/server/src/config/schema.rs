@@ -5,11 +5,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use fanfare_auth::{Operation, Rules};
 use fanfare_broker::namespaces::Audience;
 
 use crate::network::Network;
 
-use super::draft::{ApiKeyDraft, ChannelDraft, Draft};
+use super::draft::{ApiKeyDraft, ChannelDraft, Draft, TokenIssuerDraft, TokenKeyDraft};
 use super::value::{Kind, Value};
 
 /// A table of the file.
@@ -47,6 +48,12 @@ pub(crate) enum Put {
     Channel(fn(&mut ChannelDraft, &Value)),
     /// Into a named key of the API.
     ApiKey(fn(&mut ApiKeyDraft, &Value)),
+    /// Into a key for tokens.
+    TokenKey(fn(&mut TokenKeyDraft, &Value)),
+    /// Into the rules of a role.
+    Role(fn(&mut Rules, &Value)),
+    /// Into an issuer of tokens.
+    TokenIssuer(fn(&mut TokenIssuerDraft, &Value)),
 }
 
 /// Name of the section whose keys every namespace takes too.
@@ -70,11 +77,25 @@ const SUBSCRIBING: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::
 
 /// All sections, in the order they are shown in.
 pub(crate) static SECTIONS: &[Section] =
-    &[LISTEN, API, AUTH, CHANNEL_OPTIONS, SESSION, LIMITS, BROKER, REDIS, NODE, LOG, DRAIN];
+    &[LISTEN, API, AUTH, CHANNEL_OPTIONS, ACCESS, SESSION, LIMITS, BROKER, REDIS, NODE, LOG, DRAIN];
 
-/// Tables of which there are as many as somebody writes, each with a name of its own: `[api.named_keys.NAME]`. They
-/// stand in the file only.
-pub(crate) static FAMILIES: &[Section] = &[API_KEYS];
+/// Tables of which there are as many as somebody writes, each with a name of its own: `[auth.keys.NAME]`. They stand
+/// in the file only; secrets of tables that are there may come from elsewhere.
+pub(crate) static FAMILIES: &[Section] = &[API_KEYS, TOKEN_KEYS, TOKEN_ISSUERS, ROLES];
+
+/// Name of the family of keys for tokens.
+pub(crate) const TOKEN_KEY_FAMILY: &str = "auth.keys";
+
+/// Name of the family of issuers whose keys are fetched.
+pub(crate) const TOKEN_ISSUER_FAMILY: &str = "auth.issuers";
+
+/// Name of the family of roles.
+pub(crate) const ROLE_FAMILY: &str = "access.roles";
+
+/// The family of this name.
+pub(crate) fn family(name: &str) -> Option<&'static Section> {
+    FAMILIES.iter().find(|family| family.name == name)
+}
 
 /// Name of the family of named keys of the API.
 pub(crate) const API_KEY_FAMILY: &str = "api.named_keys";
@@ -86,11 +107,6 @@ pub(crate) const API_KEYS_MAX: usize = 64;
 /// take some 20 ms.
 const API_KEY_PATTERNS_MAX: usize = 64;
 
-/// The family of this name.
-pub(crate) fn family(name: &str) -> Option<&'static Section> {
-    FAMILIES.iter().find(|family| family.name == name)
-}
-
 /// The section of this name.
 pub(crate) fn section(name: &str) -> Option<&'static Section> {
     SECTIONS.iter().find(|section| section.name == name)
@@ -100,6 +116,11 @@ impl Section {
     /// Its key of this name.
     pub(crate) fn key(&'static self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// Whether some of its keys are secrets.
+    pub(crate) fn has_secrets(&self) -> bool {
+        self.keys.iter().any(|key| key.kind.is_secret())
     }
 }
 
@@ -116,6 +137,16 @@ pub(crate) fn is_namespace_name(name: &str) -> bool {
 
 fn networks(value: &Value) -> Vec<Network> {
     value.list().iter().filter_map(|text| Network::parse(text)).collect()
+}
+
+/// Whether a name can be that of a table of a family. Roles have the names that somebody else gave them: a scope of
+/// OAuth2 may be `news:write`.
+pub(crate) fn is_member_name(family: &Section, name: &str) -> bool {
+    if family.name != ROLE_FAMILY {
+        return is_namespace_name(name);
+    }
+    let in_name = |c: char| c.is_ascii_graphic() && !"\"\\".contains(c);
+    !name.is_empty() && name.len() <= NAMESPACE_BYTES_MAX && name.chars().all(in_name)
 }
 
 const fn millis(millis: u64) -> Duration {
@@ -158,6 +189,30 @@ const fn api_key(
     put: fn(&mut ApiKeyDraft, &Value),
 ) -> Key {
     Key { name, kind, word: None, default, doc, put: Put::ApiKey(put) }
+}
+
+const fn token_key(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+    put: fn(&mut TokenKeyDraft, &Value),
+) -> Key {
+    Key { name, kind, word: None, default, doc, put: Put::TokenKey(put) }
+}
+
+const fn token_issuer(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+    put: fn(&mut TokenIssuerDraft, &Value),
+) -> Key {
+    Key { name, kind, word: None, default, doc, put: Put::TokenIssuer(put) }
+}
+
+const fn role(name: &'static str, doc: &'static str, put: fn(&mut Rules, &Value)) -> Key {
+    Key { name, kind: Kind::Patterns, word: None, default: "[]", doc, put: Put::Role(put) }
 }
 
 impl Key {
@@ -275,10 +330,11 @@ const API_KEYS: Section = Section {
         ),
         api_key(
             "channels",
-            Kind::Patterns(API_KEY_PATTERNS_MAX),
+            Kind::KeyPatterns(API_KEY_PATTERNS_MAX),
             "[]",
-            "Where it may do that. Between colons \"*\" is any one segment, and \"**\" at the end one or more; \
-             [\"**\"] is every channel, which disconnect and refresh need.",
+            "Where it may do that. Between colons \"*\" is any one segment, and \"**\" at the end the rest; neither \
+             is for a private channel, whose \"$\" has to be written: \"$news:*\". [\"**\"] is every channel, private \
+             ones too, which disconnect and refresh need.",
             |draft, value| draft.channels = value.list(),
         ),
     ],
@@ -293,7 +349,7 @@ const AUTH: Section = Section {
             Kind::Secret,
             "",
             "Secret that tokens are signed with (HS256), 32 bytes at least. `serve` does not start without it, \
-             unless auth.allow_anonymous is true.",
+             unless there is a key in [auth.keys.NAME], an issuer in [auth.issuers.NAME], or auth.allow_anonymous is true.",
             |draft, value| draft.auth.hmac_secret = value.secret(),
         ),
         node(
@@ -327,6 +383,129 @@ const AUTH: Section = Section {
             |draft, value| draft.auth.issuer = value.text(),
         )
         .or("off"),
+        node(
+            "token_lifetime_max",
+            seconds(1, 3650 * DAY),
+            r#""off""#,
+            "How long a token may live, from `iat` (or from now) to `exp`. With a limit, tokens without `exp` are \
+             refused. \"off\" takes any.",
+            |draft, value| draft.auth.lifetime_max = value.duration_or_off(),
+        )
+        .or("off"),
+    ],
+};
+
+const TOKEN_KEYS: Section = Section {
+    name: TOKEN_KEY_FAMILY,
+    doc: "A further key for tokens, under any name; 16 at most. A token is good if one of the keys vouches for it. To \
+          change a key, add the new one under a new name and give the old one an end date.",
+    keys: &[
+        token_key(
+            "algorithm",
+            Kind::Choice(fanfare_auth::Algorithm::NAMES),
+            "",
+            "The one algorithm that this key is for, whatever a token says.",
+            |draft, value| draft.algorithm = value.text().as_deref().and_then(fanfare_auth::Algorithm::named),
+        ),
+        token_key(
+            "secret",
+            Kind::Secret,
+            "",
+            "The secret of HS256, HS384 or HS512: at least 32, 48 or 64 bytes. It may also come from \
+             FANFARE_AUTH__KEYS__NAME__SECRET, with _FILE from the file it names, NAME in capitals with _ for - and .",
+            |draft, value| draft.secret = value.secret(),
+        ),
+        token_key(
+            "file",
+            Kind::Text(4096),
+            "",
+            "The file that holds the key: the public key as PEM, or the secret of HS256, HS384 or HS512.",
+            |draft, value| draft.file = value.text().map(PathBuf::from),
+        ),
+        token_key(
+            "kid",
+            Kind::Text(256),
+            r#""off""#,
+            "Key id (header `kid`) that tokens must name to be judged by this key. \"off\" does not look at it.",
+            |draft, value| draft.key_id = value.text(),
+        )
+        .or("off"),
+        token_key(
+            "accept_until",
+            Kind::Date,
+            r#""off""#,
+            "From when on the key is not used any more.",
+            |draft, value| draft.accept_until = value.date(),
+        )
+        .or("off"),
+        token_key(
+            "use",
+            Kind::Choice(&["both", "connections", "subscriptions"]),
+            r#""both""#,
+            "Which tokens it is for.",
+            |draft, value| draft.uses = value.text().unwrap_or_default(),
+        ),
+    ],
+};
+
+const TOKEN_ISSUERS: Section = Section {
+    name: TOKEN_ISSUER_FAMILY,
+    doc: "An issuer whose public keys are fetched, under any name: an OAuth2 or OpenID Connect provider. Its tokens are \
+          judged by its keys alone, and need `exp` and `aud`.",
+    keys: &[
+        token_issuer(
+            "issuer",
+            Kind::Text(1024),
+            "",
+            "What its tokens say in `iss`, to the letter. Without jwks_url its keys are found by the discovery document \
+             below this URL.",
+            |draft, value| draft.issuer = value.text(),
+        ),
+        token_issuer(
+            "audience",
+            Kind::Text(1024),
+            "",
+            "What its tokens have to name in `aud`: tokens that it makes for other applications are no good here.",
+            |draft, value| draft.audience = value.text(),
+        ),
+        token_issuer(
+            "jwks_url",
+            Kind::HttpsUrl,
+            r#""off""#,
+            "Where its keys are (JWKS). \"off\" asks the discovery document.",
+            |draft, value| draft.jwks_url = value.text(),
+        )
+        .or("off"),
+        token_issuer(
+            "ca_file",
+            Kind::Text(4096),
+            r#""off""#,
+            "Certificates to trust when fetching, as PEM. \"off\" trusts those that the machine trusts.",
+            |draft, value| draft.ca_file = value.text().map(PathBuf::from),
+        )
+        .or("off"),
+        token_issuer(
+            "use",
+            Kind::Choice(&["both", "connections", "subscriptions"]),
+            r#""both""#,
+            "Which tokens its keys are for.",
+            |draft, value| draft.uses = value.text().unwrap_or_default(),
+        ),
+        token_issuer(
+            "refresh_interval",
+            seconds(60, 7 * DAY),
+            r#""1h""#,
+            "How often its keys are fetched again. A key id that is not known is asked for at once, twice a minute at \
+             most.",
+            |draft, value| draft.refresh_interval = value.duration(),
+        ),
+        token_issuer(
+            "stale_ttl",
+            seconds(60, 30 * DAY),
+            r#""1d""#,
+            "How long its keys are used when they cannot be fetched again.",
+            |draft, value| draft.stale_ttl = value.duration(),
+        ),
     ],
 };
 
@@ -392,6 +571,41 @@ const CHANNEL_OPTIONS: Section = Section {
             "Which clients may ask who is present.",
             |draft, value| draft.access.read_presence = value.audience(),
         ),
+    ],
+};
+
+const ACCESS: Section = Section {
+    name: "access",
+    doc: "What users may do by their roles, beside what the tables of channels open. Rights only add up; nothing here \
+          takes any back.",
+    keys: &[node(
+        "roles_claim",
+        Kind::Text(256),
+        r#""roles""#,
+        "The claim of connection tokens that names the user's roles: its name, or a path such as \
+         \"realm_access.roles\". A list of texts, or one text with blanks between them. \"off\" looks at none.",
+        |draft, value| draft.auth.roles.claim = value.text(),
+    )
+    .or("off")],
+};
+
+const ROLES: Section = Section {
+    name: ROLE_FAMILY,
+    doc: "What a role may do, with patterns of channel names: segments are separated by \":\"; \"*\" is one segment, \
+          \"**\" at the end is the rest, \"{user}\" is a segment that is the user's id.",
+    keys: &[
+        role("subscribe", "Channels to subscribe to without a subscription token.", |rules, value| {
+            rules.allow(Operation::Subscribe, value.patterns());
+        }),
+        role("publish", "Channels to publish to.", |rules, value| {
+            rules.allow(Operation::Publish, value.patterns());
+        }),
+        role("read_history", "Channels whose history may be read.", |rules, value| {
+            rules.allow(Operation::ReadHistory, value.patterns());
+        }),
+        role("read_presence", "Channels whose presence may be read.", |rules, value| {
+            rules.allow(Operation::ReadPresence, value.patterns());
+        }),
     ],
 };
 
@@ -689,6 +903,15 @@ const REDIS: Section = Section {
             "Time for a connection to Redis to become usable.",
             |draft, value| draft.redis.connect_timeout = value.duration(),
         ),
+        node(
+            "start_timeout",
+            Kind::Duration(millis(10), Duration::from_secs(HOUR)),
+            r#""off""#,
+            "How long a node that starts waits for Redis before it gives up and ends. \"off\" starts without it: the \
+             node is not ready until Redis is there.",
+            |draft, value| draft.redis.start_timeout = value.duration_or_off(),
+        )
+        .or("off"),
         node(
             "command_timeout",
             Kind::Duration(millis(10), Duration::from_secs(MINUTE)),

@@ -182,6 +182,9 @@ impl Settings {
                 Put::Node(put) => put(&mut draft, &setting.value),
                 Put::Channel(put) => put(draft.channel(setting.namespace.as_deref()), &setting.value),
                 Put::ApiKey(put) => put(draft.api_key(setting.member()), &setting.value),
+                Put::TokenKey(put) => put(draft.token_key(setting.member()), &setting.value),
+                Put::Role(put) => put(draft.role(setting.member()), &setting.value),
+                Put::TokenIssuer(put) => put(draft.token_issuer(setting.member()), &setting.value),
             }
         }
         draft
@@ -231,10 +234,15 @@ impl Target<'_> {
 /// A table's name.
 pub(crate) fn table(section: &Section, namespace: Option<&str>) -> String {
     match namespace {
-        Some(name) if name.contains('.') => format!("{}.{name:?}", stem(section)),
+        Some(name) if !is_bare(name) => format!("{}.{name:?}", stem(section)),
         Some(name) => format!("{}.{name}", stem(section)),
         None => section.name.to_owned(),
     }
+}
+
+/// Whether a key of TOML needs no quotes.
+fn is_bare(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_alphanumeric() || "-_".contains(c))
 }
 
 /// What stands before the name of a table that has one.

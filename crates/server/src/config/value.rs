@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fanfare_auth::Secret;
+use fanfare_auth::{Pattern, Secret};
 use fanfare_broker::namespaces::Audience;
 
 use super::units;
@@ -39,12 +39,18 @@ pub(crate) enum Kind {
     HeaderSecret(usize),
     /// A list of these words.
     Words(&'static [&'static str]),
-    /// At most so many patterns of channels.
-    Patterns(usize),
+    /// At most so many patterns of channels, for somebody without a user.
+    KeyPatterns(usize),
     /// Networks of addresses.
     Networks,
     /// Where Redis is. Never shown: it may hold a password.
     RedisUrl,
+    /// A day, or a moment.
+    Date,
+    /// Patterns of channel names.
+    Patterns,
+    /// A URL that is fetched from.
+    HttpsUrl,
 }
 
 /// A value that fits its key.
@@ -62,6 +68,8 @@ pub(crate) enum Value {
     Bool(bool),
     /// Text, a word of a choice, a namespace.
     Text(String),
+    /// A moment in Unix time in seconds, as it was written.
+    Date(u64, String),
     /// Who may.
     Audience(Audience),
     /// Where to listen.
@@ -91,7 +99,10 @@ impl Kind {
 
     /// Whether it takes several values.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::Origins | Self::Secrets(_) | Self::Words(_) | Self::Patterns(_) | Self::Networks)
+        matches!(
+            self,
+            Self::Origins | Self::Patterns | Self::Secrets(_) | Self::Words(_) | Self::KeyPatterns(_) | Self::Networks
+        )
     }
 
     /// What fits, in words: completes "write …".
@@ -126,9 +137,12 @@ impl Kind {
             Self::Networks => r#"a list of addresses or networks, such as ["10.0.0.0/8", "::1"]"#.to_owned(),
             Self::HeaderSecret(bytes_min) => format!("a secret in quotes of at least {bytes_min} bytes"),
             Self::Words(words) => format!("a list of {}", one_of(words)),
-            Self::Patterns(max) => {
+            Self::KeyPatterns(max) => {
                 format!(r#"a list of at most {max} patterns of channels, such as ["news:*", "alerts:**"]"#)
             }
+            Self::Patterns => r#"a list of patterns, such as ["news:*", "box:{user}:**"]"#.to_owned(),
+            Self::HttpsUrl => r#"a URL in quotes, such as "https://id.example.com/keys""#.to_owned(),
+            Self::Date => r#"a date or a moment in UTC, such as "2026-12-31" or "2026-12-31T18:00:00Z""#.to_owned(),
             Self::Secrets(bytes_min) => format!("a list of secrets of at least {bytes_min} bytes each"),
         }
     }
@@ -169,6 +183,13 @@ impl Value {
         }
     }
 
+    pub(crate) fn date(&self) -> Option<u64> {
+        match self {
+            Self::Date(seconds, _) => Some(*seconds),
+            _ => None,
+        }
+    }
+
     pub(crate) fn audience(&self) -> Audience {
         match self {
             Self::Audience(audience) => *audience,
@@ -188,6 +209,10 @@ impl Value {
             Self::List(list) => list.clone(),
             _ => Vec::new(),
         }
+    }
+
+    pub(crate) fn patterns(&self) -> Vec<Pattern> {
+        self.list().iter().filter_map(|text| Pattern::parse(text).ok()).collect()
     }
 
     pub(crate) fn secret(&self) -> Option<Secret> {
@@ -213,7 +238,7 @@ impl Value {
             Self::Number(bytes, Unit::Bytes) => quoted(&units::size_text(*bytes)),
             Self::Number(number, Unit::One) => number.to_string(),
             Self::Bool(on) => on.to_string(),
-            Self::Text(text) => quoted(text),
+            Self::Text(text) | Self::Date(_, text) => quoted(text),
             Self::Audience(audience) => quoted(audience_text(*audience)),
             Self::Address(address) => quoted(&address.to_string()),
             Self::List(list) => format!("[{}]", list.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ")),

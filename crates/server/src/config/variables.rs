@@ -133,9 +133,13 @@ fn meant(name: &str, settings: &Settings) -> Option<(Meant, bool)> {
 /// The variable of a secret in a table with a name.
 pub(crate) fn member_name_of(setting: &Setting) -> String {
     let member = setting.namespace.as_deref().unwrap_or_default();
-    let family = setting.section.name.to_ascii_uppercase().replace('.', "__");
     let member = member.to_ascii_uppercase().replace(['-', '.'], "_");
-    format!("{PREFIX}{family}__{member}__{}", setting.key.name.to_ascii_uppercase())
+    format!("{}{member}__{}", stem_of(setting.section), setting.key.name.to_ascii_uppercase())
+}
+
+/// What the variables of a family begin with.
+fn stem_of(family: &Section) -> String {
+    format!("{PREFIX}{}__", family.name.to_ascii_uppercase().replace('.', "__"))
 }
 
 /// What a file holds: a secret, or several, one a line.
@@ -173,8 +177,9 @@ fn unknown(name: &str) -> Problem {
     if name.starts_with("FANFARE_CHANNELS__NAMESPACES") {
         return problem.hint("namespaces are written in the configuration file: [channels.namespaces.NAME]");
     }
-    if name.starts_with("FANFARE_API__NAMED_KEYS") {
-        return problem.hint("[api.named_keys.NAME] stands in the configuration file; variables give it its secrets");
+    if let Some(family) = schema::FAMILIES.iter().find(|family| name.starts_with(&stem_of(family))) {
+        let secrets = if family.has_secrets() { "; variables give it its secrets" } else { "" };
+        return problem.hint(format!("[{}.NAME] stands in the configuration file{secrets}", family.name));
     }
     let keys = schema::SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| name_of(section, key)));
     let names: Vec<String> = keys.chain(COMMAND_VARIABLES.iter().map(|name| (*name).to_owned())).collect();

@@ -58,6 +58,49 @@ fn a_gap_between_history_and_what_was_held_back_is_told() {
     assert!(bench.shard.commit(begun, Backlog::Top(position(7))).unwrap().is_err());
 }
 
+/// It ended the subscription, although nothing was missing.
+#[test]
+fn a_rest_of_an_old_stream_does_not_end_a_subscription_in_the_making() {
+    let mut bench = Bench::new();
+    let id = bench.connected("a");
+    let begun = bench.begin(id, "news", Origin::Client);
+    bench.shard.take_event(&in_epoch("old", 40));
+    bench.shard.take_event(&event("news", 8));
+    let committed = bench.shard.commit(begun, Backlog::Top(position(7))).unwrap().unwrap();
+    assert_eq!(committed.position, Some(position(7)));
+    assert!(matches!(bench.shard.take_effects()[..], [Effect::Repair(..)]), "the broker is asked");
+    bench.shard.finish_repair(begun.channel, Some(history(8, 8)));
+    bench.shard.take_event(&event("news", 9));
+    assert_eq!(bench.sent(id), pubs([8, 9]));
+}
+
+#[test]
+fn a_rest_of_an_old_stream_alone_does_not_end_it_either() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.connected("a"), bench.connected("b"));
+    bench.subscribed_at(first, "news", 7);
+    let begun = bench.begin(second, "news", Origin::Client);
+    bench.shard.take_event(&in_epoch("old", 40));
+    bench.shard.commit(begun, Backlog::Top(position(7))).unwrap().unwrap();
+    bench.shard.finish_repair(begun.channel, Some(history(8, 7)));
+    bench.shard.take_event(&event("news", 8));
+    assert_eq!(bench.sent(first), pubs([8]));
+    assert_eq!(bench.sent(second), pubs([8]));
+}
+
+#[test]
+fn a_subscription_in_the_making_whose_stream_began_anew_is_told() {
+    let mut bench = Bench::new();
+    let id = bench.connected("a");
+    let begun = bench.begin(id, "news", Origin::Client);
+    bench.shard.take_event(&in_epoch("new", 1));
+    bench.shard.commit(begun, Backlog::Top(position(7))).unwrap().unwrap();
+    assert!(bench.shard.settle(begun));
+    bench.shard.take_effects();
+    bench.shard.finish_repair(begun.channel, None);
+    assert_eq!(bench.sent(id), [Sent::Unsubscribed(INSUFFICIENT)]);
+}
+
 #[test]
 fn recovery_fails_as_the_protocol_says() {
     let recovers = |offset, epoch: &str, from, to| {
@@ -140,7 +183,27 @@ fn another_epoch_is_told_and_the_next_subscriber_follows_it() {
     bench.subscribed_at(id, "news", 3);
     let other = StreamPosition { offset: 1, epoch: "f".into() };
     bench.shard.take_event(&Event::Publication(publication("news", Some(other))));
+    assert!(bench.sent(id).is_empty(), "the broker is asked first");
+    let effects = bench.shard.take_effects();
+    let [Effect::Repair(channel, _, from)] = effects.as_slice() else { panic!("{effects:?}") };
+    assert_eq!(*from, position(3));
+    bench.shard.finish_repair(*channel, None);
     assert_eq!(bench.sent(id), [Sent::Unsubscribed(INSUFFICIENT)]);
+}
+
+/// A node that lagged took the rest of an old stream for the beginning of another one, and told those who had come back
+/// in the new one already.
+#[test]
+fn regression_a_rest_of_an_old_stream_tells_nobody() {
+    let mut bench = Bench::new();
+    let id = bench.connected("a");
+    let begun = bench.subscribed_at(id, "news", 3);
+    let late = StreamPosition { offset: 15, epoch: "old".into() };
+    bench.shard.take_event(&Event::Publication(publication("news", Some(late))));
+    bench.shard.take_event(&event("news", 4));
+    bench.shard.finish_repair(begun.channel, Some(history(4, 4)));
+    bench.shard.take_event(&event("news", 5));
+    assert_eq!(bench.sent(id), pubs([4, 5]));
 }
 
 #[test]
@@ -156,6 +219,45 @@ fn a_subscriber_of_a_new_epoch_ends_those_of_the_old_one() {
     let next = StreamPosition { offset: 2, epoch: "f".into() };
     bench.shard.take_event(&Event::Publication(publication("news", Some(next))));
     assert_eq!(bench.sent(new), pubs([2]));
+}
+
+/// A repair that was begun before a failover ended after it, as unrecoverable, and told those who had come back in the
+/// new stream meanwhile.
+#[test]
+fn regression_a_repair_of_an_old_stream_tells_nobody_of_the_new_one() {
+    let mut bench = Bench::new();
+    let (old, new) = (bench.connected("a"), bench.connected("b"));
+    let fresh = |offset| StreamPosition { offset, epoch: "f".into() };
+    let next = |offset| Event::Publication(publication("news", Some(fresh(offset))));
+    let begun = bench.subscribed_at(old, "news", 3);
+    bench.shard.mark_broken(&channel("news"));
+    let joining = bench.begin(new, "news", Origin::Client);
+    bench.shard.commit(joining, Backlog::Top(fresh(1))).unwrap().unwrap();
+    assert!(bench.shard.settle(joining));
+    assert_eq!(bench.sent(old), [Sent::Unsubscribed(INSUFFICIENT)]);
+    bench.shard.take_event(&next(2));
+    bench.shard.finish_repair(begun.channel, None);
+    bench.shard.take_event(&next(3));
+    assert_eq!(bench.sent(new), pubs([2, 3]));
+}
+
+/// A subscriber that had read its history before the others moved the channel back during a repair; what was read from
+/// the old position did not go on from there, and everybody was told.
+#[test]
+fn regression_a_subscriber_behind_a_repair_tells_nobody() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.connected("a"), bench.connected("b"));
+    let begun = bench.subscribed_at(first, "news", 11);
+    let joining = bench.begin(second, "news", Origin::Client);
+    bench.shard.mark_broken(&channel("news"));
+    bench.shard.commit(joining, Backlog::Top(position(10))).unwrap().unwrap();
+    assert!(bench.shard.settle(joining));
+    assert_eq!(bench.shard.take_effects().len(), 1);
+    bench.shard.finish_repair(begun.channel, Some(history(12, 11)));
+    assert!(matches!(bench.shard.take_effects().as_slice(), [Effect::Repair(_, _, from)] if *from == position(10)));
+    bench.shard.finish_repair(begun.channel, Some(history(11, 12)));
+    assert_eq!(bench.sent(first), pubs([12]));
+    assert_eq!(bench.sent(second), pubs([11, 12]));
 }
 
 #[test]

@@ -10,7 +10,6 @@ use super::key;
 pub(super) fn problems(settings: &Settings) -> Vec<Problem> {
     let mut problems: Vec<Problem> = repeated(settings);
     problems.extend(settings.members(API_KEY_FAMILY).filter_map(|table| reserved(settings, table)));
-    problems.extend(same_variable(settings));
     problems.extend(too_many(settings));
     problems
 }
@@ -68,16 +67,6 @@ fn reserved(settings: &Settings, table: &[Setting]) -> Option<Problem> {
     let setting = table.iter().find(|setting| setting.origin != Origin::Default).unwrap_or(&table[0]);
     let message = format!("no named key can be called {name:?}: that is the name of api.keys");
     Some(settings.problem(setting, message).hint("give it the name of whoever shows it"))
-}
-
-/// Names that differ in `-`, `_`, `.` or case only.
-fn same_variable(settings: &Settings) -> Option<Problem> {
-    let variables: Vec<(String, String)> =
-        settings.members(API_KEY_FAMILY).map(|table| (member_name_of(&table[0]), table[0].table())).collect();
-    let at = (1..variables.len()).find(|at| variables[..*at].iter().any(|(other, _)| *other == variables[*at].0))?;
-    let (variable, table) = &variables[at];
-    let message = format!("[{table}] and another key have the same variable {variable}");
-    Some(Problem::new(Place::Nowhere, message).hint("let the names differ in letters or digits"))
 }
 
 fn too_many(settings: &Settings) -> Option<Problem> {

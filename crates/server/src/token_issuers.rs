@@ -1,0 +1,93 @@
+//! From the configured issuers to what the verifier takes: their keys begin to be fetched here.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use fanfare_auth::RemoteIssuer;
+use fanfare_key_sets::{EndpointError, KeySets, limits};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+use crate::config::{Config, TokenIssuer};
+
+/// Why the keys of an issuer cannot be fetched at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Its certificates cannot be read.
+    #[error("auth.issuers.{name}.ca_file = {path:?}: {reason}")]
+    CaFile {
+        /// The issuer.
+        name: String,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// It is no URL.
+    #[error("auth.issuers.{name}.issuer {reason}")]
+    Place {
+        /// The issuer.
+        name: String,
+        /// Why not.
+        reason: EndpointError,
+    },
+    /// No protocol version is left.
+    #[error("TLS to issuers: {0}")]
+    Versions(#[from] rustls::Error),
+}
+
+/// The issuers, each with its keys being fetched. Call it within the node's runtime.
+///
+/// # Errors
+/// See [`Error`].
+pub fn start(config: &Config) -> Result<Vec<RemoteIssuer>, Error> {
+    config.token_issuers.iter().map(start_one).collect()
+}
+
+fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
+    let options = fanfare_key_sets::Options {
+        name: issuer.name.clone(),
+        issuer: issuer.issuer.clone(),
+        jwks: issuer.jwks.clone(),
+        tls: Arc::new(tls(issuer)?),
+        refresh_interval: issuer.refresh_interval,
+        stale_ttl: issuer.stale_ttl,
+        timeout: limits::FETCH_TIMEOUT,
+    };
+    let keys = KeySets::start(options).map_err(|reason| Error::Place { name: issuer.name.clone(), reason })?;
+    Ok(RemoteIssuer {
+        name: issuer.name.clone(),
+        issuer: issuer.issuer.clone(),
+        audience: issuer.audience.clone(),
+        uses: issuer.uses,
+        keys: Arc::new(keys),
+    })
+}
+
+/// A machine that trusts nobody is no error here: the keys may be fetched without TLS, and if not, the log says why.
+fn tls(issuer: &TokenIssuer) -> Result<ClientConfig, Error> {
+    let mut roots = RootCertStore::empty();
+    match &issuer.ca_file {
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+        Some(file) => add(&mut roots, file).map_err(|reason| Error::CaFile {
+            name: issuer.name.clone(),
+            path: file.clone(),
+            reason,
+        })?,
+    }
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(versions.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn add(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let certificates = read.map_err(|error| error.to_string())?;
+    if certificates.is_empty() {
+        return Err("it holds no certificate, as PEM".to_owned());
+    }
+    certificates.into_iter().try_for_each(|certificate| roots.add(certificate)).map_err(|error| error.to_string())
+}
