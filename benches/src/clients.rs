@@ -29,10 +29,15 @@ pub(crate) struct Clients {
 impl Clients {
     /// Connects and subscribes; returns when every client has both replies.
     pub(crate) async fn connect(address: SocketAddr, count: usize) -> io::Result<Self> {
+        Self::connect_as(address, count, count).await
+    }
+
+    /// The same as so many users.
+    pub(crate) async fn connect_as(address: SocketAddr, count: usize, users: usize) -> io::Result<Self> {
         let places = Arc::new(Semaphore::new(CONCURRENCY));
         let mut opening = JoinSet::new();
-        for user in 0..count {
-            let (places, token) = (Arc::clone(&places), node::token(user));
+        for session in 0..count {
+            let (places, token) = (Arc::clone(&places), node::token(session % users.max(1)));
             opening.spawn(async move {
                 let _place = places.acquire_owned().await.map_err(io::Error::other)?;
                 open(address, &token).await

@@ -8,7 +8,7 @@
 //! cargo build --release --bin fanfare
 //! cargo run --release -p fanfare-benches -- idle      [CONNECTIONS]
 //! cargo run --release -p fanfare-benches -- deliver   [SUBSCRIBERS] [TURNS]
-//! cargo run --release -p fanfare-benches -- connect   [SESSIONS]
+//! cargo run --release -p fanfare-benches -- connect   [SESSIONS] [USERS]
 //! ```
 //!
 //! Those with Redis start a server of their own, `redis-server` or what `FANFARE_REDIS_SERVER` names:
@@ -56,7 +56,7 @@ fn main() -> Outcome {
     match arguments.first().map(String::as_str) {
         Some("idle") => runtime.block_on(idle(number(1, 10_000))),
         Some("deliver") => runtime.block_on(deliver(number(1, 1_000), number(2, 7))),
-        Some("connect") => runtime.block_on(connect(number(1, 5_000))),
+        Some("connect") => runtime.block_on(connect(number(1, 5_000), number(2, usize::MAX))),
         Some("redis-publish") => runtime.block_on(redis_publish::run(number(1, 100_000))),
         Some("redis-fence") => redis_fence::run(number(1, 9)),
         Some("redis-consume") => redis_consume::run(number(1, 500_000)),
@@ -167,11 +167,11 @@ async fn hold(address: &str, connections: usize) -> Outcome {
 }
 
 /// Sessions a second that connect and subscribe.
-async fn connect(sessions: usize) -> Outcome {
+async fn connect(sessions: usize, users: usize) -> Outcome {
     let node = Node::start().await?;
     let began = Instant::now();
     let cpu = node.process().cpu()?;
-    let clients = Clients::connect(node.address(), sessions).await?;
+    let clients = Clients::connect_as(node.address(), sessions, users).await?;
     let took = began.elapsed();
     let cpu = node.process().cpu()? - cpu;
     say(&format!(

@@ -3,11 +3,12 @@
 //! A key is never taken from the query, where proxies and histories keep it. A header `X-API-Key` decides alone:
 //! if it is wrong, a right `Authorization` does not help.
 
-use fanfare_auth::Secret;
 use http::header::{AUTHORIZATION, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
+use crate::caller::{Caller, Reason};
 use crate::error::Failure;
+use crate::key::Key;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const SCHEME: &str = "apikey";
@@ -18,16 +19,15 @@ pub enum Authentication {
     /// Everyone who reaches it. For `dev`, which listens on loopback only and checks Host and Origin.
     Open,
     /// Who shows one of these keys. An empty list admits nobody.
-    Keys(Vec<Secret>),
+    Keys(Vec<Key>),
 }
 
 impl Authentication {
-    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<(), Failure> {
-        let Self::Keys(keys) = self else { return Ok(()) };
-        match shown(headers)? {
-            key if is_one_of(keys, key) => Ok(()),
-            _ => Err(Failure::unauthorized("the key is none of those in api.keys")),
-        }
+    pub(crate) fn check(&self, headers: &HeaderMap) -> Result<Caller<'_>, (Reason, Failure)> {
+        let Self::Keys(keys) = self else { return Ok(Caller::Anyone) };
+        let shown = shown(headers).map_err(|failure| (Reason::NoKey, failure))?;
+        let unknown = || Failure::unauthorized("the key is none of those in api.keys and api.named_keys");
+        find(keys, shown).map(Caller::Key).ok_or_else(|| (Reason::UnknownKey, unknown()))
     }
 }
 
@@ -40,7 +40,11 @@ fn shown(headers: &HeaderMap) -> Result<&str, Failure> {
             Some(_) => Err(Failure::unauthorized("there is more than one X-API-Key header")),
         };
     }
-    let missing = || Failure::unauthorized("send one of api.keys as X-API-Key: KEY or as Authorization: apikey KEY");
+    let missing = || {
+        Failure::unauthorized(
+            "send one of api.keys or api.named_keys as X-API-Key: KEY or as Authorization: apikey KEY",
+        )
+    };
     let (scheme, key) = text(headers.get(AUTHORIZATION).ok_or_else(missing)?)?.split_once(' ').ok_or_else(missing)?;
     if scheme.eq_ignore_ascii_case(SCHEME) { Ok(key.trim()) } else { Err(missing()) }
 }
@@ -50,16 +54,34 @@ fn text(value: &HeaderValue) -> Result<&str, Failure> {
 }
 
 /// Compares with every key, found or not, so that the time does not tell which one came close.
-fn is_one_of(keys: &[Secret], shown: &str) -> bool {
-    keys.iter().fold(false, |found, key| key.matches(shown) | found)
+fn find<'a>(keys: &'a [Key], shown: &str) -> Option<&'a Key> {
+    keys.iter().fold(None, |found, key| if key.is(shown) { Some(key) } else { found })
 }
 
 #[cfg(test)]
 mod tests {
+    use fanfare_auth::Secret;
+
     use super::*;
 
+    fn named(name: &str, active: &[&str]) -> Key {
+        let active = active.iter().map(|text| Secret::new((*text).to_owned())).collect();
+        Key { name: name.into(), ..Key::with_all_rights(active) }
+    }
+
     fn keys() -> Authentication {
-        Authentication::Keys(["first key", "second-key"].map(|key| Secret::new(key.to_owned())).into())
+        Authentication::Keys(vec![named("one", &["first key"]), named("two", &["second-key", "previous-key"])])
+    }
+
+    #[test]
+    fn a_caller_has_the_rights_of_the_key_that_it_shows() {
+        for (shown, name) in [("first key", "one"), ("second-key", "two"), ("previous-key", "two")] {
+            let mut headers = HeaderMap::new();
+            headers.insert(API_KEY, HeaderValue::from_static(shown));
+            let auth = keys();
+            let Ok(Caller::Key(key)) = auth.check(&headers) else { panic!("{shown} is refused") };
+            assert_eq!(&*key.name, name);
+        }
     }
 
     #[track_caller]

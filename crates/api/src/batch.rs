@@ -10,6 +10,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::value::RawValue;
 
 use crate::call::{Call, Method};
+use crate::caller::Caller;
 use crate::error::{Error, Failure};
 use crate::json::{object, write_array, write_object};
 use crate::limits::IN_FLIGHT_MAX;
@@ -19,7 +20,7 @@ use crate::{Api, Metrics};
 type Outcome = Result<(Method, Vec<u8>), Error>;
 
 /// The whole reply body.
-pub(crate) async fn run(api: &Api, metrics: &Metrics, text: &str) -> Result<Vec<u8>, Failure> {
+pub(crate) async fn run(api: &Api, metrics: &Metrics, caller: Caller<'_>, text: &str) -> Result<Vec<u8>, Failure> {
     let batch: Batch = parse(text).map_err(Failure::bad_body)?;
     let commands = batch.commands.unwrap_or_default();
     let max = api.limits.batch_commands_max;
@@ -28,13 +29,16 @@ pub(crate) async fn run(api: &Api, metrics: &Metrics, text: &str) -> Result<Vec<
         return Err(Error::bad_request(detail).into());
     }
     let at_once = if batch.parallel.unwrap_or_default() { IN_FLIGHT_MAX } else { 1 };
-    let outcomes = stream::iter(commands).map(|command| answer(api, metrics, command)).buffered(at_once);
+    let outcomes = stream::iter(commands).map(|command| answer(api, metrics, caller, command)).buffered(at_once);
     Ok(replies(&outcomes.collect::<Vec<_>>().await))
 }
 
-async fn answer(api: &Api, metrics: &Metrics, command: Box<RawValue>) -> Outcome {
+async fn answer(api: &Api, metrics: &Metrics, caller: Caller<'_>, command: Box<RawValue>) -> Outcome {
     let (method, request) = only_member(&command)?;
-    let outcome = run_one(api, method, request).await;
+    let outcome = match judged(metrics, caller, method, request) {
+        Ok(call) => call.run(api, caller).await,
+        Err(error) => Err(error),
+    };
     match &outcome {
         Ok(_) => metrics.succeeded(method.name()),
         Err(error) => metrics.failed(method.name(), &error.clone().into()),
@@ -42,10 +46,13 @@ async fn answer(api: &Api, metrics: &Metrics, command: Box<RawValue>) -> Outcome
     outcome.map(|result| (method, result))
 }
 
-async fn run_one(api: &Api, method: Method, request: &RawValue) -> Result<Vec<u8>, Error> {
+/// Each command is judged by itself: its method before its request, as outside of a batch.
+fn judged<'a>(metrics: &Metrics, caller: Caller<'_>, method: Method, request: &'a RawValue) -> Result<Call<'a>, Error> {
+    metrics.judged(caller.may_call(method))?;
     let call = Call::parse(method, request.get());
     let call = call.map_err(|detail| Error::bad_request(format!("{}: {detail}", method.name())))?;
-    call.run(api).await
+    metrics.judged(caller.may_make(&call))?;
+    Ok(call)
 }
 
 /// The method and the request of a command.

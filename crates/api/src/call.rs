@@ -3,6 +3,7 @@
 use fanfare_protocol::ErrorCode;
 
 use crate::Api;
+use crate::caller::{Caller, Reach};
 use crate::error::Error;
 use crate::request::{self, parse};
 use crate::suggestion::did_you_mean;
@@ -109,8 +110,24 @@ impl<'a> Call<'a> {
         })
     }
 
-    /// Does it. The answer is the result as JSON.
-    pub(crate) async fn run(self, api: &Api) -> Result<Vec<u8>, Error> {
+    /// What it reaches. A channel that is missing is refused when it is looked for.
+    pub(crate) fn reach(&self) -> Reach<'_> {
+        let channel = match self {
+            Self::Publish(request) => &request.channel,
+            Self::Subscribe(request) => &request.channel,
+            Self::Unsubscribe(request) => &request.channel,
+            Self::History(request) => &request.channel,
+            Self::Presence(request) | Self::PresenceStats(request) | Self::HistoryRemove(request) => &request.channel,
+            Self::Broadcast(request) => return Reach::Channels(request.channels.as_deref().unwrap_or_default()),
+            Self::Disconnect(_) => return Reach::Users(Method::Disconnect),
+            Self::Refresh(_) => return Reach::Users(Method::Refresh),
+            Self::Channels(_) | Self::Info => return Reach::Nothing,
+        };
+        channel.as_deref().map_or(Reach::Nothing, Reach::Channel)
+    }
+
+    /// Does it, for a caller that may. The answer is the result as JSON.
+    pub(crate) async fn run(self, api: &Api, caller: Caller<'_>) -> Result<Vec<u8>, Error> {
         match self {
             Self::Publish(request) => api.publish(request).await,
             Self::Broadcast(request) => api.broadcast(request).await,
@@ -122,7 +139,7 @@ impl<'a> Call<'a> {
             Self::PresenceStats(request) => api.presence_stats(&request).await,
             Self::History(request) => api.history(request).await,
             Self::HistoryRemove(request) => api.history_remove(&request).await,
-            Self::Channels(request) => api.channels(request).await,
+            Self::Channels(request) => api.channels(request, caller).await,
             Self::Info => api.info().await,
         }
     }

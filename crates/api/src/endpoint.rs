@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::request::Parts;
 
 use crate::call::{Call, Method};
+use crate::caller::Caller;
 use crate::error::{ErrorMode, Failure, json_response};
 use crate::refusals::Refusals;
 use crate::request::body_text;
@@ -57,33 +58,43 @@ impl Endpoint {
         match route {
             Route::Document => Ok(Bytes::from_static(document::TEXT.as_bytes())),
             Route::Publish(channel) => {
-                let body = self.admit(route, parts, body).await?;
-                Ok(enveloped(plain::publish(&self.api, channel, parts, &body).await?))
+                let (caller, body) = self.admit(route, Method::Publish, parts, body).await?;
+                let publication = plain::read(&self.api, channel, parts, &body)?;
+                self.metrics.judged(caller.may_reach([&*publication.channel]))?;
+                Ok(enveloped(publication.publish(&self.api).await?))
             }
             Route::Method(method) => {
-                let body = self.admit(route, parts, body).await?;
+                let (caller, body) = self.admit(route, *method, parts, body).await?;
                 let text = body_text(&body).map_err(Failure::bad_body)?;
-                self.call(*method, text).await
+                self.call(caller, *method, text).await
             }
         }
     }
 
-    /// The checks in their order: key, headers, size. The body, if all is well.
-    async fn admit(&self, route: &Route<'_>, parts: &Parts, body: &mut Body) -> Result<Bytes, Failure> {
-        self.api.auth.check(&parts.headers)?;
+    /// The checks in their order: key, scope, headers, size. Caller and body, if all is well.
+    async fn admit(
+        &self,
+        route: &Route<'_>,
+        method: Method,
+        parts: &Parts,
+        body: &mut Body,
+    ) -> Result<(Caller<'_>, Bytes), Failure> {
+        let caller = self.metrics.judged(self.api.auth.check(&parts.headers))?;
+        self.metrics.judged(caller.may_call(method))?;
         body::check_encoding(&parts.headers)?;
         if matches!(route, Route::Method(_)) {
             body::check_type(&parts.headers)?;
         }
-        body::read(&parts.headers, body, &self.api.limits).await
+        Ok((caller, body::read(&parts.headers, body, &self.api.limits).await?))
     }
 
-    async fn call(&self, method: Method, text: &str) -> Result<Bytes, Failure> {
+    async fn call(&self, caller: Caller<'_>, method: Method, text: &str) -> Result<Bytes, Failure> {
         if method == Method::Batch {
-            return batch::run(&self.api, &self.metrics, text).await.map(Bytes::from);
+            return batch::run(&self.api, &self.metrics, caller, text).await.map(Bytes::from);
         }
         let call = Call::parse(method, text).map_err(Failure::bad_body)?;
-        Ok(enveloped(call.run(&self.api).await?))
+        self.metrics.judged(caller.may_make(&call))?;
+        Ok(enveloped(call.run(&self.api, caller).await?))
     }
 }
 

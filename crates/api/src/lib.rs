@@ -6,7 +6,8 @@
 //! no sessions and no sockets: what concerns a user goes through [`fanfare_broker::Nodes::control`].
 //!
 //! One request takes this way: `route` finds what is called (404, 405), `authentication` who calls (401),
-//! `body` reads what is sent (415, 413, 408), `request` reads it as JSON (400), `operations` does it.
+//! `body` reads what is sent (415, 413, 408), `request` reads it as JSON (400), `caller` judges whether the key may
+//! do that (error 103), `operations` does it.
 
 #![warn(missing_docs)]
 
@@ -14,10 +15,12 @@ mod authentication;
 mod batch;
 mod body;
 mod call;
+mod caller;
 mod document;
 mod endpoint;
 mod error;
 mod json;
+mod key;
 mod limits;
 mod metrics;
 mod operations;
@@ -34,6 +37,7 @@ use fanfare_broker::Broker;
 use fanfare_broker::namespaces::Namespaces;
 
 pub use authentication::Authentication;
+pub use key::{Key, Scope};
 pub use limits::Limits;
 pub use metrics::Metrics;
 

@@ -3,12 +3,14 @@
 use prometheus::core::Collector;
 use prometheus::{IntCounterVec, Opts};
 
+use crate::caller::Reason;
 use crate::error::Failure;
 
 /// What the server API counts. Clones count into the same counters.
 #[derive(Clone)]
 pub struct Metrics {
     requests: IntCounterVec,
+    denied: IntCounterVec,
 }
 
 impl Default for Metrics {
@@ -19,14 +21,29 @@ impl Default for Metrics {
         );
         let requests =
             IntCounterVec::new(options, &["method", "result"]).expect("name and labels are valid and constant");
-        Self { requests }
+        let options = Opts::new(
+            "fanfare_api_denials_total",
+            "Calls of the server API denied for want of a right, commands in batches included, by reason: no_key, unknown_key, scope, channel.",
+        );
+        let denied = IntCounterVec::new(options, &["reason"]).expect("name and label are valid and constant");
+        // A reason that has not come up yet is shown as 0.
+        Reason::ALL.into_iter().for_each(|reason| drop(denied.with_label_values(&[reason.label()])));
+        Self { requests, denied }
     }
 }
 
 impl Metrics {
     /// For the registry.
-    pub fn collector(&self) -> Box<dyn Collector> {
-        Box::new(self.requests.clone())
+    pub fn collectors(&self) -> [Box<dyn Collector>; 2] {
+        [Box::new(self.requests.clone()), Box::new(self.denied.clone())]
+    }
+
+    /// Counts a denial, and leaves the reason to the counter.
+    pub(crate) fn judged<T, E>(&self, verdict: Result<T, (Reason, E)>) -> Result<T, E> {
+        verdict.map_err(|(reason, error)| {
+            self.denied.with_label_values(&[reason.label()]).inc();
+            error
+        })
     }
 
     pub(crate) fn succeeded(&self, method: &str) {

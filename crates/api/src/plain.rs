@@ -2,6 +2,8 @@
 //!
 //! For shells and small scripts. Everything beyond channel and payload needs `POST /api/publish`.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::Uri;
 use http::header::HOST;
@@ -14,15 +16,27 @@ use crate::{Api, Authentication};
 /// Longest text that is put into the corrected line; a longer one is replaced by an example.
 const QUOTED_CHARS_MAX: usize = 80;
 
-pub(crate) async fn publish(api: &Api, channel: &str, parts: &Parts, body: &Bytes) -> Result<Vec<u8>, Failure> {
+/// What is to be published, and where.
+pub(crate) struct Publication<'a> {
+    pub(crate) channel: Cow<'a, str>,
+    payload: Bytes,
+}
+
+impl Publication<'_> {
+    pub(crate) async fn publish(self, api: &Api) -> Result<Vec<u8>, Error> {
+        api.publish_json(&self.channel, self.payload).await
+    }
+}
+
+pub(crate) fn read<'a>(api: &Api, channel: &'a str, parts: &Parts, body: &Bytes) -> Result<Publication<'a>, Failure> {
     check_query(&parts.uri)?;
-    let name = percent_decode_str(channel).decode_utf8();
-    let name = name.map_err(|_| Error::bad_request("the channel in the path is not UTF-8 once decoded"))?;
+    let channel = percent_decode_str(channel).decode_utf8();
+    let channel = channel.map_err(|_| Error::bad_request("the channel in the path is not UTF-8 once decoded"))?;
     let payload = body.slice_ref(body.trim_ascii());
     if !api.is_json(&payload)? {
         return Err(not_json(api, parts, &payload));
     }
-    Ok(api.publish_json(&name, payload).await?)
+    Ok(Publication { channel, payload })
 }
 
 /// An unencoded `?` would silently publish to another channel.

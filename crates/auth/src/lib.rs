@@ -3,7 +3,8 @@
 //! This crate reads tokens and says what they grant: [`Verifier`] turns the text that a client shows into
 //! [`ConnectionClaims`] or [`SubscriptionClaims`], or into a [`TokenError`]; [`access`] says what a client may
 //! do in a channel, and why. [`Issuer`] makes tokens for the command line and for tests, [`inspect`] shows
-//! what is in one. It knows no sockets, no sessions and no clock: the time is passed in.
+//! what is in one. A [`Pattern`] says which channels a right is for, of a client or of a key of the server API. It
+//! knows no sockets, no sessions and no clock: the time is passed in.
 //!
 //! Tokens are signed with secrets or with private keys whose public halves are configured, each for one algorithm.
 

@@ -59,6 +59,21 @@ impl Pattern {
         Ok(Self { text: text.into(), segments, is_open })
     }
 
+    /// The pattern that is `**` alone.
+    pub fn open() -> Self {
+        Self { text: "**".into(), segments: Vec::new(), is_open: true }
+    }
+
+    /// Whether it is `**` alone: what is for every channel where a right needs no `$` written.
+    pub fn is_open(&self) -> bool {
+        self.is_open && self.segments.is_empty()
+    }
+
+    /// Whether `{user}` is in it, so that without a user it fits nothing.
+    pub fn names_user(&self) -> bool {
+        self.segments.contains(&Segment::User)
+    }
+
     /// Whether a channel's name fits, for a user. Wildcards do not stand for the `$` of a private channel: it has to
     /// be written.
     pub fn matches(&self, channel: &str, user: &str) -> bool {
@@ -163,6 +178,22 @@ mod tests {
         assert!(!own.matches("box:", "") && !own.matches("box:", "*"));
         assert!(own.matches("box:*", "*") && !own.matches("box:a", "*"), "an id is no pattern");
         assert!(!own.matches("box:a:b", "a:b"), "an id with a : is no segment");
+    }
+
+    #[test]
+    fn two_stars_alone_and_patterns_with_a_user_are_known() {
+        assert_eq!(Pattern::parse("**"), Ok(Pattern::open()));
+        for (text, is_open, names_user) in [
+            ("**", true, false),
+            ("*", false, false),
+            ("*:**", false, false),
+            ("{user}:**", false, true),
+            ("a:{user}", false, true),
+            ("a", false, false),
+        ] {
+            let pattern = Pattern::parse(text).unwrap();
+            assert_eq!((pattern.is_open(), pattern.names_user()), (is_open, names_user), "{text}");
+        }
     }
 
     #[test]

@@ -33,4 +33,5 @@ pub use directory::Directory;
 pub use gateway::{Error, Gateway, Handle, Parts};
 pub use metrics::Metrics;
 pub use options::Options;
+pub use places::Companion;
 pub use upgrade::Transport;

@@ -1,5 +1,7 @@
 //! Places for sessions: how many a node takes, and which shard a new one goes to.
 
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -16,6 +18,25 @@ pub(crate) struct Places {
 pub(crate) struct Place {
     places: Arc<Places>,
     shard: usize,
+    companion: Option<Companion>,
+}
+
+/// What is to live as long as the session of a connection, for whoever counts connections elsewhere. It travels
+/// among the extensions of the request that is upgraded.
+#[derive(Clone)]
+pub struct Companion(Arc<dyn Any + Send + Sync>);
+
+impl Companion {
+    /// Wraps it.
+    pub fn new(companion: Arc<dyn Any + Send + Sync>) -> Self {
+        Self(companion)
+    }
+}
+
+impl fmt::Debug for Companion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Companion({} holders)", Arc::strong_count(&self.0))
+    }
 }
 
 impl Places {
@@ -30,7 +51,7 @@ impl Places {
         let counts = self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).enumerate();
         let shard = counts.min_by_key(|(_, count)| *count).map_or(0, |(shard, _)| shard);
         self.taken[shard].fetch_add(1, Ordering::Relaxed);
-        Some(Place { places: Arc::clone(self), shard })
+        Some(Place { places: Arc::clone(self), shard, companion: None })
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -41,6 +62,11 @@ impl Places {
 impl Place {
     pub(crate) fn shard(&self) -> usize {
         self.shard
+    }
+
+    /// Keeps what is to live as long as this.
+    pub(crate) fn keep(&mut self, companion: Option<Companion>) {
+        self.companion = companion;
     }
 }
 

@@ -19,6 +19,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::connection::NewSocket;
 use crate::gateway::{Handle, NoPlace};
+use crate::places::Companion;
 
 const PROTOBUF: &str = "centrifuge-protobuf";
 const JSON: &str = "centrifuge-json";
@@ -71,7 +72,8 @@ impl Handle {
     fn try_upgrade<T: Transport>(&self, request: &mut Request<impl Sized>) -> Result<Response<String>, Refusal> {
         let key = check(request)?;
         let agreed = agree(request.headers(), request.uri().query().unwrap_or_default());
-        let (place, permit) = self.reserve().map_err(unavailable)?;
+        let (mut place, permit) = self.reserve().map_err(unavailable)?;
+        place.keep(request.extensions_mut().remove::<Companion>());
         let upgraded = hyper::upgrade::on(request);
         let accepted = accept(&key, &agreed);
         self.spawn(async move {

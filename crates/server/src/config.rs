@@ -1,12 +1,13 @@
 //! What a node is run with: read from a file, the environment and flags, checked as a whole, then plain data.
 //!
-//! A flag counts before an environment variable, a variable before the file, the file before the default. Every
-//! problem is found before anything is said, and each says where it is and what to do. Downstream nobody checks
+//! A flag counts before an environment variable, a variable before a credential of systemd, that before the file, the
+//! file before the default. Every problem is found before anything is said, and each says where it is and what to do. Downstream nobody checks
 //! again. Reloading is not known here.
 //!
 //! [`Config::load`] reads, [`Config::dev`] is what `fanfare dev` runs with. The keys are in `schema.rs`.
 
 mod checks;
+mod credentials;
 mod dates;
 mod draft;
 mod file;
@@ -31,6 +32,7 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use fanfare_api::Key;
 use fanfare_auth::{Algorithm, Secret, Uses};
 use fanfare_broker::namespaces::{Access, Audience, Namespaces};
 use fanfare_broker_redis::{SentinelLogin, Server};
@@ -58,6 +60,8 @@ pub const FILE_DEFAULT: &str = "fanfare.toml";
 pub struct Config {
     /// Where it takes connections.
     pub listen: Listen,
+    /// What one address may have of it.
+    pub arrivals: crate::arrivals::Options,
     /// The HTTP API for backends.
     pub api: ApiOptions,
     /// What tokens are judged by, but for the keys below.
@@ -200,8 +204,10 @@ pub struct Listen {
 /// The HTTP API for backends.
 #[derive(Debug, Clone)]
 pub struct ApiOptions {
-    /// Its keys; at least one in `serve`, none in `dev`.
+    /// Its keys that may do everything. In `serve` there is at least one of these or of the named ones, in `dev` none.
     pub keys: Vec<Secret>,
+    /// Its keys that may do what is said of each.
+    pub named_keys: Vec<Key>,
     /// Largest body of a request.
     pub body_bytes_max: usize,
     /// Time to send it.
@@ -363,6 +369,7 @@ fn read(sources: Sources, missing: fn(&Settings) -> Vec<Problem>) -> Result<Load
     let file = sources.file.map_or_else(|| Ok(Vec::new()), |source| file::overlay(source, &mut settings));
     let is_readable = file.is_ok();
     let mut problems = file.unwrap_or_else(|problems| problems);
+    problems.extend(credentials::overlay(&sources.variables, &mut settings));
     problems.extend(variables::overlay(&sources.variables, &mut settings));
     problems.extend(sources.flags.iter().filter_map(|flag| put_flag(flag, &mut settings).err()));
     // Without the file's values nothing can be said of how they go together.

@@ -3,6 +3,7 @@
 //! The `fanfare` binary: command line, configuration, the wiring of a node's parts, its HTTP routes, metrics and
 //! signals. What is worth a test of its own stands in the other crates.
 
+pub mod arrivals;
 mod broker;
 pub mod cli;
 pub mod config;
@@ -10,6 +11,7 @@ mod gate;
 mod head;
 mod listener;
 mod metrics;
+pub mod network;
 pub mod node;
 mod origin;
 mod page;

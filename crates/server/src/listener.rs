@@ -1,5 +1,7 @@
 //! The listening socket: accepts connections and serves HTTP on them.
 //!
+//! A connection of an address that has too many, or makes too many, gets 503 before anything of it is read.
+//!
 //! An own accept loop, since the socket of an upgraded connection has to come back as it is. An error of accept
 //! (no descriptors left, mostly) makes it wait and try again, longer each time; it never spins and never ends.
 //!
@@ -23,13 +25,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
+use crate::arrivals::{Arrivals, Seat, TooMany};
 use crate::gate::Gate;
 use crate::head::{self, HEAD_BYTES_MAX, Refusal};
+use crate::routes::RETRY_AFTER_SECONDS;
 
 /// Connections waiting to be accepted. The usual 128 overflow in a burst of connects, and each one that does waits
 /// a whole second.
@@ -48,6 +53,14 @@ pub(crate) const TIMEOUT: &str = "timeout";
 /// First wait after an error of accept; it doubles up to [`BACK_OFF_MAX`].
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
+/// Refused connections that are still told so; further ones are closed without a word. Each is a task of some 2 KiB
+/// and a socket: 512 KiB and 256 descriptors.
+const REFUSALS_MAX: usize = 256;
+
+/// How long a refused connection is read from, so that the refusal arrives, and how much of it.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
+const REFUSED_BYTES_MAX: u64 = HEAD_BYTES_MAX as u64;
 
 /// What the listener counts.
 #[derive(Debug, Clone)]
@@ -74,6 +87,7 @@ pub(crate) struct Listener {
     pub(crate) router: Router,
     pub(crate) header_timeout: Duration,
     pub(crate) counts: Counts,
+    pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) log: Arc<RefusalLog>,
     /// Changes to `true` when no further connection is to be accepted.
     pub(crate) ending: watch::Receiver<bool>,
@@ -85,8 +99,16 @@ impl Listener {
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let mut connections = JoinSet::new();
         let mut back_off = BACK_OFF_MIN;
-        while let Some((stream, place)) = self.accept(&places, &mut back_off).await {
-            connections.spawn(self.serve(stream, place));
+        let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
+        while let Some((stream, peer, place)) = self.accept(&places, &mut back_off).await {
+            match self.arrivals.accept(peer.ip()) {
+                Ok(seat) => _ = connections.spawn(self.serve(stream, seat, place)),
+                Err(why) => {
+                    if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
+                        connections.spawn(refuse(stream, why, place));
+                    }
+                }
+            }
             while connections.try_join_next().is_some() {}
         }
         drop(self.listener);
@@ -98,7 +120,7 @@ impl Listener {
         &mut self,
         places: &Arc<Semaphore>,
         back_off: &mut Duration,
-    ) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
         let place = Arc::clone(places).acquire_owned().await.ok()?;
         loop {
             // The end first: a stream of connects must not keep a node from draining.
@@ -108,13 +130,13 @@ impl Listener {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => {
+                Ok((stream, peer)) => {
                     *back_off = BACK_OFF_MIN;
                     // A long answer is several writes, and the last one must not wait for the peer to acknowledge.
                     if let Err(error) = stream.set_nodelay(true) {
                         tracing::debug!(%error, "a connection was lost before it was served");
                     }
-                    return Some((stream, place));
+                    return Some((stream, peer, place));
                 }
                 Err(error) => self.wait_after(&error, back_off).await,
             }
@@ -128,11 +150,17 @@ impl Listener {
         *back_off = (*back_off * 2).min(BACK_OFF_MAX);
     }
 
-    fn serve(&self, stream: TcpStream, place: OwnedSemaphorePermit) -> impl Future<Output = ()> + Send + 'static {
+    fn serve(
+        &self,
+        stream: TcpStream,
+        seat: Arc<Seat>,
+        place: OwnedSemaphorePermit,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let (mut ending, counts) = (self.ending.clone(), self.counts.clone());
         let gate = Gate::new(stream);
         let answers = Answers {
             router: self.router.clone(),
+            seat,
             refusal: gate.refusal(),
             counts: counts.clone(),
             log: Arc::clone(&self.log),
@@ -173,18 +201,21 @@ async fn told(ending: &mut watch::Receiver<bool>) {
 #[derive(Clone)]
 struct Answers {
     router: Router,
+    /// Of the connection: taken as long as it is, and handed on to the session with an upgrade.
+    seat: Arc<Seat>,
     refusal: Arc<OnceLock<Refusal>>,
     counts: Counts,
     log: Arc<RefusalLog>,
 }
 
 impl Answers {
-    async fn answer(self, request: Request<Incoming>) -> Result<Response, Infallible> {
+    async fn answer(self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
         // The gate's substitute: a client's request for this is refused by the gate.
         if request.uri() == "*" && request.method() == http::Method::GET {
             return Ok(self.refuse());
         }
         let last = is_last(&request);
+        request.extensions_mut().insert(self.seat);
         let mut response = self.router.oneshot(request.map(Body::new)).await?;
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(CONNECTION, CLOSE);
@@ -229,6 +260,25 @@ impl RefusalLog {
     }
 }
 
+/// Says why, and reads for a while: a socket that is closed with unread bytes takes back what it has said.
+async fn refuse(mut stream: TcpStream, why: TooMany, place: OwnedSemaphorePermit) {
+    let text = why.text();
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\nretry-after: {RETRY_AFTER_SECONDS}\r\nconnection: close\r\n\
+         content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    let told = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        tokio::io::copy(&mut (&mut stream).take(REFUSED_BYTES_MAX), &mut tokio::io::sink()).await
+    };
+    if let Ok(Err(error)) = tokio::time::timeout(REFUSAL_TIMEOUT, told).await {
+        tracing::trace!(%error, "a refused connection has gone");
+    }
+    drop(place);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -238,11 +288,13 @@ mod tests {
     async fn http_connections_do_not_wait_for_acknowledgements() {
         let listener = TcpListener::from_std(bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
-        let counts = crate::metrics::Metrics::default().listener().unwrap();
+        let metrics = crate::metrics::Metrics::default();
+        let counts = metrics.listener().unwrap();
         let (_node, ending) = watch::channel(false);
         let header_timeout = Duration::from_secs(1);
-        let mut listener =
-            Listener { listener, router: Router::new(), header_timeout, counts, log: Arc::default(), ending };
+        let arrivals = Arrivals::new(crate::arrivals::Options::default(), metrics.arrivals().unwrap());
+        let router = Router::new();
+        let mut listener = Listener { listener, router, header_timeout, counts, arrivals, log: Arc::default(), ending };
         let _client = TcpStream::connect(address).await.unwrap();
         let accepted = listener.accept(&Arc::new(Semaphore::new(1)), &mut BACK_OFF_MIN.clone()).await;
         assert!(accepted.unwrap().0.nodelay().unwrap());

@@ -33,6 +33,17 @@ impl Metrics {
         Ok(Counts { accept_errors, connections, refusals })
     }
 
+    /// The counter of what was refused for its address.
+    pub(crate) fn arrivals(&self) -> Result<IntCounterVec, prometheus::Error> {
+        let options = Opts::new(
+            "fanfare_http_arrivals_refused_total",
+            "Connections and handshakes refused since their address has or makes too many, by reason: connections, accepts, handshakes.",
+        );
+        let refused = IntCounterVec::new(options, &["reason"])?;
+        self.register(Box::new(refused.clone()))?;
+        Ok(refused)
+    }
+
     /// The text that a scraper reads.
     pub(crate) fn text(&self) -> Result<String, prometheus::Error> {
         let mut text = Vec::new();

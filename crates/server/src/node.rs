@@ -9,13 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanfare_api::{Api, Authentication, Limits};
+use fanfare_api::{Api, Authentication, Key, Limits};
 use fanfare_auth::Verifier;
 use fanfare_gateway::{Directory, Gateway, Handle, Parts};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::arrivals::Arrivals;
 use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
 use crate::listener::{self, Listener};
@@ -96,12 +97,13 @@ impl Node {
         broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
-        let router = router(&config, &gateway.handle(), &broker, &metrics, &ready)?;
+        let (router, arrivals) = router(&config, &gateway.handle(), &broker, &metrics, &ready)?;
         let listener = Listener {
             listener,
             router,
             header_timeout: config.listen.header_timeout,
             counts: metrics.listener()?,
+            arrivals,
             log: Arc::default(),
             ending: told,
         };
@@ -158,19 +160,29 @@ fn start_gateway(config: &Config, metrics: &Metrics, tasks: &mut JoinSet<()>) ->
     Ok((gateway, broker))
 }
 
+fn authentication(config: &Config) -> Authentication {
+    if config.dev {
+        return Authentication::Open;
+    }
+    let with_all_rights = Key::with_all_rights(config.api.keys.clone());
+    Authentication::Keys([with_all_rights].into_iter().chain(config.api.named_keys.iter().cloned()).collect())
+}
+
+/// The routes, and what counts who comes in, for them and for the listener.
 fn router(
     config: &Config,
     gateway: &Handle,
     broker: &NodeBroker,
     metrics: &Metrics,
     ready: &Arc<AtomicBool>,
-) -> Result<axum::Router, Error> {
+) -> Result<(axum::Router, Arc<Arrivals>), Error> {
+    let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
     let counts = fanfare_api::Metrics::default();
-    metrics.register(counts.collector())?;
+    counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
     let api = Api {
         broker: broker.broker(),
         namespaces: Arc::new(config.namespaces.clone()),
-        auth: if config.dev { Authentication::Open } else { Authentication::Keys(config.api.keys.clone()) },
+        auth: authentication(config),
         limits: Limits {
             body_bytes_max: config.api.body_bytes_max,
             body_timeout: config.api.body_timeout,
@@ -187,9 +199,10 @@ fn router(
     };
     let routes = Routes {
         gateway: gateway.clone(),
+        arrivals: Arc::clone(&arrivals),
         metrics: metrics.clone(),
         allowed_origins: config.listen.allowed_origins.clone().into(),
         ready: Arc::new(is_ready),
     };
-    Ok(routes::router(routes, fanfare_api::router_with_metrics(api, counts), config.dev))
+    Ok((routes::router(routes, fanfare_api::router_with_metrics(api, counts), config.dev), arrivals))
 }

@@ -7,19 +7,24 @@ use axum::extract::{Request, State};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
-use fanfare_gateway::Handle;
+use fanfare_gateway::{Companion, Handle};
 use http::StatusCode;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 
+use crate::arrivals::{Arrivals, Seat, TooMany};
 use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::origin;
 use crate::page;
 
+/// Seconds after which an address that made too many connections may try again.
+pub(crate) const RETRY_AFTER_SECONDS: &str = "2";
+
 /// What the routes need.
 #[derive(Clone)]
 pub(crate) struct Routes {
     pub(crate) gateway: Handle,
+    pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) metrics: Metrics,
     pub(crate) allowed_origins: Arc<[String]>,
     /// Whether the node should get new connections; the text says why not.
@@ -47,7 +52,17 @@ async fn websocket(State(routes): State<Routes>, mut request: Request) -> Respon
         tracing::info!(key = "listen.allowed_origins", "a page of a foreign origin was refused: see this key");
         return origin::refuse();
     }
+    if let Some(seat) = request.extensions_mut().remove::<Arc<Seat>>() {
+        match routes.arrivals.handshake(&seat, request.headers()) {
+            Ok(seat) => _ = request.extensions_mut().insert(Companion::new(seat)),
+            Err(why) => return too_many(why),
+        }
+    }
     routes.gateway.upgrade::<Gate>(&mut request).into_response()
+}
+
+fn too_many(why: TooMany) -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, RETRY_AFTER_SECONDS)], why.text()).into_response()
 }
 
 async fn metrics(State(routes): State<Routes>) -> Response {

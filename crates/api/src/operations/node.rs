@@ -4,17 +4,19 @@ use fanfare_broker::NodeReport;
 
 use super::name;
 use crate::Api;
+use crate::caller::Caller;
 use crate::error::Error;
 use crate::json::{object, write_array, write_object};
 use crate::request::Channels;
 
 impl Api {
-    pub(crate) async fn channels(&self, request: Channels) -> Result<Vec<u8>, Error> {
+    /// Names those channels that the caller may see.
+    pub(crate) async fn channels(&self, request: Channels, caller: Caller<'_>) -> Result<Vec<u8>, Error> {
         let pattern = name(request.pattern, "pattern")?;
         let channels = self.broker.channels(pattern.as_deref()).await?;
         Ok(object(|result| {
             write_object(result.value("channels"), |members| {
-                for (channel, clients) in &channels {
+                for (channel, clients) in channels.iter().filter(|(channel, _)| caller.may_see(channel)) {
                     write_object(members.value(channel), |object| object.number("num_clients", *clients));
                 }
             });

@@ -170,7 +170,7 @@ async fn what_is_answered_is_counted_by_method_and_result() {
     hub.post("publish", r#"{"channel":"nope:a","data":1}"#).await;
     hub.post("nope-with-a-name-of-its-own", "{}").await;
     hub.post("batch", r#"{"commands":[{"publish":{"channel":"news","data":1}},{"publish":{}}]}"#).await;
-    let families = hub.metrics.collector().collect();
+    let families = hub.metrics.collectors()[0].collect();
     let mut counts: Vec<_> = families[0].get_metric().iter().map(labels_and_value).collect();
     counts.sort();
     let expected = [

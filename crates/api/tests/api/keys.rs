@@ -1,7 +1,7 @@
 //! Keys.
 
 use axum::body::Body;
-use fanfare_api::{Authentication, Limits};
+use fanfare_api::{Authentication, Key, Limits};
 use fanfare_auth::Secret;
 use fanfare_broker::memory;
 use http::Request;
@@ -10,7 +10,11 @@ use crate::harness::{Hub, post};
 
 fn closed() -> Hub {
     let keys = ["first", "second"].map(|key| Secret::new(key.to_owned()));
-    Hub::new(Authentication::Keys(keys.into()), Limits::default(), memory::Options::default())
+    Hub::new(
+        Authentication::Keys(vec![Key::with_all_rights(keys.into())]),
+        Limits::default(),
+        memory::Options::default(),
+    )
 }
 
 fn with(headers: &[(&str, &str)]) -> Request<Body> {

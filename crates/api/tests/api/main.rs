@@ -11,4 +11,5 @@ mod node;
 mod plain;
 mod presence;
 mod publish;
+mod rights;
 mod sessions;

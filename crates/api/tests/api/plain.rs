@@ -1,6 +1,6 @@
 //! `POST /api/publish/CHANNEL`.
 
-use fanfare_api::{Authentication, Limits};
+use fanfare_api::{Authentication, Key, Limits};
 use fanfare_auth::Secret;
 use fanfare_broker::{Event, memory};
 use http::Request;
@@ -72,7 +72,7 @@ async fn what_is_not_json_gets_a_line_that_works() {
 
 #[tokio::test]
 async fn the_line_has_a_key_where_one_is_needed() {
-    let keys = Authentication::Keys(vec![Secret::new("correct".to_owned())]);
+    let keys = Authentication::Keys(vec![Key::with_all_rights(vec![Secret::new("correct".to_owned())])]);
     let hub = Hub::new(keys, Limits::default(), memory::Options::default());
     let request = |key| Request::post("/api/publish/news").header("x-api-key", key).body("hello".into()).unwrap();
     let reply = hub.send(request("correct")).await;

@@ -28,11 +28,14 @@ fn hint(error: &Error) -> Option<&'static str> {
         Error::Unreachable { .. } => {
             Some("is the node running? `fanfare dev` starts one; --server or FANFARE_SERVER names another")
         }
-        Error::Http { status: 401, .. } => {
-            Some("set FANFARE_API_KEY to one of the node's api.keys, or FANFARE_API_KEY_FILE to a file that holds it")
-        }
+        Error::Http { status: 401, .. } => Some(
+            "set FANFARE_API_KEY to a key of the node (see [api]), or FANFARE_API_KEY_FILE to a file that holds it",
+        ),
         Error::Http { status: 404, .. } => Some("is this the address of a Fanfare node?"),
         Error::Answer(_) => Some("is this the address of a Fanfare node?"),
+        Error::Refused { code: 103, message, .. } if message.contains(" key \"") => {
+            Some("what the key may do stands under [api.named_keys] in the node's configuration")
+        }
         Error::TimedOut => Some("what was asked may or may not have been done"),
         _ => error.code().and_then(hint_for_code),
     }
@@ -76,6 +79,9 @@ mod tests {
         let refused = |code| Error::Refused { code, message: "no".into(), temporary: false };
         check(refused(102), Exit::Failed, "namespace");
         check(refused(108), Exit::Failed, "history_size");
+        check(refused(103), Exit::Failed, "FANFARE_TOKEN");
+        let message = "permission denied: the key \"shop\" lacks the scope \"read\", which history needs".to_owned();
+        check(Error::Refused { code: 103, message, temporary: false }, Exit::Failed, "[api.named_keys]");
         check(refused(107), Exit::Failed, "no (code 107)");
         check(Error::Closed { code: 3500, reason: "invalid token".into() }, Exit::Failed, "hmac_secret");
         check(Error::TimedOut, Exit::Failed, "may or may not");

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fanfare_auth::{Algorithm, Operation, Pattern, Uses};
+use fanfare_api::Scope;
+use fanfare_auth::{Algorithm, Operation, Pattern, Secret, Uses};
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Audience, ChannelOptions};
 use fanfare_broker_redis::Server;
@@ -54,6 +55,10 @@ fn other_value(key: &Key) -> String {
         Kind::PersonalChannel => "#".to_owned(),
         Kind::Secret => SECRET.to_owned(),
         Kind::RedisUrl => "redis://:pass@127.0.0.1:7000".to_owned(),
+        Kind::Networks => "10.0.0.0/8, ::1".to_owned(),
+        Kind::HeaderSecret(_) => KEY.to_owned(),
+        Kind::Words(words) => words[0].to_owned(),
+        Kind::KeyPatterns(_) => "news:*".to_owned(),
         Kind::Secrets(_) => format!("{KEY},{SECRET}"),
     }
 }
@@ -115,6 +120,7 @@ fn defaults_are_those_of_the_parts() {
     let server = Server::parse("redis://127.0.0.1").unwrap();
     let redis = Redis { server: Some(server.clone()), ..config.redis.clone() }.options(PayloadLimits::default());
     assert_eq!(format!("{:?}", redis.unwrap()), format!("{:?}", fanfare_broker_redis::Options::new(server)));
+    assert_eq!(config.arrivals, crate::arrivals::Options::default());
     assert_eq!(config.listen.address, super::ADDRESS_DEFAULT);
     assert!(config.http_workers >= 1 && !config.dev);
 }
@@ -246,6 +252,121 @@ fn secrets_can_be_read_from_files() {
     let config = loaded.map_err(|problems| problems.to_string()).unwrap_or_else(|problems| panic!("{problems}")).config;
     assert_eq!(config.auth.hmac_secret.unwrap().expose(), SECRET);
     assert_eq!(config.api.keys.iter().map(|key| key.expose()).collect::<Vec<_>>(), [KEY, SECRET]);
+}
+
+const NAMED_KEYS: &str = "[auth]\nallow_anonymous = true\n\
+     [api.named_keys.shop-eu]\nscopes = [\"publish\", \"read\"]\nchannels = [\"news:*\", \"alerts:**\"]\n\
+     [api.named_keys.\"watch.1\"]\nscopes = [\"admin\"]\nchannels = []\n";
+
+/// A folder with these files, which is gone after the test.
+struct Folder(std::path::PathBuf);
+
+impl Folder {
+    fn with(name: &str, files: &[(&str, &str)]) -> Self {
+        let path = std::env::temp_dir().join(format!("fanfare-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        files.iter().for_each(|(name, text)| std::fs::write(path.join(name), text).unwrap());
+        Self(path)
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.0.join(name).display().to_string()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn load_serve(sources: Sources) -> Loaded {
+    Config::load(sources).map_err(|problems| problems.to_string()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+fn active(key: &fanfare_api::Key) -> Vec<&str> {
+    key.active.iter().map(|secret| secret.expose()).collect()
+}
+
+#[test]
+fn named_keys_have_secrets_scopes_and_patterns() {
+    let text = format!(
+        "[auth]\nallow_anonymous = true\n[api.named_keys.shop]\nsecret = \"{KEY}\"\nprevious = \"{SECRET}\"\n\
+         scopes = [\"control\", \"publish\"]\nchannels = [\"news:*\", \"alerts:**\"]\n"
+    );
+    let loaded = load_serve(Sources { file: file(&text), ..Sources::default() });
+    let [shop] = &loaded.config.api.named_keys[..] else { panic!("{:?}", loaded.config.api.named_keys) };
+    assert_eq!((&*shop.name, active(shop)), ("shop", vec![KEY, SECRET]));
+    assert_eq!(shop.scopes, [Scope::Control, Scope::Publish]);
+    assert_eq!(shop.channels.iter().map(|pattern| pattern.as_str()).collect::<Vec<_>>(), ["news:*", "alerts:**"]);
+    assert!(loaded.config.api.keys.is_empty());
+    let shown = loaded.settings.to_toml_lines(true).join("\n") + &loaded.settings.to_json_lines().join("\n");
+    assert!(shown.contains("[api.named_keys.shop]\nsecret = \"(set, hidden)\""), "{shown}");
+    assert!(shown.contains("channels = [\"news:*\", \"alerts:**\"]"), "{shown}");
+    let all = shown + &format!("{:?}", loaded.config);
+    assert!(!all.contains(KEY) && !all.contains(SECRET), "{all}");
+}
+
+#[test]
+fn secrets_of_named_keys_come_from_variables_and_their_files() {
+    let folder = Folder::with("named", &[("old", &format!("{SECRET}\n"))]);
+    let variables: Variables = [
+        ("FANFARE_API__NAMED_KEYS__SHOP_EU__SECRET", KEY.to_owned()),
+        ("FANFARE_API__NAMED_KEYS__SHOP_EU__PREVIOUS_FILE", folder.file("old")),
+        ("FANFARE_API__NAMED_KEYS__WATCH_1__SECRET", "fedcba9876543210".to_owned()),
+    ]
+    .into_iter()
+    .collect();
+    let loaded = load_serve(Sources { file: file(NAMED_KEYS), variables, ..Sources::default() });
+    let keys: Vec<_> = loaded.config.api.named_keys.iter().map(|key| (&*key.name, active(key))).collect();
+    assert_eq!(keys, [("shop-eu", vec![KEY, SECRET]), ("watch.1", vec!["fedcba9876543210"])]);
+}
+
+#[test]
+fn secrets_of_keys_for_tokens_come_from_variables_and_credentials_too() {
+    let folder = Folder::with("tokens", &[("auth.keys.2027.secret", SECRET)]);
+    let variables: Variables = [
+        ("FANFARE_AUTH__KEYS__NEXT_ONE__SECRET", SECRET.chars().rev().collect()),
+        ("CREDENTIALS_DIRECTORY", folder.0.display().to_string()),
+    ]
+    .into_iter()
+    .collect();
+    let text = format!(
+        "[api]\nkeys = [\"{KEY}\"]\n[auth.keys.2027]\nalgorithm = \"HS256\"\n[auth.keys.next-one]\n\
+         algorithm = \"HS256\"\n"
+    );
+    let loaded = load_serve(Sources { file: file(&text), variables, ..Sources::default() });
+    let secrets: Vec<_> = loaded.config.token_keys.iter().map(|key| key.secret.as_ref().map(Secret::expose)).collect();
+    assert_eq!(secrets, [Some(SECRET), Some("fedcba9876543210fedcba9876543210")]);
+}
+
+#[test]
+fn secrets_come_from_credentials_of_systemd() {
+    let files = [
+        ("auth.hmac_secret", format!("{SECRET}\n")),
+        ("api.keys", "fedcba98765432100\nfedcba98765432101\n".to_owned()),
+        ("api.named_keys.shop-eu.secret", KEY.to_owned()),
+        ("api.named_keys.shop-eu.previous", "overruled-by-a-variable".to_owned()),
+        ("api.named_keys.watch.1.secret", "fedcba9876543210".to_owned()),
+        ("of.somebody-else", String::new()),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let folder = Folder::with("credentials", &files);
+    let variables: Variables = [
+        ("CREDENTIALS_DIRECTORY", folder.0.display().to_string()),
+        ("FANFARE_API__NAMED_KEYS__SHOP_EU__PREVIOUS", "the-one-of-the-variable".to_owned()),
+    ]
+    .into_iter()
+    .collect();
+    let loaded = load_serve(Sources { file: file(NAMED_KEYS), variables, ..Sources::default() });
+    assert_eq!(loaded.config.auth.hmac_secret.as_ref().unwrap().expose(), SECRET);
+    assert_eq!(loaded.config.api.keys.len(), 2);
+    let keys: Vec<_> = loaded.config.api.named_keys.iter().map(|key| (&*key.name, active(key))).collect();
+    let expected = [("shop-eu", vec![KEY, "the-one-of-the-variable"]), ("watch.1", vec!["fedcba9876543210"])];
+    assert_eq!(keys, expected);
+    let shown = loaded.settings.to_toml_lines(true).join("\n");
+    assert!(shown.contains("# credential api.named_keys.watch.1.secret"), "{shown}");
+    assert!(shown.contains("# credential api.keys"), "{shown}");
 }
 
 #[test]

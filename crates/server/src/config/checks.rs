@@ -1,5 +1,7 @@
 //! Rules across keys, and what an operator should know of a configuration that is good.
 
+mod api_keys;
+mod member_variables;
 mod token_issuers;
 mod token_keys;
 
@@ -63,6 +65,8 @@ pub(crate) fn relations(settings: &Settings) -> Vec<Problem> {
     problems.extend(personal_namespace(settings));
     problems.extend(braces_in_prefix(settings));
     problems.extend(half_identity(settings));
+    problems.extend(api_keys::problems(settings));
+    problems.extend(member_variables::problems(settings));
     problems.extend(token_keys::problems(settings));
     problems.extend(token_issuers::problems(settings));
     problems
@@ -73,9 +77,11 @@ pub(crate) fn missing(settings: &Settings) -> Vec<Problem> {
     let file = settings.source.as_ref().map(Source::name);
     let mut problems = Vec::new();
     let keys = settings.get("api.keys");
-    if keys.value.secrets().is_empty() && !keys.is_refused {
+    let has_named = settings.members(schema::API_KEY_FAMILY).next().is_some();
+    if keys.value.secrets().is_empty() && !has_named && !keys.is_refused {
         problems.push(unset(keys, file, "no backend could publish"));
     }
+    problems.extend(api_keys::missing(settings));
     let (secret, anonymous) = (settings.get("auth.hmac_secret"), settings.get("auth.allow_anonymous"));
     let families = [schema::TOKEN_KEY_FAMILY, schema::TOKEN_ISSUER_FAMILY];
     let has_keys = families.iter().any(|family| settings.members(family).next().is_some());

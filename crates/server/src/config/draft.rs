@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_auth::{Algorithm, Roles, Rules, Secret, Uses};
+use fanfare_api::{Key, Scope};
+use fanfare_auth::{Algorithm, Pattern, Roles, Rules, Secret, Uses};
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Access, ChannelOptions, Namespaces};
 use fanfare_broker_redis::Server;
@@ -20,7 +21,9 @@ pub(crate) struct Draft {
     pub(crate) address: Option<SocketAddr>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) header_timeout: Duration,
+    pub(crate) arrivals: crate::arrivals::Options,
     pub(crate) api_keys: Vec<Secret>,
+    pub(crate) named_api_keys: BTreeMap<String, ApiKeyDraft>,
     pub(crate) body_bytes_max: usize,
     pub(crate) body_timeout: Duration,
     pub(crate) batch_commands_max: usize,
@@ -51,6 +54,28 @@ pub(crate) struct ChannelDraft {
     pub(crate) presence: bool,
     pub(crate) join_leave: bool,
     pub(crate) access: Access,
+}
+
+/// A named key of the API in the making.
+#[derive(Clone, Default)]
+pub(crate) struct ApiKeyDraft {
+    pub(crate) secret: Option<Secret>,
+    pub(crate) previous: Option<Secret>,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) channels: Vec<String>,
+}
+
+impl ApiKeyDraft {
+    /// The key; `None` without a secret, of which the operator is told elsewhere.
+    fn finish(self, name: &str) -> Option<Key> {
+        self.secret.as_ref()?;
+        Some(Key {
+            name: name.into(),
+            active: self.secret.into_iter().chain(self.previous).collect(),
+            scopes: self.scopes.iter().filter_map(|name| Scope::named(name)).collect(),
+            channels: self.channels.iter().filter_map(|text| Pattern::parse(text).ok()).collect(),
+        })
+    }
 }
 
 /// A key for tokens in the making.
@@ -117,6 +142,11 @@ fn uses(word: &str) -> Uses {
 }
 
 impl Draft {
+    /// The named key of the API.
+    pub(crate) fn api_key(&mut self, name: &str) -> &mut ApiKeyDraft {
+        self.named_api_keys.entry(name.to_owned()).or_default()
+    }
+
     /// The rules of this role.
     pub(crate) fn role(&mut self, name: &str) -> &mut Rules {
         self.roles.entry(name.to_owned()).or_default()
@@ -151,8 +181,10 @@ impl Draft {
                 allowed_origins: self.allowed_origins,
                 header_timeout: self.header_timeout,
             },
+            arrivals: self.arrivals,
             api: ApiOptions {
                 keys: self.api_keys,
+                named_keys: self.named_api_keys.into_iter().filter_map(|(name, key)| key.finish(&name)).collect(),
                 body_bytes_max: self.body_bytes_max,
                 body_timeout: self.body_timeout,
                 batch_commands_max: self.batch_commands_max,

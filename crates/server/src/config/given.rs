@@ -11,6 +11,7 @@ use fanfare_key_sets::Endpoint;
 use super::units::{self, Refused};
 use super::value::{Kind, Unit, Value, audience_text};
 use super::{dates, origins, schema, spelling};
+use crate::network::Network;
 
 /// What somebody wrote, before it is known whether it fits.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,6 +80,17 @@ impl Kind {
             (Self::PersonalChannel, Given::Text(text)) => personal_channel(text, hint),
             (Self::Secret, Given::Text(text)) => secret(text).map(Value::Secret),
             (Self::RedisUrl, Given::Text(text)) => redis_url(text, hint).map(Value::Secret),
+            (Self::HeaderSecret(bytes_min), Given::Text(_)) => {
+                one_of_secrets(given, bytes_min, &hint).map(Value::Secret)
+            }
+            (Self::Words(words), Given::List(list)) => {
+                each(list, |given| word_of(given, words, &hint)).map(Value::List)
+            }
+            (Self::KeyPatterns(max), Given::List(list)) if list.len() > max => {
+                Err(Refusal::new(format!("has {} patterns", list.len()), hint))
+            }
+            (Self::KeyPatterns(_), Given::List(list)) => each(list, |given| key_pattern(given, &hint)).map(Value::List),
+            (Self::Networks, Given::List(list)) => each(list, |given| network(given, &hint)).map(Value::List),
             (Self::Secrets(bytes_min), Given::List(list)) => secrets(list, bytes_min, &hint).map(Value::Secrets),
             (Self::HttpsUrl, Given::Text(text)) => https_url(text, hint),
             (Self::Date, Given::Date(text) | Given::Text(text)) => date(text, hint),
@@ -247,6 +259,24 @@ fn origin(given: &Given, hint: &str) -> Result<String, Refusal> {
     origins::read(text).map_err(|refused| Refusal::new(refused.to_string(), refused.hint(hint)))
 }
 
+fn word_of(given: &Given, words: &'static [&'static str], hint: &str) -> Result<String, Refusal> {
+    match given {
+        Given::Text(text) if words.contains(&text.as_str()) => Ok(text.clone()),
+        Given::Text(text) => {
+            Err(Refusal::new(format!("cannot hold {text:?}"), with_nearest(text, words, hint.to_owned())))
+        }
+        other => Err(Refusal::new(format!("holds {}", other.type_text()), hint)),
+    }
+}
+
+fn network(given: &Given, hint: &str) -> Result<String, Refusal> {
+    match given {
+        Given::Text(text) if Network::parse(text).is_some() => Ok(text.clone()),
+        Given::Text(text) => Err(Refusal::new(format!("holds {text:?}, which is no network"), hint)),
+        other => Err(Refusal::new(format!("holds {}", other.type_text()), hint)),
+    }
+}
+
 fn pattern(given: &Given, hint: &str) -> Result<String, Refusal> {
     let Given::Text(text) = given else {
         return Err(Refusal::new(format!("holds {}", given.type_text()), hint));
@@ -254,6 +284,15 @@ fn pattern(given: &Given, hint: &str) -> Result<String, Refusal> {
     match Pattern::parse(text) {
         Ok(_) => Ok(text.clone()),
         Err(error) => Err(Refusal::new(format!("holds {text:?}, which {error}"), hint)),
+    }
+}
+
+/// A pattern for a key of the API: nobody's user id is there to compare with.
+fn key_pattern(given: &Given, hint: &str) -> Result<String, Refusal> {
+    let text = pattern(given, hint)?;
+    match Pattern::parse(&text).is_ok_and(|pattern| pattern.names_user()) {
+        true => Err(Refusal::new(format!("holds {text:?}, but a key has no user that {{user}} could stand for"), hint)),
+        false => Ok(text),
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) enum Place {
     File(Location),
     /// In an environment variable.
     Variable(String),
+    /// In a credential of systemd.
+    Credential(String),
     /// In a flag.
     Flag(&'static str),
     /// Nowhere: something is missing.
@@ -48,7 +50,7 @@ impl Problems {
     pub(crate) fn sorted(mut problems: Vec<Problem>) -> Self {
         problems.sort_by_key(|problem| match &problem.place {
             Place::File(location) => (0, location.line, location.column),
-            Place::Variable(_) => (1, 0, 0),
+            Place::Credential(_) | Place::Variable(_) => (1, 0, 0),
             Place::Flag(_) => (2, 0, 0),
             Place::Nowhere => (3, 0, 0),
         });
@@ -61,6 +63,7 @@ impl fmt::Display for Place {
         match self {
             Self::File(location) => write!(f, "{location}"),
             Self::Variable(name) => write!(f, "environment {name}"),
+            Self::Credential(name) => write!(f, "credential {name}"),
             Self::Flag(name) => write!(f, "flag {name}"),
             Self::Nowhere => Ok(()),
         }

@@ -119,6 +119,10 @@ const FILES: &[&str] = &[
     "[listen]\nallowed_origins = [\"https://a.example:443\"]\n",
     "[listen]\nallowed_origins = [\"\"]\n",
     "[listen]\nallowed_origins = [7]\n",
+    "[listen]\ntrusted_proxies = [\"10.0.0.0/8\", \"proxy.example\"]\n",
+    "[listen]\ntrusted_proxies = [\"10.0.0.0/33\"]\n",
+    "[listen]\ntrusted_proxies = [10]\n",
+    "[limits]\nconnections_per_address_max = 0\n",
     // Secrets: masked, also under a mistyped name or in the wrong place.
     "[api]\nkeys = \"not-a-list-but-hidden\"\n",
     "[api]\nkeys = [\"hidden\"]\n",
@@ -127,6 +131,27 @@ const FILES: &[&str] = &[
     "[api]\nkeys = [\"0123456789abcdef hidden\"]\n",
     "[api]\nkeys = [\"\"]\n",
     "[api]\nkeys = [1234567890123456]\n",
+    // Named keys of the API.
+    "[api.named_keys]\nshop = \"hidden\"\n",
+    "[api.named_keys]\nsecret = \"hidden\"\n[api.named_keys.shop]\n",
+    "[api.named_keys.\"a b\"]\nsecret = \"hidden\"\n",
+    "[api.named_keys.default]\nsecret = \"hidden-0123456789\"\n",
+    "[api.named_keys.shop]\nsecret = \"hidden\"\n",
+    "[api.named_keys.shop]\nsecret = [\"hidden-0123456789\"]\n",
+    "[api.named_keys.shop]\nsecert = \"hidden-0123456789\"\n",
+    "[api.named_keys.shop]\nprevious = \"hidden 0123456789\"\n",
+    "[api.named_keys.shop]\nscopes = \"publish\"\n",
+    "[api.named_keys.shop]\nscopes = [\"read\", \"publsh\"]\n",
+    "[api.named_keys.shop]\nscopes = [1]\n",
+    "[api.named_keys.shop]\nchannels = \"news\"\n",
+    "[api.named_keys.shop]\nchannels = [\"news\", \"news*\"]\n",
+    "[api.named_keys.shop]\nchannels = [\"**:news\"]\n",
+    "[api.named_keys.shop]\nchannels = [\"news:*\", \"box:{user}\"]\n",
+    "[api.named_keys.shop]\nchannels = [\"\"]\n",
+    "[api.named_keys.shop]\nsecret = \"hidden-0123456789\"\nprevious = \"hidden-0123456789\"\n",
+    "[api]\nkeys = [\"hidden-0123456789\"]\n[api.named_keys.shop]\nsecret = \"hidden-0123456789\"\n",
+    "[api.named_keys.a-b]\n[api.named_keys.a_b]\n",
+    "[auth.keys.a-b]\nalgorithm = \"ES256\"\nfile = \"key.pem\"\n[auth.keys.a_b]\nalgorithm = \"ES256\"\nfile = \"key.pem\"\n",
     "[auth]\nhmac_secret = \"hidden\"\n",
     "[auth]\nhmac_secret = \"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\"\n",
     "[auth]\nhmac_secret = \"\"\n",
@@ -189,6 +214,7 @@ const VARIABLES: &[(&str, &str)] = &[
     ("FANFARE_AUTH__ALLOW_ANONYMOUS", "yes"),
     ("FANFARE_API__KEYS", "0123456789abcdef,hidden"),
     ("FANFARE_AUTH__HMAC_SECRET", "hidden"),
+    ("FANFARE_API__NAMED_KEYS__SHOP__SECRET", "hidden-0123456789"),
     ("FANFARE_AUTH__HMAC_SECRET_FILE", "/nowhere/at/all"),
 ];
 
@@ -318,6 +344,44 @@ fn what_serve_needs_is_named_together() {
         "api.keys is not set: no backend could publish\n  \
          = hint: write it under [api] in fanfare.toml, or set FANFARE_API__KEYS or FANFARE_API__KEYS_FILE"
     );
+}
+
+#[test]
+fn what_a_named_key_lacks_is_named() {
+    let text = "[auth]\nallow_anonymous = true\n[api.named_keys.shop-eu]\n";
+    let problems = Config::load(file(text)).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(
+        problems,
+        "api.named_keys.shop-eu.secret is not set\n  \
+         = hint: write it under [api.named_keys.shop-eu], or set FANFARE_API__NAMED_KEYS__SHOP_EU__SECRET or \
+         FANFARE_API__NAMED_KEYS__SHOP_EU__SECRET_FILE, or give the credential api.named_keys.shop-eu.secret\n\n\
+         api.named_keys.shop-eu.scopes is not set\n  \
+         = hint: without one it may do nothing; write a list of \"publish\", \"read\", \"control\" or \"admin\"\n\n\
+         api.named_keys.shop-eu.channels is not set\n  \
+         = hint: write channels = [\"**\"] for all, or channels = [] for none"
+    );
+}
+
+#[test]
+fn a_named_key_of_which_a_variable_cannot_know_has_its_table_in_the_file() {
+    let name = "FANFARE_API__NAMED_KEYS__SHOP__SCOPES";
+    let sources = Sources {
+        variables: [(name, "publish")].into_iter().collect(),
+        ..file("[api.named_keys.shop]\nsecret = \"0123456789abcdef\"\n")
+    };
+    assert!(refusal(sources).contains("[api.named_keys.NAME] stands in the configuration file"));
+}
+
+#[test]
+fn a_credential_that_does_not_fit_is_named_and_not_shown() {
+    let folder = std::env::temp_dir().join(format!("fanfare-credential-{}", std::process::id()));
+    std::fs::create_dir_all(folder.join("redis.url")).unwrap();
+    std::fs::write(folder.join("api.keys"), "hidden\n").unwrap();
+    let refusal = refusal(variables(&[("CREDENTIALS_DIRECTORY", &folder.display().to_string())]));
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert!(refusal.contains("credential api.keys: api.keys holds a secret of 6 bytes, 16 are needed"), "{refusal}");
+    assert!(refusal.contains("credential redis.url: cannot read "), "{refusal}");
+    assert!(!refusal.contains("hidden"), "{refusal}");
 }
 
 #[test]

@@ -8,7 +8,9 @@ use std::time::Duration;
 use fanfare_auth::{Operation, Rules};
 use fanfare_broker::namespaces::Audience;
 
-use super::draft::{ChannelDraft, Draft, TokenIssuerDraft, TokenKeyDraft};
+use crate::network::Network;
+
+use super::draft::{ApiKeyDraft, ChannelDraft, Draft, TokenIssuerDraft, TokenKeyDraft};
 use super::value::{Kind, Value};
 
 /// A table of the file.
@@ -44,6 +46,8 @@ pub(crate) enum Put {
     Node(fn(&mut Draft, &Value)),
     /// Into the options of channels, of one namespace or of none.
     Channel(fn(&mut ChannelDraft, &Value)),
+    /// Into a named key of the API.
+    ApiKey(fn(&mut ApiKeyDraft, &Value)),
     /// Into a key for tokens.
     TokenKey(fn(&mut TokenKeyDraft, &Value)),
     /// Into the rules of a role.
@@ -76,8 +80,8 @@ pub(crate) static SECTIONS: &[Section] =
     &[LISTEN, API, AUTH, CHANNEL_OPTIONS, ACCESS, SESSION, LIMITS, BROKER, REDIS, NODE, LOG, DRAIN];
 
 /// Tables of which there are as many as somebody writes, each with a name of its own: `[auth.keys.NAME]`. They stand
-/// in the file only.
-pub(crate) static FAMILIES: &[Section] = &[TOKEN_KEYS, TOKEN_ISSUERS, ROLES];
+/// in the file only; secrets of tables that are there may come from elsewhere.
+pub(crate) static FAMILIES: &[Section] = &[API_KEYS, TOKEN_KEYS, TOKEN_ISSUERS, ROLES];
 
 /// Name of the family of keys for tokens.
 pub(crate) const TOKEN_KEY_FAMILY: &str = "auth.keys";
@@ -93,6 +97,16 @@ pub(crate) fn family(name: &str) -> Option<&'static Section> {
     FAMILIES.iter().find(|family| family.name == name)
 }
 
+/// Name of the family of named keys of the API.
+pub(crate) const API_KEY_FAMILY: &str = "api.named_keys";
+
+/// Named keys of the API. Each request is compared with all of them: 128 times 64 bytes take some microseconds.
+pub(crate) const API_KEYS_MAX: usize = 64;
+
+/// Patterns of one of them. A broadcast to 10,000 channels compares each with all: 64 times 10,000 names of 30 bytes
+/// take some 20 ms.
+const API_KEY_PATTERNS_MAX: usize = 64;
+
 /// The section of this name.
 pub(crate) fn section(name: &str) -> Option<&'static Section> {
     SECTIONS.iter().find(|section| section.name == name)
@@ -102,6 +116,11 @@ impl Section {
     /// Its key of this name.
     pub(crate) fn key(&'static self, name: &str) -> Option<&'static Key> {
         self.keys.iter().find(|key| key.name == name)
+    }
+
+    /// Whether some of its keys are secrets.
+    pub(crate) fn has_secrets(&self) -> bool {
+        self.keys.iter().any(|key| key.kind.is_secret())
     }
 }
 
@@ -114,6 +133,10 @@ pub(crate) fn channel_options() -> &'static Section {
 pub(crate) fn is_namespace_name(name: &str) -> bool {
     let in_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty() && name.len() <= NAMESPACE_BYTES_MAX && name.chars().all(in_name)
+}
+
+fn networks(value: &Value) -> Vec<Network> {
+    value.list().iter().filter_map(|text| Network::parse(text)).collect()
 }
 
 /// Whether a name can be that of a table of a family. Roles have the names that somebody else gave them: a scope of
@@ -156,6 +179,16 @@ const fn channel(
     put: fn(&mut ChannelDraft, &Value),
 ) -> Key {
     Key { name, kind, word: None, default, doc, put: Put::Channel(put) }
+}
+
+const fn api_key(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+    put: fn(&mut ApiKeyDraft, &Value),
+) -> Key {
+    Key { name, kind, word: None, default, doc, put: Put::ApiKey(put) }
 }
 
 const fn token_key(
@@ -215,6 +248,14 @@ const LISTEN: Section = Section {
             "Time to send the headers of a request; then the connection is closed.",
             |draft, value| draft.header_timeout = value.duration(),
         ),
+        node(
+            "trusted_proxies",
+            Kind::Networks,
+            "[]",
+            "Addresses of proxies in front of the node. From these alone X-Forwarded-For is believed: limits by \
+             address then hold for the client that it names, counted from the right.",
+            |draft, value| draft.arrivals.trusted_proxies = networks(value),
+        ),
     ],
 };
 
@@ -226,8 +267,9 @@ const API: Section = Section {
             "keys",
             Kind::Secrets(API_KEY_BYTES_MIN),
             "[]",
-            "Keys of the API. `serve` does not start without one. With several, each is good: put a new one beside \
-             the old, move the backends, take the old one out.",
+            "Keys of the API that may do everything. `serve` does not start without one, unless there is a key in \
+             [api.named_keys.NAME]. With several, each is good: put a new one beside the old, move the backends, take \
+             the old one out.",
             |draft, value| draft.api_keys = value.secrets(),
         ),
         node(
@@ -257,6 +299,43 @@ const API: Section = Section {
             "10000",
             "Channels in one broadcast; a broadcast to more is refused.",
             |draft, value| draft.broadcast_channels_max = value.number(),
+        ),
+    ],
+};
+
+const API_KEYS: Section = Section {
+    name: API_KEY_FAMILY,
+    doc: "A key of the API that may do some things in some channels, under the name of whoever shows it; 64 at most. \
+          Its secrets may also come from FANFARE_API__NAMED_KEYS__NAME__SECRET and …__PREVIOUS, with _FILE from \
+          files, or from the credentials api.named_keys.NAME.secret and ….previous.",
+    keys: &[
+        api_key("secret", Kind::HeaderSecret(API_KEY_BYTES_MIN), "", "The key itself.", |draft, value| {
+            draft.secret = value.secret()
+        }),
+        api_key(
+            "previous",
+            Kind::HeaderSecret(API_KEY_BYTES_MIN),
+            "",
+            "The one before it, as good as the other. To change a key write the old one here and the new one above, \
+             move the backends, take this out.",
+            |draft, value| draft.previous = value.secret(),
+        ),
+        api_key(
+            "scopes",
+            Kind::Words(fanfare_api::Scope::NAMES),
+            "[]",
+            "What it may do. \"publish\": publish and broadcast. \"read\": history, presence and channels. \
+             \"control\": subscribe, unsubscribe, disconnect and refresh. \"admin\": history_remove and info.",
+            |draft, value| draft.scopes = value.list(),
+        ),
+        api_key(
+            "channels",
+            Kind::KeyPatterns(API_KEY_PATTERNS_MAX),
+            "[]",
+            "Where it may do that. Between colons \"*\" is any one segment, and \"**\" at the end the rest; neither \
+             is for a private channel, whose \"$\" has to be written: \"$news:*\". [\"**\"] is every channel, private \
+             ones too, which disconnect and refresh need.",
+            |draft, value| draft.channels = value.list(),
         ),
     ],
 };
@@ -332,7 +411,8 @@ const TOKEN_KEYS: Section = Section {
             "secret",
             Kind::Secret,
             "",
-            "The secret of HS256, HS384 or HS512: at least 32, 48 or 64 bytes.",
+            "The secret of HS256, HS384 or HS512: at least 32, 48 or 64 bytes. It may also come from \
+             FANFARE_AUTH__KEYS__NAME__SECRET, with _FILE from the file it names, NAME in capitals with _ for - and .",
             |draft, value| draft.secret = value.secret(),
         ),
         token_key(
@@ -622,6 +702,33 @@ const LIMITS: Section = Section {
             r#""off""#,
             "Sessions of one user on this node; a further one is closed with 3504.",
             |draft, value| draft.gateway.sessions_per_user_max = value.number_or_word(),
+        )
+        .or("off"),
+        node(
+            "connections_per_address_max",
+            Kind::Count(1, 1_000_000),
+            "1000",
+            "Connections of one address, or of one network of 64 bits in IPv6; a further one gets 503. Peers of this \
+             machine are exempt, unless one of listen.trusted_proxies names the client.",
+            |draft, value| draft.arrivals.connections_per_address_max = value.number_or_word(),
+        )
+        .or("off"),
+        node(
+            "accepts_per_second_max",
+            Kind::Count(1, 1_000_000),
+            "500",
+            "Connections that one address may make in a second; further ones get 503. Exempt are peers of this \
+             machine, and listen.trusted_proxies.",
+            |draft, value| draft.arrivals.accepts_per_second_max = value.number_or_word(),
+        )
+        .or("off"),
+        node(
+            "handshakes_per_second_max",
+            Kind::Count(1, 1_000_000),
+            "250",
+            "WebSockets that one address may open in a second; further ones get 503. Exempt are peers of this machine, \
+             unless one of listen.trusted_proxies names the client.",
+            |draft, value| draft.arrivals.handshakes_per_second_max = value.number_or_word(),
         )
         .or("off"),
         node(

@@ -33,6 +33,8 @@ pub(crate) enum Origin {
     Default,
     /// These bytes of the file.
     File(Range<usize>),
+    /// A credential of systemd.
+    Credential(String),
     /// An environment variable.
     Variable(String),
     /// A flag.
@@ -118,6 +120,7 @@ impl Settings {
     pub(crate) fn place(&self, setting: &Setting) -> Place {
         match (&setting.origin, &self.source) {
             (Origin::File(span), Some(source)) => source.locate(span),
+            (Origin::Credential(name), _) => Place::Credential(name.clone()),
             (Origin::Variable(name), _) => Place::Variable(name.clone()),
             (Origin::Flag(name), _) => Place::Flag(name),
             _ => Place::Nowhere,
@@ -128,6 +131,7 @@ impl Settings {
     pub(crate) fn origin_text(&self, setting: &Setting) -> String {
         match (&setting.origin, &self.source) {
             (Origin::File(span), Some(source)) => format!("{}:{}", source.name(), source.line(span.start)),
+            (Origin::Credential(name), _) => format!("credential {name}"),
             (Origin::Variable(name), _) => format!("environment {name}"),
             (Origin::Flag(name), _) => format!("flag {name}"),
             _ => "default".to_owned(),
@@ -177,6 +181,7 @@ impl Settings {
             match setting.key.put {
                 Put::Node(put) => put(&mut draft, &setting.value),
                 Put::Channel(put) => put(draft.channel(setting.namespace.as_deref()), &setting.value),
+                Put::ApiKey(put) => put(draft.api_key(setting.member()), &setting.value),
                 Put::TokenKey(put) => put(draft.token_key(setting.member()), &setting.value),
                 Put::Role(put) => put(draft.role(setting.member()), &setting.value),
                 Put::TokenIssuer(put) => put(draft.token_issuer(setting.member()), &setting.value),
@@ -205,6 +210,12 @@ impl Setting {
     /// Its name in messages: `session.ping_interval`, `channels.namespaces.news.publish`.
     pub(crate) fn title(&self) -> String {
         Target { section: self.section, namespace: self.namespace.as_deref(), key: self.key }.title()
+    }
+
+    /// The credential that may hold its value.
+    pub(crate) fn credential(&self) -> String {
+        let member = self.namespace.as_ref().map(|name| format!("{name}.")).unwrap_or_default();
+        format!("{}.{member}{}", self.section.name, self.key.name)
     }
 
     /// The table that it stands in, without brackets.

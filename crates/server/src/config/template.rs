@@ -13,7 +13,7 @@ Configuration of a Fanfare node. Every key is here, commented out, with its defa
 
 A flag counts before an environment variable, a variable before this file, the file before the default. The variable \
 of a key is FANFARE_SECTION__KEY, with commas between the elements of a list; secrets can also be read from a file \
-named by FANFARE_SECTION__KEY_FILE. \
+named by FANFARE_SECTION__KEY_FILE, or from a systemd credential called SECTION.KEY. \
 `fanfare config check` finds what is wrong, `fanfare config show --origins` says where each value comes from.
 
 0 never means \"no limit\": where there need not be one, the word is \"off\".";

@@ -35,6 +35,14 @@ pub(crate) enum Kind {
     Secret,
     /// Secrets of at least so many bytes.
     Secrets(usize),
+    /// A secret that travels in a header, of at least so many bytes.
+    HeaderSecret(usize),
+    /// A list of these words.
+    Words(&'static [&'static str]),
+    /// At most so many patterns of channels, for somebody without a user.
+    KeyPatterns(usize),
+    /// Networks of addresses.
+    Networks,
     /// Where Redis is. Never shown: it may hold a password.
     RedisUrl,
     /// A day, or a moment.
@@ -86,12 +94,15 @@ pub(crate) enum Unit {
 impl Kind {
     /// Whether values are never shown.
     pub(crate) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::Secrets(_) | Self::RedisUrl)
+        matches!(self, Self::Secret | Self::Secrets(_) | Self::HeaderSecret(_) | Self::RedisUrl)
     }
 
     /// Whether it takes several values.
     pub(crate) fn is_list(self) -> bool {
-        matches!(self, Self::Origins | Self::Patterns | Self::Secrets(_))
+        matches!(
+            self,
+            Self::Origins | Self::Patterns | Self::Secrets(_) | Self::Words(_) | Self::KeyPatterns(_) | Self::Networks
+        )
     }
 
     /// What fits, in words: completes "write …".
@@ -122,6 +133,12 @@ impl Kind {
             Self::Secret => "a secret in quotes".to_owned(),
             Self::RedisUrl => {
                 r#"a URL in quotes, such as "redis://127.0.0.1:6379", "redis+sentinel://HOST,HOST/MASTER" or "redis+cluster://HOST,HOST""#.to_owned()
+            }
+            Self::Networks => r#"a list of addresses or networks, such as ["10.0.0.0/8", "::1"]"#.to_owned(),
+            Self::HeaderSecret(bytes_min) => format!("a secret in quotes of at least {bytes_min} bytes"),
+            Self::Words(words) => format!("a list of {}", one_of(words)),
+            Self::KeyPatterns(max) => {
+                format!(r#"a list of at most {max} patterns of channels, such as ["news:*", "alerts:**"]"#)
             }
             Self::Patterns => r#"a list of patterns, such as ["news:*", "box:{user}:**"]"#.to_owned(),
             Self::HttpsUrl => r#"a URL in quotes, such as "https://id.example.com/keys""#.to_owned(),

@@ -1,4 +1,5 @@
-//! Environment variables: `FANFARE_SECTION__KEY` for every key outside of the namespaces, lists by commas.
+//! Environment variables: `FANFARE_SECTION__KEY` for every key outside of the namespaces, lists by commas, and
+//! `FANFARE_API__NAMED_KEYS__NAME__SECRET` for secrets of tables that the file names.
 //!
 //! `FANFARE_SECTION__KEY_FILE` names a file that holds a secret, or several, one a line. An empty variable counts
 //! as absent. A variable that begins with `FANFARE_` and is none of ours is refused: it is a typing error.
@@ -6,7 +7,7 @@
 use super::given::Given;
 use super::problem::{Place, Problem};
 use super::schema::{self, Key, Section};
-use super::settings::{Origin, Settings, Target};
+use super::settings::{Origin, Setting, Settings, Target};
 use super::spelling;
 
 /// Variables of the commands that talk to a node, and the one that names the file.
@@ -74,13 +75,16 @@ pub(crate) fn name_of(section: &Section, key: &Key) -> String {
 
 fn one(name: &str, value: Option<&str>, variables: &Variables, settings: &mut Settings) -> Result<(), Problem> {
     let problem = |message: &str| Problem::new(Place::Variable(name.to_owned()), message);
-    let (target, is_file) = target(name).ok_or_else(|| unknown(name))?;
+    let (meant, is_file) = meant(name, settings).ok_or_else(|| unknown(name))?;
+    let target = meant.target();
     let value = value.ok_or_else(|| problem("is not UTF-8"))?;
     if is_file && variables.get(name.trim_end_matches(FILE_SUFFIX)).is_some() {
         let message = format!("{} is set too", name.trim_end_matches(FILE_SUFFIX));
         return Err(problem(&message).hint("set one of the two"));
     }
-    let given = if is_file { from_file(name, value, target.key)? } else { Given::from_text(value, target.key.kind) };
+    let place = Place::Variable(name.to_owned());
+    let given =
+        if is_file { secret_file(&place, value, target.key)? } else { Given::from_text(value, target.key.kind) };
     let put = settings.put(target, &given, Origin::Variable(name.to_owned()));
     put.map_err(|refusal| {
         problem(&format!("{} {}", target.title(), refusal.complaint)).hint(of_variable(&refusal.hint, target.key))
@@ -92,19 +96,56 @@ fn of_variable(hint: &str, key: &Key) -> String {
     if key.kind.is_list() { format!("{hint}; in a variable without brackets, by commas") } else { hint.to_owned() }
 }
 
-fn target(name: &str) -> Option<(Target<'static>, bool)> {
-    let is = |section: &Section, key: &Key| {
-        let variable = name_of(section, key);
+/// The key that a variable or a credential stands for.
+pub(crate) struct Meant {
+    pub(crate) section: &'static Section,
+    pub(crate) namespace: Option<String>,
+    pub(crate) key: &'static Key,
+}
+
+impl Meant {
+    pub(crate) fn of(setting: &Setting) -> Self {
+        Self { section: setting.section, namespace: setting.namespace.clone(), key: setting.key }
+    }
+
+    pub(crate) fn target(&self) -> Target<'_> {
+        Target { section: self.section, namespace: self.namespace.as_deref(), key: self.key }
+    }
+}
+
+/// What a variable stands for, and whether it names a file that holds it. Of tables that the file names, secrets
+/// alone have variables.
+fn meant(name: &str, settings: &Settings) -> Option<(Meant, bool)> {
+    let is = |variable: &str, key: &Key| {
         let is_file = key.kind.is_secret() && name == format!("{variable}{FILE_SUFFIX}");
         (name == variable || is_file).then_some(is_file)
     };
-    let mut keys = schema::SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| (section, key)));
-    keys.find_map(|(section, key)| Some((Target { section, namespace: None, key }, is(section, key)?)))
+    settings.iter().find_map(|setting| {
+        let is_file = match &setting.namespace {
+            None => is(&name_of(setting.section, setting.key), setting.key)?,
+            Some(_) if setting.key.kind.is_secret() => is(&member_name_of(setting), setting.key)?,
+            Some(_) => return None,
+        };
+        Some((Meant::of(setting), is_file))
+    })
 }
 
-fn from_file(name: &str, path: &str, key: &Key) -> Result<Given, Problem> {
+/// The variable of a secret in a table with a name.
+pub(crate) fn member_name_of(setting: &Setting) -> String {
+    let member = setting.namespace.as_deref().unwrap_or_default();
+    let member = member.to_ascii_uppercase().replace(['-', '.'], "_");
+    format!("{}{member}__{}", stem_of(setting.section), setting.key.name.to_ascii_uppercase())
+}
+
+/// What the variables of a family begin with.
+fn stem_of(family: &Section) -> String {
+    format!("{PREFIX}{}__", family.name.to_ascii_uppercase().replace('.', "__"))
+}
+
+/// What a file holds: a secret, or several, one a line.
+pub(crate) fn secret_file(place: &Place, path: &str, key: &Key) -> Result<Given, Problem> {
     let text = read(path).map_err(|error| {
-        Problem::new(Place::Variable(name.to_owned()), format!("cannot read {path}: {error}"))
+        Problem::new(place.clone(), format!("cannot read {path}: {error}"))
             .hint("it names a file that holds the secret")
     })?;
     if !key.kind.is_list() {
@@ -135,6 +176,10 @@ fn unknown(name: &str) -> Problem {
     let problem = Problem::new(Place::Variable(name.to_owned()), "unknown variable");
     if name.starts_with("FANFARE_CHANNELS__NAMESPACES") {
         return problem.hint("namespaces are written in the configuration file: [channels.namespaces.NAME]");
+    }
+    if let Some(family) = schema::FAMILIES.iter().find(|family| name.starts_with(&stem_of(family))) {
+        let secrets = if family.has_secrets() { "; variables give it its secrets" } else { "" };
+        return problem.hint(format!("[{}.NAME] stands in the configuration file{secrets}", family.name));
     }
     let keys = schema::SECTIONS.iter().flat_map(|section| section.keys.iter().map(move |key| name_of(section, key)));
     let names: Vec<String> = keys.chain(COMMAND_VARIABLES.iter().map(|name| (*name).to_owned())).collect();
