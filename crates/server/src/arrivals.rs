@@ -5,10 +5,10 @@
 //! ignored. Peers of this machine are exempt unless a trusted proxy names a client for them.
 //!
 //! A connection is judged when it is accepted, by the peer, and a WebSocket once more by the client that a proxy
-//! names. Whoever holds a [`Seat`] is counted; the last holder gives it back.
+//! names. Whoever holds a `Seat` is counted; the last holder gives it back.
 //!
 //! Of each address with connections, or with some within the last second, 64 bytes are kept: 64 MB for a million.
-//! Beyond [`ADDRESSES_MAX`] new addresses are let in uncounted; the limits of the node hold for them.
+//! Beyond `ADDRESSES_MAX` new addresses are let in uncounted; the limits of the node hold for them.
 
 mod client;
 
