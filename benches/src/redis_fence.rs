@@ -84,11 +84,31 @@ fn call(hash: &str, batch: usize, variant: usize, number: &mut usize) -> redis::
         let key = |kind: &str| format!("{variant}:{batch}:{kind}:{}", number % CHANNELS);
         command.arg(key("meta")).arg(key("stream")).arg(key("meta"));
     }
-    command.arg("a-node-of-12");
+    command.arg("a-node-of-12").arg("PUBLISH");
     let body = "x".repeat(PAYLOAD_BYTES);
     for number in first..first + batch {
         command.arg("live").arg(&body).arg(100).arg(300_000).arg(3_600_000).arg("abcdefghijkm").arg(number + 1);
-        command.arg("").arg("").arg("").arg(1_000);
+        command.arg("").arg("").arg("").arg(1_000).arg("");
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The measurement calls the script by itself, and broke when that took another argument.
+    #[test]
+    fn the_script_takes_what_the_measurement_gives() {
+        // Where no server is installed there is nothing to measure; with CI set there is one.
+        let server = match RedisServer::start() {
+            Ok(server) => server,
+            Err(_) if std::env::var_os("CI").is_none() => return,
+            Err(error) => panic!("{error}"),
+        };
+        let mut connection = server.connect().expect("the server runs");
+        let hash: String = redis::cmd("SCRIPT").arg("LOAD").arg(SCRIPT).query(&mut connection).expect("it is a script");
+        let answers: Vec<String> = call(&hash, 3, 0, &mut 0).query(&mut connection).expect("the script answers");
+        assert!(answers.len() == 3 && answers.iter().all(|answer| answer.starts_with("a1:")), "{answers:?}");
+    }
 }
