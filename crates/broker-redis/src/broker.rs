@@ -30,6 +30,7 @@ use crate::nodes::Nodes;
 use crate::options::Options;
 use crate::presence::Rosters;
 use crate::publisher::{Draft, Publisher, Sender, millis, publisher, random_part};
+use crate::rights;
 use crate::routes::Routes;
 use crate::streams::Streams;
 use crate::topology::Topology;
@@ -144,7 +145,10 @@ impl RedisBroker {
     pub fn ready(&self) -> Result<(), NotReady> {
         let map = self.routes.map();
         if map.shards.is_empty() {
-            return Err(NotReady(map.fault.unwrap_or(Fault::Disconnected).to_string()));
+            return Err(NotReady(match map.fault.unwrap_or(Fault::Disconnected) {
+                Fault::NoPermission => rights::advice(&self.options, &self.keys, &[]),
+                fault => fault.to_string(),
+            }));
         }
         for shard in &map.shards {
             if let Some(fault) = shard.link.fault() {

@@ -36,6 +36,8 @@ pub(crate) struct Checker {
 /// Has all channels of a shard compared whenever its identity changes.
 pub(crate) async fn watch_replid(shard: Arc<RedisShard>, interest: Arc<Interest>) {
     let (mut states, mut last) = (shard.link.watch(), None::<Arc<str>>);
+    // The link may have come up before anybody watched.
+    states.mark_changed();
     while states.changed().await.is_ok() {
         let replid = match &*states.borrow_and_update() {
             State::Up(live) => Arc::clone(&live.replid),
@@ -60,7 +62,7 @@ impl Checker {
             if failed.is_empty() {
                 tokio::time::sleep(CHECK_PAUSE).await;
             } else {
-                self.interest.put_back(failed);
+                self.interest.put_back(&failed);
                 tokio::time::sleep(CHECK_RETRY).await;
             }
         }

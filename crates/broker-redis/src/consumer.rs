@@ -11,12 +11,14 @@ use std::sync::Arc;
 
 use fanfare_broker::{Event, PublicationSink, Room};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use self::session::{Ended, Session};
 use crate::backoff::Backoff;
 use crate::envelope::Envelope;
 use crate::interest::Interest;
 use crate::keys::Keys;
+use crate::limits::HEARTBEAT;
 use crate::metrics::{Counters, Skipped, Up};
 use crate::options::Options;
 use crate::routes::{RedisShard, Routes};
@@ -48,10 +50,14 @@ impl Consumer {
             let server = shard.link.address().await;
             let ended = match Session::open(self, shard, Arc::clone(&server)).await {
                 Ok(session) => {
-                    backoff.reset();
-                    reported.clear();
-                    let _up = Up::new(&self.counters.consuming);
-                    session.run().await
+                    let (_up, began) = (Up::new(&self.counters.consuming), Instant::now());
+                    let ended = session.run().await;
+                    // One that ends as soon as it has begun would be tried again without a pause to speak of.
+                    if began.elapsed() > HEARTBEAT {
+                        backoff.reset();
+                        reported.clear();
+                    }
+                    ended
                 }
                 Err(ended) => ended,
             };

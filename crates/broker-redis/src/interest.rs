@@ -59,6 +59,8 @@ struct Entry {
     idle_since: Option<Instant>,
     /// It was subscribed on a connection that is lost.
     interrupted: bool,
+    /// It waits to be compared with Redis.
+    unchecked: bool,
     waiting: Vec<oneshot::Sender<()>>,
     position: Option<StreamPosition>,
     /// Whether the position is that of a publication that was handed on.
@@ -75,6 +77,7 @@ impl Entry {
             shard: None,
             idle_since: None,
             interrupted: false,
+            unchecked: false,
             waiting: Vec::new(),
             position: None,
             handed_on: false,
@@ -123,8 +126,8 @@ struct Table {
     owners: Arc<Owners>,
     /// Wanted, and no shard is known to have it.
     unrouted: BTreeSet<Name>,
-    /// To be compared with Redis.
-    unchecked: Vec<Channel>,
+    /// To be compared with Redis, each once.
+    unchecked: VecDeque<Channel>,
     /// Counts interruptions.
     interruptions: u64,
 }
@@ -140,6 +143,16 @@ impl Table {
                 agenda.changed.notify_one();
             }
             None => drop(self.unrouted.insert(name)),
+        }
+    }
+
+    /// Has a channel compared with Redis.
+    fn doubt(&mut self, name: &str) {
+        if let Some(entry) = self.entries.get_mut(name)
+            && let Some(channel) = &entry.channel
+            && !std::mem::replace(&mut entry.unchecked, true)
+        {
+            self.unchecked.push_back(channel.clone());
         }
     }
 
@@ -282,7 +295,8 @@ impl Interest {
 
     /// These shards are there, and who has what.
     pub(crate) fn reroute(&self, owners: &Arc<Owners>, shards: &[ShardId]) {
-        let mut table = self.table();
+        let mut guard = self.table();
+        let table = &mut *guard;
         table.owners = Arc::clone(owners);
         for shard in shards {
             table.agendas.entry(*shard).or_default();
@@ -294,6 +308,13 @@ impl Interest {
             table.unrouted.extend(agenda.wanted);
         }
         table.sort();
+        // With classic pub/sub a subscription stays where it was: its stream is another one all the same.
+        let moved = table.entries.iter().filter(|(_, entry)| {
+            entry.wire == Wire::Subscribed && owners.of(entry.slot).is_some_and(|owner| entry.shard != Some(owner))
+        });
+        let moved: Vec<Name> = moved.map(|(name, _)| Arc::clone(name)).collect();
+        moved.iter().for_each(|name| table.doubt(name));
+        self.to_check.notify_one();
     }
 
     /// Nothing has moved; what nobody had is tried again.
@@ -304,7 +325,8 @@ impl Interest {
     /// There is a connection to a shard to ask on. Gives what tells when there may be something to say.
     pub(crate) fn connect(&self, shard: ShardId) -> Arc<Notify> {
         let mut table = self.table();
-        let agenda = table.agendas.entry(shard).or_default();
+        // A shard that is gone while its session opens is none any more.
+        let Some(agenda) = table.agendas.get_mut(&shard) else { return Arc::default() };
         agenda.connected = true;
         Arc::clone(&agenda.changed)
     }
@@ -395,11 +417,8 @@ impl Interest {
             // Whoever has given up takes itself away.
             let _ = waiting.send(());
         }
-        if std::mem::take(&mut entry.interrupted)
-            && let Some(channel) = &entry.channel
-            && !fault_points::on(Defect::SkipCheckAfterReconnect)
-        {
-            table.unchecked.push(channel.clone());
+        if std::mem::take(&mut entry.interrupted) && !fault_points::on(Defect::SkipCheckAfterReconnect) {
+            table.doubt(name);
             self.to_check.notify_one();
         }
     }
@@ -451,8 +470,9 @@ impl Interest {
     pub(crate) fn check_all(&self, shard: ShardId) {
         let mut guard = self.table();
         let table = &mut *guard;
-        let subscribed = table.entries.values().filter(|entry| entry.is(Wire::Subscribed, shard));
-        table.unchecked.extend(subscribed.filter_map(|entry| entry.channel.clone()));
+        let subscribed = table.entries.iter().filter(|(_, entry)| entry.is(Wire::Subscribed, shard));
+        let subscribed: Vec<Name> = subscribed.map(|(name, _)| Arc::clone(name)).collect();
+        subscribed.iter().for_each(|name| table.doubt(name));
         self.to_check.notify_one();
     }
 
@@ -463,14 +483,22 @@ impl Interest {
 
     /// At most `max` channels to be compared.
     pub(crate) fn take_unchecked(&self, max: usize) -> Vec<Channel> {
-        let mut table = self.table();
-        let rest = table.unchecked.len().saturating_sub(max);
-        table.unchecked.split_off(rest)
+        let mut guard = self.table();
+        let table = &mut *guard;
+        let count = max.min(table.unchecked.len());
+        let channels: Vec<Channel> = table.unchecked.drain(..count).collect();
+        for channel in &channels {
+            if let Some(entry) = table.entries.get_mut(&*self.keys.live(channel)) {
+                entry.unchecked = false;
+            }
+        }
+        channels
     }
 
-    /// These could not be compared.
-    pub(crate) fn put_back(&self, channels: Vec<Channel>) {
-        self.table().unchecked.extend(channels);
+    /// These could not be compared: they come after all others, which may be on a shard that answers.
+    pub(crate) fn put_back(&self, channels: &[Channel]) {
+        let mut table = self.table();
+        channels.iter().for_each(|channel| table.doubt(&self.keys.live(channel)));
     }
 
     /// Whether everything up to `top` was handed on, or was read by whoever listens.
@@ -523,7 +551,7 @@ impl Interest {
         let Some(entry) = table.entries.get_mut(&*name) else { return };
         entry.note(top);
         if reading.0 != table.interruptions && entry.wire == Wire::Subscribed {
-            table.unchecked.push(channel.clone());
+            table.doubt(&name);
             self.to_check.notify_one();
         }
     }
@@ -766,5 +794,22 @@ mod tests {
         }
         assert_eq!(interest.channels(), 0);
         assert!(interest.table().unrouted.is_empty());
+    }
+
+    /// Those that could not be compared came first again, and kept out all others.
+    #[test]
+    fn what_cannot_be_compared_comes_after_the_others_and_is_there_once() {
+        let interest = interest();
+        for label in ["a", "b", "c"] {
+            subscribed(&interest, label);
+        }
+        interest.check_all(SHARD);
+        interest.check_all(SHARD);
+        let first = interest.take_unchecked(1);
+        interest.put_back(&first);
+        interest.put_back(&first);
+        let rest = interest.take_unchecked(10);
+        assert_eq!((rest.len(), &rest[2]), (3, &first[0]));
+        assert!(interest.take_unchecked(10).is_empty());
     }
 }

@@ -168,8 +168,8 @@ impl Link {
     /// Keeps the connection for ever.
     pub(crate) async fn run(&self) {
         let mut backoff = Backoff::default();
-        loop {
-            let fault = match self.open().await {
+        for turn in 0.. {
+            let fault = match self.open(turn).await {
                 Ok((live, driver)) => {
                     backoff.reset();
                     let server = Arc::clone(&live.address);
@@ -202,15 +202,15 @@ impl Link {
         });
     }
 
-    async fn locate(&self) -> Result<Arc<Address>, Fault> {
+    async fn locate(&self, turn: usize) -> Result<Arc<Address>, Fault> {
         match &self.target {
             Target::Fixed(address) => Ok(Arc::clone(address)),
-            Target::Master(name) => sentinel::master(&self.options, name).await.map(Arc::new),
+            Target::Master(name) => sentinel::master(&self.options, name, turn).await.map(Arc::new),
         }
     }
 
-    async fn open(&self) -> Result<(Live, Driver), Fault> {
-        let address = self.locate().await?;
+    async fn open(&self, turn: usize) -> Result<(Live, Driver), Fault> {
+        let address = self.locate(turn).await?;
         let (mut live, mut driver) = connect(address, &self.options).await?;
         let asking = async { Ok((self.introduce(&live).await?, eviction::evicts(&live).await?)) };
         (live.replid, live.evicts) = tokio::select! {
@@ -283,15 +283,23 @@ impl Link {
         Ok(replid)
     }
 
-    /// An old master that is cut off from the others still calls itself one: the Sentinels know better.
+    /// An old master that is cut off from the others still calls itself one: the Sentinels know better. Two of them
+    /// have to say so, one after another, since a single one may be cut off itself.
     async fn follow_master(&self, address: &Arc<Address>) -> Fault {
         let Target::Master(name) = &self.target else { return std::future::pending().await };
-        loop {
+        let (mut against, needed) = (0, self.options.server.seeds().len().min(2));
+        for turn in 0.. {
             tokio::time::sleep(SENTINEL_INTERVAL).await;
-            if sentinel::master(&self.options, name).await.is_ok_and(|master| master != **address) {
-                return Fault::Moved;
+            match sentinel::master(&self.options, name, turn).await {
+                Ok(master) if master != **address => against += 1,
+                Ok(_) => against = 0,
+                Err(_) => {}
+            }
+            if against >= needed {
+                break;
             }
         }
+        Fault::Moved
     }
 }
 

@@ -11,10 +11,11 @@ use crate::fault::Fault;
 use crate::options::Options;
 use crate::server::Address;
 
-/// The master, as the first Sentinel says that can be asked. May be dropped.
-pub(crate) async fn master(options: &Arc<Options>, name: &str) -> Result<Address, Fault> {
-    let mut reason = Fault::Disconnected;
-    for sentinel in options.server.seeds() {
+/// The master, as the first Sentinel says that can be asked, beginning with another one each turn: one that is cut off
+/// from the others goes on naming the master that was. May be dropped.
+pub(crate) async fn master(options: &Arc<Options>, name: &str, turn: usize) -> Result<Address, Fault> {
+    let (mut reason, sentinels) = (Fault::Disconnected, options.server.seeds());
+    for sentinel in sentinels.iter().cycle().skip(turn % sentinels.len().max(1)).take(sentinels.len()) {
         match timeout(options.connect_timeout, ask(options, sentinel, name)).await.unwrap_or(Err(Fault::Timeout)) {
             Ok(master) => return Ok(master),
             Err(fault) => reason = fault,

@@ -81,7 +81,7 @@ impl Server {
     fn sentinel(rest: &str, encrypted: bool) -> Result<Self, UrlError> {
         let (authority, path) = rest.split_once('/').ok_or(UrlError::MasterName)?;
         let (master, database) = path.split_once('/').unwrap_or((path, ""));
-        if master.is_empty() || master.contains(['?', '#']) {
+        if master.is_empty() || master.contains(['?', '#', '@']) {
             return Err(UrlError::MasterName);
         }
         let kind = Kind::Sentinel { master: master.to_owned() };

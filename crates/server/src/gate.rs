@@ -62,10 +62,14 @@ pub(crate) struct Gate {
     refusal: Arc<OnceLock<Refusal>>,
     linger: Option<Pin<Box<Sleep>>>,
     discarded: usize,
+    write_timeout: Duration,
+    /// Until when what waits to be written has to be through.
+    unwritten: Option<Pin<Box<Sleep>>>,
 }
 
 impl Gate {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    /// A gate whose client has so much time to take an answer: one that does not read would keep its place for ever.
+    pub(crate) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
         Self {
             stream,
             held: BytesMut::new(),
@@ -75,7 +79,20 @@ impl Gate {
             refusal: Arc::default(),
             linger: None,
             discarded: 0,
+            write_timeout,
+            unwritten: None,
         }
+    }
+
+    /// What a write came to, or its end when the client has had its time. The time begins when the client first takes
+    /// nothing more, and ends when everything is through: what trickles away does not prolong it.
+    fn in_time<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            return written;
+        }
+        let timeout = self.write_timeout;
+        let deadline = self.unwritten.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        deadline.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Where a refusal will be found.
@@ -189,7 +206,8 @@ impl AsyncRead for Gate {
 
 impl AsyncWrite for Gate {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.in_time(context, written)
     }
 
     fn poll_write_vectored(
@@ -197,7 +215,8 @@ impl AsyncWrite for Gate {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.in_time(context, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -205,6 +224,8 @@ impl AsyncWrite for Gate {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // hyper comes here when it has written all that it had.
+        self.unwritten = None;
         Pin::new(&mut self.stream).poll_flush(context)
     }
 

@@ -121,7 +121,10 @@ impl Listener {
         places: &Arc<Semaphore>,
         back_off: &mut Duration,
     ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-        let place = Arc::clone(places).acquire_owned().await.ok()?;
+        let place = tokio::select! {
+            () = told(&mut self.ending) => return None,
+            place = Arc::clone(places).acquire_owned() => place.ok()?,
+        };
         loop {
             // The end first: a stream of connects must not keep a node from draining.
             let accepted = tokio::select! {
@@ -157,7 +160,7 @@ impl Listener {
         place: OwnedSemaphorePermit,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (mut ending, counts) = (self.ending.clone(), self.counts.clone());
-        let gate = Gate::new(stream);
+        let gate = Gate::new(stream, self.header_timeout);
         let answers = Answers {
             router: self.router.clone(),
             seat,

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 on_1_and_3_shards!(
+    a_client_that_reads_no_answers_loses_its_place,
     bad_heads_are_refused,
     nothing_behind_a_refusal_is_carried_out,
     good_requests_before_a_bad_one_are_answered,
@@ -282,6 +283,17 @@ async fn who_says_nothing_is_closed(shards: usize) {
     stage.node.forget_idle();
     stage.goes_on("silence").await;
     stage.node.metric_becomes("fanfare_gateway_sessions", 1.0).await;
+}
+
+/// A client that asked without reading the answers kept its place for ever.
+async fn a_client_that_reads_no_answers_loses_its_place(shards: usize) {
+    let short = Duration::from_millis(500);
+    let stage = Stage::set_up(Setup::new(shards).configure(|config| config.listen.header_timeout = short)).await;
+    let mut deaf = TcpStream::connect(stage.node.address()).await.unwrap();
+    let request = get("GET /metrics HTTP/1.1", "");
+    // More than sockets hold: sooner or later nothing more is taken, and then the connection ends.
+    let ended = async { while deaf.write_all(request.as_bytes()).await.is_ok() {} };
+    tokio::time::timeout(Duration::from_secs(60), ended).await.expect("the connection ends");
 }
 
 /// Row 34: no proxy is trusted, so nobody is believed.

@@ -250,6 +250,10 @@ impl<'a> Session<'a> {
         if self.shard.link.now().is_some_and(|live| live.address != self.address) {
             return Err(Ended::Moved);
         }
+        if self.consumer.keys.probe(self.shard.link.slot()) != self.probe {
+            // The slot of the probes is another shard's now.
+            return Err(Ended::Moved);
+        }
         self.look_for_probe(now)?;
         if now - self.heard > PROBE_TIMEOUT {
             return Err(Ended::Silent);
@@ -372,7 +376,10 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             _ if self.consumer.keys.pubsub() == PubSub::Classic => Err(Ended::Unasked),
-            _ if name == self.probe => Err(Ended::Moved),
+            _ if name == self.probe => {
+                self.consumer.routes.set_stale();
+                Err(Ended::Moved)
+            }
             _ => {
                 self.consumer.interest.misdirected(self.shard.id, name);
                 self.consumer.routes.set_stale();
@@ -397,10 +404,10 @@ impl<'a> Session<'a> {
         let fault = Fault::of_text(text);
         let shard = self.shard.id;
         if matches!(fault, Fault::Moved | Fault::Ask | Fault::TryAgain | Fault::ClusterDown) {
+            self.consumer.routes.set_stale();
             match self.sent.pop_front() {
                 Some(Sent::Subscribe(names, _)) => {
                     names.iter().for_each(|name| self.consumer.interest.misdirected(shard, name));
-                    self.consumer.routes.set_stale();
                     return Ok(());
                 }
                 Some(Sent::Unsubscribe(names, _)) => {

@@ -42,6 +42,8 @@ pub(crate) struct HeldBack {
     /// The offset of the first one, if it showed the gap that is being read; 0 if something else did.
     pub(crate) claimed: u64,
     bytes: usize,
+    /// Something found no room on the ring meanwhile.
+    pub(crate) missed: bool,
     /// More came than may be kept: what is here is not whole.
     pub(crate) overflown: bool,
 }

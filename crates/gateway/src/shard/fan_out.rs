@@ -169,6 +169,10 @@ impl Shard {
         let Some(id) = self.channel_id(channel) else { return };
         if let Some(channel) = self.channels.get_mut(id) {
             channel.joining.iter_mut().for_each(|joining| joining.broken = true);
+            if let Some(repair) = &mut channel.repair {
+                // What is being read may not have it.
+                repair.held_back.missed = true;
+            }
         }
         self.stats.gaps.add(1);
         self.start_repair(id, None);
@@ -223,11 +227,24 @@ impl Shard {
         for publication in missing {
             self.take_publication(id, &Event::Publication(Arc::clone(&publication)), &publication);
         }
+        self.cover(id);
         if held_back.claimed > top && !held_back.overflown {
             // The top was read after this came: nobody published it. Believed, it would show a gap again and again.
             held_back.events.remove(0);
         }
         self.end_repair(id, held_back);
+    }
+
+    /// Those who listen have everything up to the channel's position. A subscriber that commits with an older one, which
+    /// moves the channel back, must not bring it to them again.
+    fn cover(&mut self, id: SlotId) {
+        let Some(channel) = self.channels.get_mut(id) else { return };
+        let Some(position) = &channel.position else { return };
+        let offset = position.offset;
+        // The others stay when the stream begins anew, where offsets are small again.
+        for listener in channel.listeners.iter_mut().filter(|listener| listener.positioned) {
+            listener.after = listener.after.max(offset);
+        }
     }
 
     /// A subscriber that came during a repair has moved the channel: what was read does not go on from there.
@@ -245,7 +262,11 @@ impl Shard {
         if held_back.overflown {
             return self.repair_again(id);
         }
+        let missed = held_back.missed;
         self.take_held_back(id, held_back);
+        if missed {
+            return self.start_repair(id, None);
+        }
         if let Some(channel) = self.channels.get_mut(id).filter(|channel| channel.repair.is_none()) {
             channel.repairs_in_vain = 0;
         }

@@ -101,6 +101,38 @@ fn a_subscription_in_the_making_whose_stream_began_anew_is_told() {
     assert_eq!(bench.sent(id), [Sent::Unsubscribed(INSUFFICIENT)]);
 }
 
+/// A subscriber that had read its history before a repair and committed after it moved the channel back: the others got
+/// what the repair had brought once more.
+#[test]
+fn what_a_repair_brought_is_not_brought_again_by_a_late_subscriber() {
+    let mut bench = Bench::new();
+    let (first, second) = (bench.connected("a"), bench.connected("b"));
+    bench.subscribed_at(first, "news", 7);
+    let begun = bench.begin(second, "news", Origin::Client);
+    bench.shard.mark_broken(&channel("news"));
+    bench.shard.finish_repair(begun.channel, Some(history(8, 12)));
+    assert_eq!(bench.sent(first), pubs([8, 9, 10, 11, 12]));
+    bench.shard.commit(begun, Backlog::Top(position(8))).unwrap().unwrap();
+    bench.shard.finish_repair(begun.channel, Some(history(9, 12)));
+    bench.shard.take_event(&event("news", 13));
+    assert_eq!(bench.sent(first), pubs([13]));
+    assert_eq!(bench.sent(second), pubs([9, 10, 11, 12, 13]));
+}
+
+#[test]
+fn what_finds_no_room_during_a_repair_is_read_too() {
+    let mut bench = Bench::new();
+    let id = bench.connected("a");
+    let begun = bench.subscribed_at(id, "news", 7);
+    bench.shard.mark_broken(&channel("news"));
+    bench.shard.mark_broken(&channel("news"));
+    bench.shard.take_effects();
+    bench.shard.finish_repair(begun.channel, Some(history(8, 9)));
+    assert!(matches!(bench.shard.take_effects()[..], [Effect::Repair(..)]), "once more");
+    bench.shard.finish_repair(begun.channel, Some(history(10, 10)));
+    assert_eq!(bench.sent(id), pubs([8, 9, 10]));
+}
+
 #[test]
 fn recovery_fails_as_the_protocol_says() {
     let recovers = |offset, epoch: &str, from, to| {
