@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use fanfare_broker::conformance::Harness;
 use fanfare_broker::{Broker, NodeSink, PublicationSink, Publications, StreamPosition};
-use fanfare_broker_redis::{Options, RedisBroker};
+use fanfare_broker_redis::Options;
 use tokio::sync::Mutex;
 
 use crate::bench::{Bench, PATIENCE, address, channel, kept, live, prefix, until};
@@ -407,12 +407,7 @@ impl Suite {
 impl Harness for Suite {
     async fn broker(&self, sink: Arc<dyn PublicationSink>, node: Arc<dyn NodeSink>) -> Arc<dyn Broker> {
         let Some(cluster) = &self.cluster else { return suite::in_memory(sink, node) };
-        let mut options = Options::new(address(&cluster.url()));
-        options.prefix.clone_from(&self.prefix);
-        options.command_timeout = Duration::from_secs(5);
-        let broker = RedisBroker::start(options, sink, node);
-        broker.wait_ready(PATIENCE).await.unwrap();
-        Arc::new(broker)
+        suite::at(&cluster.url(), &self.prefix, sink, node).await
     }
 
     async fn advance(&self, by: Duration) -> bool {

@@ -194,9 +194,7 @@ async fn a_pubsub_connection_that_brings_nothing_is_found_within_five_seconds() 
 #[tokio::test]
 async fn a_subscription_that_stays_at_the_old_master_is_found_within_five_seconds() {
     let (Some(old), Some(new)) = (Server::start(), Server::start()) else { return };
-    let _: () = new.run(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]);
-    let linked = || new.run::<String>(&["INFO", "replication"]).contains("master_link_status:up");
-    until("the replica follows", linked).await;
+    new.follow(&old).await;
     let proxy = Proxy::to(old.port()).await;
     let bench = Bench::with(old.clone(), |options| options.server = address(&proxy.url())).await;
     bench.listen("a").await;

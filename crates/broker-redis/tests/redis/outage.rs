@@ -164,9 +164,7 @@ async fn a_replica_is_not_written_to_nor_read_from() {
 #[tokio::test]
 async fn a_failover_that_lost_a_tail_gives_no_offset_twice() {
     let (Some(old), Some(new)) = (Server::start(), Server::start()) else { return };
-    let _: () = new.run(&["REPLICAOF", "127.0.0.1", &old.port().to_string()]);
-    let linked = || new.run::<String>(&["INFO", "replication"]).contains("master_link_status:up");
-    until("the replica follows", linked).await;
+    new.follow(&old).await;
     let proxy = Proxy::to(old.port()).await;
     let bench = Bench::with(old.clone(), |options| options.server = address(&proxy.url())).await;
     for name in ["a", "quiet"] {

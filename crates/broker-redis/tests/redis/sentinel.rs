@@ -16,9 +16,7 @@ struct Watched {
 impl Watched {
     async fn start() -> Option<Self> {
         let (master, replica) = (Server::start()?, Server::start()?);
-        let _: () = replica.run(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
-        let linked = || replica.run::<String>(&["INFO", "replication"]).contains("master_link_status:up");
-        until("the replica follows", linked).await;
+        replica.follow(&master).await;
         let sentinels = (0..3).map(|_| Server::sentinel(master.port())).collect::<Option<Vec<_>>>()?;
         let knows = |sentinel: &Arc<Server>| {
             let info: String = sentinel.run(&["INFO", "sentinel"]);

@@ -162,6 +162,13 @@ impl Server {
         command.query(&mut self.connect()).expect("the command succeeds")
     }
 
+    /// Makes it a replica of another server, and waits until it follows.
+    pub(crate) async fn follow(&self, master: &Self) {
+        let _: () = self.run(&["REPLICAOF", "127.0.0.1", &master.port().to_string()]);
+        let follows = || self.run::<String>(&["INFO", "replication"]).contains("master_link_status:up");
+        crate::bench::until("the replica follows", follows).await;
+    }
+
     /// Kills it, as a crash would.
     pub(crate) fn kill(&self) {
         let mut child = self.child();

@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fanfare_broker::conformance::Harness;
 use fanfare_broker::{Broker, MemoryBroker, NodeSink, PublicationSink, memory};
-use fanfare_broker_redis::{Options, RedisBroker, Server as Address};
+use fanfare_broker_redis::{Options, RedisBroker};
 
-use crate::bench::{PATIENCE, prefix};
+use crate::bench::{PATIENCE, address, prefix};
 use crate::server::Server;
 
 struct Suite {
@@ -25,6 +25,21 @@ impl Suite {
 /// Stands in where no server is installed.
 pub(crate) fn in_memory(sink: Arc<dyn PublicationSink>, node: Arc<dyn NodeSink>) -> Arc<dyn Broker> {
     Arc::new(MemoryBroker::new(memory::Options::default(), sink, node))
+}
+
+/// A broker at a URL, ready.
+pub(crate) async fn at(
+    url: &str,
+    prefix: &str,
+    sink: Arc<dyn PublicationSink>,
+    node: Arc<dyn NodeSink>,
+) -> Arc<dyn Broker> {
+    let mut options = Options::new(address(url));
+    prefix.clone_into(&mut options.prefix);
+    options.command_timeout = Duration::from_secs(5);
+    let broker = RedisBroker::start(options, sink, node);
+    broker.wait_ready(PATIENCE).await.unwrap();
+    Arc::new(broker)
 }
 
 /// Lets time pass for everything under a prefix.
@@ -59,12 +74,7 @@ impl Harness for Suite {
         let Some(server) = &self.server else {
             return in_memory(sink, node);
         };
-        let mut options = Options::new(Address::parse(&server.url()).unwrap());
-        options.prefix.clone_from(&self.prefix);
-        options.command_timeout = Duration::from_secs(5);
-        let broker = RedisBroker::start(options, sink, node);
-        broker.wait_ready(PATIENCE).await.unwrap();
-        Arc::new(broker)
+        at(&server.url(), &self.prefix, sink, node).await
     }
 
     async fn advance(&self, by: Duration) -> bool {
