@@ -19,7 +19,7 @@ const HELP: &str = "\
 Chores of the project.
 
   cargo xtask test            everything: formatting, lints, tests, the SDK suites and the browser suite
-  cargo xtask test STEP...    only these: rust, servers, docs, checker, js, python, go, browser
+  cargo xtask test STEP...    only these: rust, deny, servers, docs, checker, js, python, go, browser
   cargo xtask check FILE      judges a history again that the consistency checker found wanting
   cargo xtask picture         takes the README's picture of the demo page again
   cargo xtask help            this text
