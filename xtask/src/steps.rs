@@ -1,5 +1,6 @@
 //! What the steps do, each in a room of its own.
 
+pub(crate) mod autobahn;
 pub(crate) mod browser;
 pub(crate) mod checker;
 pub(crate) mod deny;
