@@ -23,6 +23,7 @@ use crate::commands::Commands;
 use crate::limits;
 use crate::local::Local;
 use crate::places::Place;
+use crate::rates::Reading;
 use crate::shard::State;
 use crate::slots::SlotId;
 use crate::socket::{Socket, SocketSettings};
@@ -148,6 +149,7 @@ impl Connection {
         let (mut inbound, answers) = self.intake.take(&mut self.websocket, input, second);
         self.local.with(|shard| {
             shard.stats().bytes_in.add(input.len() as u64);
+            inbound.reading = shard.charge_bytes(self.session, input.len());
             if !answers.is_empty() && inbound.ended.is_none() {
                 shard.enqueue(self.session, answers.as_slice().into());
             }
@@ -172,9 +174,24 @@ impl Connection {
             self.local.with(|shard| shard.enqueue(self.session, inbound.last_answers.into()));
         }
         match inbound.ended {
-            None => {}
+            None => self.rest(inbound.reading).await,
             Some(Ok(())) => self.local.with(|shard| shard.close_answered(self.session)),
             Some(Err(violation)) => self.close_violated(violation),
+        }
+    }
+
+    /// Waits where more was read than may be: what the client sends meanwhile stays with the network.
+    async fn rest(&self, reading: Reading) {
+        match reading {
+            Reading::GoesOn => {}
+            Reading::Pauses(pause, excess) => {
+                self.local.tell_excess(excess);
+                tokio::time::sleep(pause).await;
+            }
+            Reading::TooMuch(excess) => {
+                self.local.tell_excess(excess);
+                self.close(&Disconnect::TOO_MANY_REQUESTS);
+            }
         }
     }
 

@@ -55,6 +55,14 @@ pub const CONTROL_FRAMES_PER_SECOND: u32 = 50;
 /// take pieces of kilobytes; a peer that sends empty ones makes us read 6 bytes of header for nothing.
 pub const FRAGMENTS_PER_MESSAGE_MAX: u32 = 1_024;
 
+/// Seconds' worth that a bucket of a rate holds, so that a client that comes back can say all at once what it has to: with
+/// the default of 100 commands a second these are 1,000, a `connect` and more subscriptions than a session may have.
+pub const BURST_SECONDS: u32 = 10;
+
+/// Commands of one session that are refused for a rate in a second, on average; then 3013. With [`BURST_SECONDS`] 1,000 in
+/// a row: at 80 bytes an error these are 80 KB in an outbox, a third of what makes the next command wait.
+pub const REFUSALS_PER_SECOND: u32 = 100;
+
 /// How long a closed connection is read on, so that unread input does not turn our close into a reset.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 
