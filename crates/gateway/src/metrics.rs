@@ -8,6 +8,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::directory::Directory;
+use crate::rates::Excess;
 use crate::stats::{CLOSE_CODES, Stats};
 
 /// Reads the shards' counts.
@@ -53,6 +54,10 @@ const COUNTERS: [(&str, &str, Read); 14] = [
 const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
 const VIOLATIONS: (&str, &str) =
     ("fanfare_gateway_violations_total", "Sessions closed because the client broke the WebSocket protocol, by reason.");
+const EXCESSES: (&str, &str) = (
+    "fanfare_gateway_rate_limited_total",
+    "Commands refused, and reads put off, because a session or a user sends too much, by limit.",
+);
 const RECOVERIES: (&str, &str) = ("fanfare_gateway_recoveries_total", "Recoveries asked for, by result.");
 const RING_DEPTH: (&str, &str) = ("fanfare_gateway_ring_entries", "Entries waiting on the shards' rings.");
 const RING_OVERFLOWS: (&str, &str) =
@@ -71,6 +76,7 @@ impl Metrics {
             named.chain(others).map(|(name, help)| description(name, help, &[])).collect();
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
         descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
+        descriptions.push(description(EXCESSES.0, EXCESSES.1, &["limit"]));
         descriptions.push(description(RECOVERIES.0, RECOVERIES.1, &["result"]));
         Self { directory, descriptions }
     }
@@ -95,6 +101,14 @@ impl Metrics {
             counter(count as f64, &[("reason", violation.label())])
         });
         family(VIOLATIONS, MetricType::COUNTER, rows.collect())
+    }
+
+    fn excesses(&self) -> MetricFamily {
+        let rows = Excess::ALL.iter().map(|excess| {
+            let count: u64 = self.directory.stats().iter().map(|stats| stats.excesses[*excess as usize].get()).sum();
+            counter(count as f64, &[("limit", excess.label())])
+        });
+        family(EXCESSES, MetricType::COUNTER, rows.collect())
     }
 
     fn recoveries(&self) -> MetricFamily {
@@ -138,6 +152,7 @@ impl Collector for Metrics {
         families.extend(self.rings());
         families.push(self.closes());
         families.push(self.violations());
+        families.push(self.excesses());
         families.push(self.recoveries());
         families.push(self.histogram(LATENCY, |stats| &stats.latency));
         families.push(self.histogram(LAG, |stats| &stats.loop_lag));
