@@ -19,6 +19,7 @@ use futures_util::FutureExt as _;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketContext};
 
 use self::wire::{Inbound, Intake};
+use crate::bad_request::BadRequest;
 use crate::commands::Commands;
 use crate::limits;
 use crate::local::Local;
@@ -207,7 +208,7 @@ impl Connection {
                 Err(DecodeError::InvalidUtf8) => return self.close_violated(FrameViolation::InvalidText),
                 Err(error) => {
                     tracing::debug!(%error, "a frame could not be read");
-                    return self.close(&Disconnect::BAD_REQUEST);
+                    return self.commands.close_bad_request(BadRequest::Malformed);
                 }
             }
         }

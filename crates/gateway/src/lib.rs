@@ -8,6 +8,7 @@
 //! The way of the data: [`Directory`] → `ring` → `shard` (fan-out into outboxes) → `driver` (one write for each
 //! dirty socket and tick). The other way: `connection` (read task) → `commands` → `shard` and broker.
 
+mod bad_request;
 mod commands;
 mod connection;
 mod directory;
