@@ -1,9 +1,9 @@
 //! The commands of a client, carried out one after another.
 //!
-//! The read task of a connection calls [`Commands::run`] for each command and waits for it before it takes the
-//! next one. What concerns sessions and subscriptions is asked of the shard, at once; what has to wait (history,
-//! presence, publishing) is asked of the broker under a deadline. Afterwards the session may be gone: every call
-//! to the shard finds that out by the generation of its place.
+//! [`crate::ClientProtocol`] calls [`Commands::run`] for each command and waits for it before it takes the next one.
+//! What concerns sessions and subscriptions is asked of the shard, at once; what has to wait (history, presence,
+//! publishing) is asked of the broker under a deadline. Afterwards the session may be gone: every call to the shard
+//! finds that out by the generation of its place.
 
 mod channel;
 mod connect;

@@ -13,6 +13,7 @@ use fanfare_broker::Broker;
 use fanfare_broker::namespaces::Namespaces;
 use tokio::task::JoinSet;
 
+use crate::application::Application;
 use crate::directory::Directory;
 use crate::gateway::Parts;
 use crate::limits;
@@ -35,6 +36,7 @@ pub(crate) struct Local {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) application: Arc<dyn Application>,
     pub(crate) options: Arc<Options>,
     pub(crate) ring: Arc<Ring>,
     directory: Arc<Directory>,
@@ -45,7 +47,7 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(index: usize, parts: Parts) -> Self {
-        let Parts { broker, verifier, namespaces, options, directory } = parts;
+        let Parts { broker, verifier, namespaces, application, options, directory } = parts;
         let shard = Shard::new(index, Arc::clone(&options), Arc::clone(&directory), rand::random());
         Self {
             shard: RefCell::new(shard),
@@ -57,6 +59,7 @@ impl Local {
             broker,
             verifier,
             namespaces,
+            application,
             options,
             directory,
             tasks: RefCell::default(),

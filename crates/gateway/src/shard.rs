@@ -199,6 +199,12 @@ impl Shard {
         self.enqueue(id, frame);
     }
 
+    /// Queues a message that is no reply.
+    pub(crate) fn send(&mut self, id: SlotId, opcode: Opcode, data: &[u8]) {
+        let frame = self.encoder.frame(opcode, |out| out.extend_from_slice(data));
+        self.enqueue(id, frame);
+    }
+
     /// Queues a push.
     pub(crate) fn push(&mut self, id: SlotId, push: Push) {
         self.reply(id, &Reply { push: Some(push), ..Reply::default() });

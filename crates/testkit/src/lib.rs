@@ -15,6 +15,7 @@ pub mod bad_input;
 mod bare;
 pub mod checker;
 mod client;
+pub mod echo;
 mod follower;
 mod http;
 mod key_pair;
