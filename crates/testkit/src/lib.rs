@@ -22,6 +22,7 @@ mod key_pair;
 mod key_server;
 mod node;
 pub mod patience;
+pub mod program;
 mod proxy;
 mod random;
 mod raw;
@@ -37,12 +38,13 @@ pub use http::{Http, Response};
 pub use key_pair::KeyPair;
 pub use key_server::{KeyServer, Page};
 pub use node::{API_KEY, Node, Setup};
+pub use program::Program;
 pub use proxy::{Cut, Faults, Proxy};
 pub use random::seeded;
 pub use raw::{Frame, Raw, client_frame};
 pub use redis::{RedisCluster, RedisServer};
 pub use serde_json::{Value, json};
-pub use stage::Stage;
+pub use stage::{Canary, Stage};
 
 /// Makes tests of async functions that take a number of shards: each is run with 1 and with 3.
 #[macro_export]

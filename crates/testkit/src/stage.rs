@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::bad_input::Case;
-use crate::client::Client;
+use crate::client::{Client, Opening};
 use crate::node::{Node, Setup};
 use crate::patience::within;
 use crate::raw::Raw;
@@ -22,13 +22,61 @@ const CHANNEL: &str = "canary";
 /// Between two of its publications.
 const PAUSE: Duration = Duration::from_millis(5);
 
+/// A client that behaves, and misses nothing.
+pub struct Canary {
+    singing: JoinSet<Vec<Duration>>,
+    heard: watch::Receiver<u64>,
+    ends: watch::Sender<bool>,
+}
+
+impl Canary {
+    /// Connects; it has to be let in, and to be allowed to publish.
+    pub async fn start(opening: Opening) -> Self {
+        let mut client = opening.connect().await;
+        client.subscribe(CHANNEL).await;
+        let ((hears, heard), (ends, told)) = (watch::channel(0), watch::channel(false));
+        let mut singing = JoinSet::new();
+        singing.spawn(sing(client, hears, told));
+        let mut canary = Self { singing, heard, ends };
+        canary.goes_on("the beginning").await;
+        canary
+    }
+
+    /// It hears what it publishes from now on.
+    ///
+    /// # Panics
+    /// If it has missed something; so does [`Self::end`].
+    pub async fn goes_on(&mut self, what: &str) {
+        // One may be under way.
+        let heard = *self.heard.borrow_and_update() + 2;
+        let goes_on = self.heard.wait_for(|number| *number >= heard);
+        let silent = within(&format!("the canary, after {what}"), goes_on).await.is_err();
+        if silent {
+            self.join().await;
+            panic!("the canary fell silent after {what}");
+        }
+    }
+
+    /// Lets it end.
+    pub async fn end(mut self) {
+        self.goes_on("everything").await;
+        self.ends.send_replace(true);
+        let round_trips = self.join().await;
+        eprintln!("the canary's 99th percentile: {:?} of {}", percentile(&round_trips), round_trips.len());
+    }
+
+    /// How long each of its publications was under way. If it failed, so does this.
+    async fn join(&mut self) -> Vec<Duration> {
+        let ended = within("the canary to end", self.singing.join_next()).await.expect("it is ended once");
+        ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    }
+}
+
 /// A node and its canary.
 pub struct Stage {
     /// The node.
     pub node: Node,
-    canary: JoinSet<Vec<Duration>>,
-    heard: watch::Receiver<u64>,
-    ends: watch::Sender<bool>,
+    canary: Canary,
 }
 
 impl Stage {
@@ -40,14 +88,8 @@ impl Stage {
     /// Starts a node; anybody has to be let in, and to be allowed to publish.
     pub async fn set_up(setup: Setup) -> Self {
         let node = setup.start().await;
-        let mut client = node.client().connect().await;
-        client.subscribe(CHANNEL).await;
-        let ((hears, heard), (ends, told)) = (watch::channel(0), watch::channel(false));
-        let mut canary = JoinSet::new();
-        canary.spawn(sing(client, hears, told));
-        let mut stage = Self { node, canary, heard, ends };
-        stage.goes_on("the beginning").await;
-        stage
+        let canary = Canary::start(node.client()).await;
+        Self { node, canary }
     }
 
     /// A connection below the WebSocket protocol.
@@ -57,14 +99,7 @@ impl Stage {
 
     /// The canary hears what it publishes from now on.
     pub async fn goes_on(&mut self, what: &str) {
-        // One may be under way.
-        let heard = *self.heard.borrow_and_update() + 2;
-        let goes_on = self.heard.wait_for(|number| *number >= heard);
-        let silent = within(&format!("the canary, after {what}"), goes_on).await.is_err();
-        if silent {
-            self.end().await;
-            panic!("the canary fell silent after {what}");
-        }
+        self.canary.goes_on(what).await;
     }
 
     /// What a case's counter says.
@@ -113,10 +148,8 @@ impl Stage {
     }
 
     /// Nothing is left of all who misbehaved, and the canary has missed nothing.
-    pub async fn is_clean(mut self) {
-        self.goes_on("everything").await;
-        let round_trips = self.end().await;
-        eprintln!("the canary's 99th percentile: {:?} of {}", percentile(&round_trips), round_trips.len());
+    pub async fn is_clean(self) {
+        self.canary.end().await;
         for gauge in ["sessions", "subscriptions", "outbox_bytes", "ring_entries", "presence_changes_waiting"] {
             self.node.metric_becomes(&format!("fanfare_gateway_{gauge}"), 0.0).await;
         }
@@ -124,13 +157,6 @@ impl Stage {
         self.node.forget_idle();
         self.node.metric_becomes("fanfare_http_connections", 1.0).await;
         assert_eq!(self.node.metric("fanfare_gateway_panics_total").await, 0.0);
-    }
-
-    /// Lets the canary end; returns how long each of its publications was under way. If it failed, so does this.
-    async fn end(&mut self) -> Vec<Duration> {
-        self.ends.send_replace(true);
-        let ended = within("the canary to end", self.canary.join_next()).await.expect("it is ended once");
-        ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
     }
 }
 
