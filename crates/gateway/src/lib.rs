@@ -26,6 +26,8 @@ mod shard;
 mod slots;
 mod socket;
 mod stats;
+mod stream;
+mod tls;
 mod upgrade;
 mod wheel;
 
@@ -34,4 +36,5 @@ pub use gateway::{Error, Gateway, Handle, Parts};
 pub use metrics::Metrics;
 pub use options::Options;
 pub use places::Companion;
+pub use stream::{HandshakeError, Stream};
 pub use upgrade::Transport;
