@@ -8,7 +8,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::directory::Directory;
-use crate::stats::{CLOSE_CODES, Stats};
+use crate::stats::{CLOSE_CODES, Judged, Stats};
 
 /// Reads the shards' counts.
 #[derive(Debug)]
@@ -53,6 +53,8 @@ const COUNTERS: [(&str, &str, Read); 14] = [
 const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
 const VIOLATIONS: (&str, &str) =
     ("fanfare_gateway_violations_total", "Sessions closed because the client broke the WebSocket protocol, by reason.");
+const BARRED: (&str, &str) =
+    ("fanfare_gateway_barred_total", "Sessions and subscriptions that a revocation refused or ended, by what it met.");
 const RECOVERIES: (&str, &str) = ("fanfare_gateway_recoveries_total", "Recoveries asked for, by result.");
 const RING_DEPTH: (&str, &str) = ("fanfare_gateway_ring_entries", "Entries waiting on the shards' rings.");
 const RING_OVERFLOWS: (&str, &str) =
@@ -71,6 +73,7 @@ impl Metrics {
             named.chain(others).map(|(name, help)| description(name, help, &[])).collect();
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
         descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
+        descriptions.push(description(BARRED.0, BARRED.1, &["met"]));
         descriptions.push(description(RECOVERIES.0, RECOVERIES.1, &["result"]));
         Self { directory, descriptions }
     }
@@ -95,6 +98,14 @@ impl Metrics {
             counter(count as f64, &[("reason", violation.label())])
         });
         family(VIOLATIONS, MetricType::COUNTER, rows.collect())
+    }
+
+    fn barred(&self) -> MetricFamily {
+        let rows = Judged::ALL.iter().map(|(judged, label)| {
+            let count: u64 = self.directory.stats().iter().map(|stats| stats.barred[*judged as usize].get()).sum();
+            counter(count as f64, &[("met", label)])
+        });
+        family(BARRED, MetricType::COUNTER, rows.collect())
     }
 
     fn recoveries(&self) -> MetricFamily {
@@ -138,6 +149,7 @@ impl Collector for Metrics {
         families.extend(self.rings());
         families.push(self.closes());
         families.push(self.violations());
+        families.push(self.barred());
         families.push(self.recoveries());
         families.push(self.histogram(LATENCY, |stats| &stats.latency));
         families.push(self.histogram(LAG, |stats| &stats.loop_lag));

@@ -191,6 +191,7 @@ fn router(
             channel_bytes_max: config.gateway.channel_bytes_max,
             payload: payload_limits(config),
         },
+        token_lifetime_max: config.auth.lifetime_max,
     };
     let (ready, broker) = (Arc::clone(ready), broker.clone());
     let is_ready = move || match ready.load(Ordering::Acquire) {
