@@ -1,9 +1,9 @@
 //! The commands of a client, carried out one after another.
 //!
-//! The read task of a connection calls [`Commands::run`] for each command and waits for it before it takes the
-//! next one. What concerns sessions and subscriptions is asked of the shard, at once; what has to wait (history,
-//! presence, publishing) is asked of the broker under a deadline. Afterwards the session may be gone: every call
-//! to the shard finds that out by the generation of its place.
+//! [`crate::ClientProtocol`] calls [`Commands::run`] for each command and waits for it before it takes the next one.
+//! What concerns sessions and subscriptions is asked of the shard, at once; what has to wait (history, presence,
+//! publishing) is asked of the broker under a deadline. Afterwards the session may be gone: every call to the shard
+//! finds that out by the generation of its place.
 
 mod channel;
 mod connect;
@@ -26,6 +26,7 @@ use tokio::time::Instant;
 pub(crate) use self::control::{apply, judge_again};
 pub(crate) use self::subscribe::depart;
 use crate::local::Local;
+use crate::rates::Charged;
 use crate::shard::{Shard, State, TokenStamp, end_of};
 use crate::slots::SlotId;
 use crate::stats::Judged;
@@ -114,11 +115,13 @@ impl Commands {
 
     /// The rules of protocol §3, in their order.
     async fn dispatch(&self, mut command: Command) -> Result<(), Failure> {
-        let state = self.with(|shard| {
+        let kind = command.kind();
+        let (state, charged) = self.with(|shard| {
             shard.stats().commands.add(1);
-            shard.session(self.session).map(|session| session.state)
+            let state = shard.session(self.session).map(|session| session.state);
+            (state, shard.charge_command(self.session, kind == Some(CommandKind::Publish)))
         });
-        let kind = command.kind().ok_or(Disconnect::BAD_REQUEST)?;
+        let kind = kind.ok_or(Disconnect::BAD_REQUEST)?;
         let id = command.id;
         if id == 0 && kind != CommandKind::Send {
             return Err(Disconnect::BAD_REQUEST.into());
@@ -131,6 +134,7 @@ impl Commands {
             }
             State::Opening | State::Connecting | State::Open => {}
         }
+        self.admit(charged, kind)?;
         if command.ping.is_some() {
             return Err(ErrorCode::NotAvailable.into());
         }
@@ -147,6 +151,18 @@ impl Commands {
             CommandKind::Refresh => self.refresh(id, &command.refresh.unwrap_or_default()).await,
             CommandKind::SubRefresh => self.sub_refresh(id, &command.sub_refresh.unwrap_or_default()).await,
         }
+    }
+
+    /// Refuses a command that is one too many, before anything of it is done.
+    fn admit(&self, charged: Charged, kind: CommandKind) -> Result<(), Failure> {
+        let (excess, failure) = match charged {
+            Charged::Fine => return Ok(()),
+            Charged::Over(excess) => (excess, ErrorCode::TooManyRequests.into()),
+            Charged::TooMany(excess) => (excess, Disconnect::TOO_MANY_REQUESTS.into()),
+        };
+        self.local.tell_excess(excess);
+        let gives_back = kind == CommandKind::Unsubscribe && matches!(charged, Charged::Over(_));
+        if gives_back { Ok(()) } else { Err(failure) }
     }
 
     /// Who is connected.

@@ -8,6 +8,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::directory::Directory;
+use crate::rates::Excess;
 use crate::stats::{CLOSE_CODES, Judged, Stats};
 
 /// Reads the shards' counts.
@@ -55,6 +56,10 @@ const VIOLATIONS: (&str, &str) =
     ("fanfare_gateway_violations_total", "Sessions closed because the client broke the WebSocket protocol, by reason.");
 const BARRED: (&str, &str) =
     ("fanfare_gateway_barred_total", "Sessions and subscriptions that a revocation refused or ended, by what it met.");
+const EXCESSES: (&str, &str) = (
+    "fanfare_gateway_rate_limited_total",
+    "Commands refused, and reads put off, because a session or a user sends too much, by limit.",
+);
 const RECOVERIES: (&str, &str) = ("fanfare_gateway_recoveries_total", "Recoveries asked for, by result.");
 const RING_DEPTH: (&str, &str) = ("fanfare_gateway_ring_entries", "Entries waiting on the shards' rings.");
 const RING_OVERFLOWS: (&str, &str) =
@@ -74,6 +79,7 @@ impl Metrics {
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
         descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
         descriptions.push(description(BARRED.0, BARRED.1, &["met"]));
+        descriptions.push(description(EXCESSES.0, EXCESSES.1, &["limit"]));
         descriptions.push(description(RECOVERIES.0, RECOVERIES.1, &["result"]));
         Self { directory, descriptions }
     }
@@ -106,6 +112,14 @@ impl Metrics {
             counter(count as f64, &[("met", label)])
         });
         family(BARRED, MetricType::COUNTER, rows.collect())
+    }
+
+    fn excesses(&self) -> MetricFamily {
+        let rows = Excess::ALL.iter().map(|excess| {
+            let count: u64 = self.directory.stats().iter().map(|stats| stats.excesses[*excess as usize].get()).sum();
+            counter(count as f64, &[("limit", excess.label())])
+        });
+        family(EXCESSES, MetricType::COUNTER, rows.collect())
     }
 
     fn recoveries(&self) -> MetricFamily {
@@ -150,6 +164,7 @@ impl Collector for Metrics {
         families.push(self.closes());
         families.push(self.violations());
         families.push(self.barred());
+        families.push(self.excesses());
         families.push(self.recoveries());
         families.push(self.histogram(LATENCY, |stats| &stats.latency));
         families.push(self.histogram(LAG, |stats| &stats.loop_lag));

@@ -16,6 +16,7 @@ mod deadlines;
 mod fan_out;
 mod judgement;
 mod lifecycle;
+mod rates;
 mod session;
 mod subscribe;
 #[cfg(test)]
@@ -198,6 +199,12 @@ impl Shard {
     pub(crate) fn reply(&mut self, id: SlotId, reply: &Reply) {
         let Some(session) = self.sessions.get(id) else { return };
         let frame = self.encode(session.encoding, reply);
+        self.enqueue(id, frame);
+    }
+
+    /// Queues a message that is no reply.
+    pub(crate) fn send(&mut self, id: SlotId, opcode: Opcode, data: &[u8]) {
+        let frame = self.encoder.frame(opcode, |out| out.extend_from_slice(data));
         self.enqueue(id, frame);
     }
 

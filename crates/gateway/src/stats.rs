@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use fanfare_protocol::FrameViolation;
 use prometheus::{Histogram, HistogramOpts};
 
+use crate::rates::Excess;
+
 /// Close codes that are counted by name; every other one is counted as "other".
-pub(crate) const CLOSE_CODES: [u16; 26] = [
-    1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 3000, 3001, 3004, 3005, 3006, 3008, 3009, 3010, 3012, 3500, 3501,
-    3502, 3503, 3504, 3505, 3506, 3507, 3508,
+pub(crate) const CLOSE_CODES: [u16; 27] = [
+    1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 3000, 3001, 3004, 3005, 3006, 3008, 3009, 3010, 3012, 3013, 3500,
+    3501, 3502, 3503, 3504, 3505, 3506, 3507, 3508,
 ];
 
 /// Where somebody was found to be kept out by a revocation.
@@ -84,6 +86,8 @@ pub(crate) struct Stats {
     pub(crate) closes: [Cell; CLOSE_CODES.len() + 1],
     /// In the order of [`FrameViolation::ALL`].
     pub(crate) violations: [Cell; FrameViolation::ALL.len()],
+    /// In the order of [`Excess::ALL`].
+    pub(crate) excesses: [Cell; Excess::ALL.len()],
     pub(crate) cuts: Cell,
     /// In the order of [`Judged::ALL`].
     pub(crate) barred: [Cell; Judged::ALL.len()],
@@ -117,6 +121,7 @@ impl Stats {
             heartbeat_millis: Cell::default(),
             closes: Default::default(),
             violations: Default::default(),
+            excesses: Default::default(),
             cuts: Cell::default(),
             barred: Default::default(),
             latency: histogram("fanfare_gateway_publish_to_write_seconds"),
@@ -131,6 +136,10 @@ impl Stats {
 
     pub(crate) fn count_barred(&self, judged: Judged) {
         self.barred[judged as usize].add(1);
+    }
+
+    pub(crate) fn count_excess(&self, excess: Excess) {
+        self.excesses[excess as usize].add(1);
     }
 
     pub(crate) fn count_violation(&self, violation: FrameViolation) {

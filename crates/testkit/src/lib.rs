@@ -13,6 +13,7 @@
 mod bare;
 pub mod checker;
 mod client;
+pub mod echo;
 mod follower;
 mod http;
 mod key_pair;

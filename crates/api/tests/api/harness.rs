@@ -103,13 +103,26 @@ impl Hub {
         Self::new(Authentication::Open, limits, memory::Options::default())
     }
 
+    /// Open, for tokens that live so long at most.
+    pub(crate) fn with_token_lifetime(max: Duration) -> Self {
+        Self::of(Authentication::Open, Limits::default(), memory::Options::default(), Some(max))
+    }
+
     /// Channels without a namespace keep history and presence; those of `plain` keep nothing.
     pub(crate) fn new(auth: Authentication, limits: Limits, options: memory::Options) -> Self {
+        Self::of(auth, limits, options, None)
+    }
+
+    fn of(
+        auth: Authentication,
+        limits: Limits,
+        options: memory::Options,
+        token_lifetime_max: Option<Duration>,
+    ) -> Self {
         let recorder = Arc::new(Recorder::default());
         let broker = Arc::new(MemoryBroker::new(options, recorder.clone(), recorder.clone()));
         let namespaces = Arc::new(namespaces());
         let metrics = Metrics::default();
-        let token_lifetime_max = None;
         let api = Api { broker: broker.clone(), namespaces, auth, limits, token_lifetime_max };
         Self { router: router_with_metrics(api, metrics.clone()), broker, recorder, metrics }
     }

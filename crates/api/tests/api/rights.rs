@@ -141,7 +141,7 @@ async fn every_method_with_every_scope_inside_and_outside_of_the_pattern() {
             }
         }
     }
-    assert_eq!(judged, 12 * 4 * 4);
+    assert_eq!(judged, 18 * 4 * 4);
 }
 
 /// `ns:*` is for two segments, not for three.

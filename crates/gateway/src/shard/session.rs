@@ -8,6 +8,7 @@ use fanfare_protocol::{ClientInfo, Encoding, Unsubscribe};
 
 use super::judgement::TokenStamp;
 use crate::outbox::Outbox;
+use crate::rates::{Buckets, UserBuckets};
 use crate::slots::SlotId;
 use crate::wheel::Tick;
 
@@ -93,6 +94,10 @@ pub(crate) struct Session {
     pub(crate) deadlines: Deadlines,
     /// The tick its timer is armed for.
     pub(crate) armed: Tick,
+    /// What it has sent lately, against `session_rates`.
+    pub(crate) sent: Buckets,
+    /// The same of its user, where that has a limit.
+    pub(crate) user_sent: Option<UserBuckets>,
     /// The last leave of this session that was handed to the broker's queue.
     pub(crate) last_leave: u64,
 }
@@ -114,6 +119,8 @@ impl Session {
             subscriptions: Vec::new(),
             deadlines: Deadlines::default(),
             armed: 0,
+            sent: Buckets::default(),
+            user_sent: None,
             last_leave: 0,
         }
     }
