@@ -4,7 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fanfare_testkit::patience::{eventually, within};
 use fanfare_testkit::{Client, Node, Proxy, RedisServer, Setup, Value, json, on_1_and_3_shards, token};
@@ -409,4 +409,33 @@ async fn what_redis_says_is_judged(shards: usize) {
     redis.run(&[b"DEL", b"fanfare:revocations"]);
     becomes(&node, 200).await;
     holds(&node, 2).await;
+}
+
+/// From the answer of a revocation until the client has its close frame, on another node.
+/// `cargo test -p fanfare-testkit --test revocation -- --ignored --nocapture from_the_answer`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "prints figures"]
+async fn from_the_answer_to_the_close_on_another_node() {
+    let Some(redis) = RedisServer::start() else { return };
+    let (one, other) = (start(&redis, 2).await, start(&redis, 2).await);
+    let mut waits = Vec::new();
+    let mut calls = Vec::new();
+    for round in 0..100 {
+        let id = format!("t{round}");
+        let mut client = other.client().token(&issued("42", &id, token::now())).connect().await;
+        let closed = tokio::spawn(async move {
+            client.expect_close().await;
+            Instant::now()
+        });
+        let called = Instant::now();
+        one.call("revoke_token", json!({"uid": id})).await;
+        let answered = Instant::now();
+        let closed = closed.await.unwrap();
+        waits.push(closed.saturating_duration_since(answered));
+        calls.push(answered - called);
+    }
+    for (what, mut times) in [("answer to close", waits), ("call to answer", calls)] {
+        times.sort_unstable();
+        println!("{what}: median {:?}, 90th {:?}, 99th {:?}, most {:?}", times[50], times[90], times[98], times[99]);
+    }
 }

@@ -123,3 +123,22 @@ fn until_they_are_read_nobody_is_judged() {
     assert!(!revoked.replace(Vec::new(), NOW));
     check(&revoked, &of("42", 0), Ok(()));
 }
+
+/// What judging costs a connect. `cargo test --release -p fanfare-broker --lib -- --ignored --nocapture judging_costs`
+#[test]
+#[ignore = "prints figures"]
+fn judging_costs() {
+    const TURNS: u32 = 1_000_000;
+    for held in [0, 1, 1_000, REVOCATIONS_MAX] {
+        let revoked = Revoked::nothing();
+        for number in 0..held {
+            revoked.keep(block(&format!("user-{number}"), None), NOW).unwrap();
+        }
+        let bearer = Bearer { token: Some(revoked.fingerprint("6ff9a0b2-0a3b-4f0e")), ..of("somebody-else", NOW) };
+        let begun = std::time::Instant::now();
+        for _ in 0..TURNS {
+            assert_eq!(revoked.judge(std::hint::black_box(&bearer), NOW), Ok(()));
+        }
+        println!("{held} revocations: {} ns to judge a connection", (begun.elapsed() / TURNS).as_nanos());
+    }
+}
