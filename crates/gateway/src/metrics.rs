@@ -11,7 +11,7 @@ use crate::bad_request::BadRequest;
 use crate::directory::Directory;
 use crate::rates::Excess;
 use crate::shard::Recovery;
-use crate::stats::{CLOSE_CODES, Cell, ERROR_CODE_MIN, ERROR_CODES, Stats};
+use crate::stats::{CLOSE_CODES, Cell, ERROR_CODE_MIN, ERROR_CODES, Judged, Stats};
 
 /// Reads the shards' counts.
 #[derive(Debug)]
@@ -55,6 +55,8 @@ const COUNTERS: [(&str, &str, Read); 13] = [
 const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
 const VIOLATIONS: (&str, &str) =
     ("fanfare_gateway_violations_total", "Sessions closed because the client broke the WebSocket protocol, by reason.");
+const BARRED: (&str, &str) =
+    ("fanfare_gateway_barred_total", "Sessions and subscriptions that a revocation refused or ended, by what it met.");
 const EXCESSES: (&str, &str) = (
     "fanfare_gateway_rate_limited_total",
     "Commands refused, and reads put off, because a session or a user sends too much, by limit.",
@@ -80,6 +82,7 @@ impl Metrics {
             named.chain(others).map(|(name, help)| description(name, help, &[])).collect();
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
         descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
+        descriptions.push(description(BARRED.0, BARRED.1, &["met"]));
         descriptions.push(description(EXCESSES.0, EXCESSES.1, &["limit"]));
         descriptions.push(description(ERRORS.0, ERRORS.1, &["code"]));
         descriptions.push(description(BAD_REQUESTS.0, BAD_REQUESTS.1, &["reason"]));
@@ -112,6 +115,13 @@ impl Metrics {
             counter(count as f64, &[("reason", violation.label())])
         });
         family(VIOLATIONS, MetricType::COUNTER, rows.collect())
+    }
+
+    fn barred(&self) -> MetricFamily {
+        let rows = Judged::ALL
+            .iter()
+            .map(|(judged, label)| counter(self.sum_at(|stats| &stats.barred, *judged as usize), &[("met", label)]));
+        family(BARRED, MetricType::COUNTER, rows.collect())
     }
 
     fn excesses(&self) -> MetricFamily {
@@ -180,6 +190,7 @@ impl Collector for Metrics {
         families.extend(self.rings());
         families.push(self.closes());
         families.push(self.violations());
+        families.push(self.barred());
         families.push(self.excesses());
         families.push(self.errors());
         families.push(self.bad_requests());

@@ -13,6 +13,7 @@ use fanfare_broker::{Event, Publication, StreamPosition};
 use fanfare_protocol::{Channel, ClientInfo, Disconnect, Push, Unsubscribe, UnsubscribePush};
 
 use super::channel::{ChannelState, Continuity, HeldBack, Joining, Listener, continuity};
+use super::judgement::TokenStamp;
 use super::session::{Origin, Session, Stage, State, Subscription};
 use super::{Departure, Effect, Shard};
 use crate::slots::SlotId;
@@ -29,6 +30,8 @@ pub(crate) struct NewSubscription {
     pub(crate) join_leave: bool,
     /// What its token allows besides listening.
     pub(crate) allowed: Allowed,
+    /// The subscription token that it is made with.
+    pub(crate) token: Option<TokenStamp>,
     pub(crate) info: Option<Arc<ClientInfo>>,
 }
 
@@ -244,6 +247,7 @@ impl Shard {
             join_leave: new.join_leave,
             expire: 0,
             allowed: new.allowed,
+            token: new.token.map(Box::new),
             info: new.info.clone(),
             doomed: None,
         });
