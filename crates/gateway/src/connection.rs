@@ -61,6 +61,7 @@ pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
         early: (!read.is_empty()).then(|| Box::new(read)),
         websocket: websocket(local.options.message_bytes_max),
         intake: Intake::new(local.options.message_bytes_max, native_ping),
+        message_bytes: 0,
         encoding,
     };
     local.spawn(run(Box::new(connection), place));
@@ -81,6 +82,8 @@ struct Connection {
     early: Option<Box<Bytes>>,
     websocket: WebSocketContext,
     intake: Intake,
+    /// What is counted for this connection: of a message that is not whole, and of those that are carried out.
+    message_bytes: u32,
     encoding: Encoding,
 }
 
@@ -90,6 +93,7 @@ async fn run(mut connection: Box<Connection>, place: Place) {
         connection.close_panicked();
         Box::pin(connection.discard()).await;
     }
+    connection.count_messages(0);
     // What was answered to the last commands before the end of input still goes out.
     tokio::task::yield_now().await;
     connection.local.with(|shard| shard.remove(connection.session));
@@ -107,8 +111,11 @@ impl Connection {
         let mut length = 0;
         loop {
             let inbound = self.take(length);
+            let partial = self.partial_bytes(&inbound, length);
+            self.count_messages(partial + inbound.bytes());
             if !inbound.is_empty() {
                 Box::pin(self.handle(inbound)).await;
+                self.count_messages(partial);
                 // A client that sends without a pause must not keep the thread to itself.
                 tokio::task::yield_now().await;
             }
@@ -161,6 +168,27 @@ impl Connection {
         inbound
     }
 
+    /// What has come of a message that is not whole, after a read of this length: at most, since what else the read
+    /// brought is counted too.
+    fn partial_bytes(&self, inbound: &Inbound, length: usize) -> u32 {
+        let message_bytes_max = u32::try_from(self.local.options.message_bytes_max).unwrap_or(u32::MAX);
+        let before = if inbound.frames.is_empty() { self.message_bytes } else { 0 };
+        let partial = before.saturating_add(length as u32).min(message_bytes_max);
+        if inbound.is_followed { partial } else { 0 }
+    }
+
+    /// Counts what this connection has in hand of messages from now on.
+    fn count_messages(&mut self, bytes: u32) {
+        if bytes == self.message_bytes {
+            return;
+        }
+        self.local.with(|shard| {
+            shard.stats().message_bytes.add(bytes.into());
+            shard.stats().message_bytes.subtract(self.message_bytes.into());
+        });
+        self.message_bytes = bytes;
+    }
+
     async fn handle(&mut self, inbound: Inbound) {
         for _ in 0..inbound.pongs {
             self.local.with(|shard| shard.pong(self.session));
@@ -169,7 +197,7 @@ impl Connection {
             self.take_frame(&frame).await;
         }
         if !inbound.last_answers.is_empty() {
-            self.local.with(|shard| shard.enqueue(self.session, inbound.last_answers.into()));
+            self.local.with(|shard| shard.enqueue(self.session, inbound.last_answers.as_slice().into()));
         }
         match inbound.ended {
             None => {}

@@ -16,6 +16,7 @@ mod frame;
 mod gateway;
 pub mod limits;
 mod local;
+mod memory;
 mod metrics;
 mod options;
 mod outbox;
@@ -31,6 +32,7 @@ mod wheel;
 
 pub use directory::Directory;
 pub use gateway::{Error, Gateway, Handle, Parts};
+pub use memory::{MemoryUse, Shed};
 pub use metrics::Metrics;
 pub use options::Options;
 pub use places::Companion;

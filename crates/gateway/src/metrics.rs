@@ -8,6 +8,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use crate::directory::Directory;
+use crate::places::NoPlace;
 use crate::stats::{CLOSE_CODES, Stats};
 
 /// Reads the shards' counts.
@@ -29,7 +30,7 @@ const GAUGES: [(&str, &str, Read); 5] = [
     }),
 ];
 
-const COUNTERS: [(&str, &str, Read); 14] = [
+const COUNTERS: [(&str, &str, Read); 15] = [
     ("fanfare_gateway_sessions_opened_total", "Sessions begun.", |stats| stats.sessions_opened.get()),
     ("fanfare_gateway_publications_total", "Publications taken by shards, once for each shard.", |stats| {
         stats.publications.get()
@@ -44,6 +45,7 @@ const COUNTERS: [(&str, &str, Read); 14] = [
     ("fanfare_gateway_repairs_total", "Channels read again from history.", |stats| stats.repairs.get()),
     ("fanfare_gateway_insufficient_state_total", "Subscriptions told of a gap.", |stats| stats.insufficient.get()),
     ("fanfare_gateway_outbox_overflows_total", "Sessions closed as slow.", |stats| stats.outbox_overflows.get()),
+    ("fanfare_gateway_shed_total", "Sessions closed as slow since memory was short.", |stats| stats.shed.get()),
     ("fanfare_gateway_sockets_cut_total", "Sockets ended because the peer did not answer a close in time.", |stats| {
         stats.cuts.get()
     }),
@@ -53,6 +55,7 @@ const COUNTERS: [(&str, &str, Read); 14] = [
 const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
 const VIOLATIONS: (&str, &str) =
     ("fanfare_gateway_violations_total", "Sessions closed because the client broke the WebSocket protocol, by reason.");
+const REFUSED: (&str, &str) = ("fanfare_gateway_refused_total", "WebSocket handshakes that got 503, by reason.");
 const RECOVERIES: (&str, &str) = ("fanfare_gateway_recoveries_total", "Recoveries asked for, by result.");
 const RING_DEPTH: (&str, &str) = ("fanfare_gateway_ring_entries", "Entries waiting on the shards' rings.");
 const RING_OVERFLOWS: (&str, &str) =
@@ -71,6 +74,7 @@ impl Metrics {
             named.chain(others).map(|(name, help)| description(name, help, &[])).collect();
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
         descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
+        descriptions.push(description(REFUSED.0, REFUSED.1, &["reason"]));
         descriptions.push(description(RECOVERIES.0, RECOVERIES.1, &["result"]));
         Self { directory, descriptions }
     }
@@ -95,6 +99,11 @@ impl Metrics {
             counter(count as f64, &[("reason", violation.label())])
         });
         family(VIOLATIONS, MetricType::COUNTER, rows.collect())
+    }
+
+    fn refused(&self) -> MetricFamily {
+        let row = |why: NoPlace| counter(self.directory.refused(why) as f64, &[("reason", why.label())]);
+        family(REFUSED, MetricType::COUNTER, NoPlace::ALL.map(row).to_vec())
     }
 
     fn recoveries(&self) -> MetricFamily {
@@ -138,6 +147,7 @@ impl Collector for Metrics {
         families.extend(self.rings());
         families.push(self.closes());
         families.push(self.violations());
+        families.push(self.refused());
         families.push(self.recoveries());
         families.push(self.histogram(LATENCY, |stats| &stats.latency));
         families.push(self.histogram(LAG, |stats| &stats.loop_lag));

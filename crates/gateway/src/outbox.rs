@@ -10,6 +10,14 @@ use crate::frame::Frame;
 /// Places kept for reuse by an empty outbox: 4 × 16 bytes.
 const SPARE_FRAMES: usize = 4;
 
+/// What a frame's place takes, in a queue that is half full.
+pub(crate) const PLACE_BYTES: usize = 2 * size_of::<Frame>();
+
+/// The memory that goes when a frame leaves an outbox.
+fn freed_with(frame: &Frame) -> usize {
+    PLACE_BYTES + frame.own_memory_bytes()
+}
+
 /// Frames on their way to one socket, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -55,27 +63,42 @@ impl Outbox {
         }
     }
 
-    /// Takes `written` bytes off the front.
-    pub(crate) fn advance(&mut self, mut written: usize) {
+    /// Takes `written` bytes off the front; returns how much memory that freed.
+    pub(crate) fn advance(&mut self, mut written: usize) -> usize {
         self.bytes -= written;
+        let mut freed = 0;
         while let Some(head) = self.frames.front() {
             let left = head.len() - self.head_written;
             if written < left {
                 self.head_written += written;
-                return;
+                return freed;
             }
             written -= left;
             self.head_written = 0;
+            freed += freed_with(head);
             self.frames.pop_front();
         }
         self.frames.shrink_to(SPARE_FRAMES);
+        freed
     }
 
-    /// Drops everything but the frame in progress.
-    pub(crate) fn cut(&mut self) {
-        let keep = usize::from(self.head_written > 0);
-        self.frames.truncate(keep);
+    /// Drops everything but the frame in progress; returns how much memory that freed.
+    pub(crate) fn cut(&mut self) -> usize {
+        let freed = self.frames.drain(self.in_progress()..).map(|frame| freed_with(&frame)).sum();
+        self.frames.shrink_to(SPARE_FRAMES);
         self.bytes = self.head().len();
+        freed
+    }
+
+    /// Drops everything; returns how much memory that freed.
+    pub(crate) fn clear(&mut self) -> usize {
+        self.head_written = 0;
+        self.cut()
+    }
+
+    /// How many frames have to be finished before anything else may follow.
+    fn in_progress(&self) -> usize {
+        usize::from(self.head_written > 0)
     }
 }
 

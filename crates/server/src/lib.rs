@@ -10,6 +10,7 @@ pub mod config;
 mod gate;
 mod head;
 mod listener;
+pub mod memory;
 mod metrics;
 pub mod network;
 pub mod node;

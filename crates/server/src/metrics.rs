@@ -1,10 +1,11 @@
 //! The metrics of a node: what its parts count, and how `/metrics` shows it.
 
 use prometheus::core::Collector;
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::head::Refusal;
 use crate::listener::{Counts, TIMEOUT};
+use crate::memory::Gauges;
 
 /// All metrics of a node.
 #[derive(Debug, Clone, Default)]
@@ -42,6 +43,31 @@ impl Metrics {
         let refused = IntCounterVec::new(options, &["reason"])?;
         self.register(Box::new(refused.clone()))?;
         Ok(refused)
+    }
+
+    /// What is shown of the node's memory.
+    pub(crate) fn memory(&self) -> Result<Gauges, prometheus::Error> {
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            self.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let accounted = Opts::new("fanfare_memory_accounted_bytes", "Memory that is accounted for, by what it is for.");
+        let accounted = IntGaugeVec::new(accounted, &["kind"])?;
+        self.register(Box::new(accounted.clone()))?;
+        Ok(Gauges {
+            budget: gauge("fanfare_memory_budget_bytes", "How much memory the node may take; 0 if that is not known.")?,
+            resident: gauge("fanfare_memory_resident_bytes", "What the process has in memory.")?,
+            unaccounted: gauge(
+                "fanfare_memory_unaccounted_bytes",
+                "What the process has in memory beyond what is accounted for.",
+            )?,
+            level: gauge(
+                "fanfare_memory_level",
+                "0: there is enough. 1: no new sessions are taken. 2: slow clients are closed too.",
+            )?,
+            accounted,
+        })
     }
 
     /// The text that a scraper reads.

@@ -20,6 +20,7 @@ use crate::arrivals::Arrivals;
 use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
 use crate::listener::{self, Listener};
+use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::redis_tls;
 use crate::routes::{self, Routes};
@@ -97,12 +98,24 @@ impl Node {
         broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
-        let (router, arrivals) = router(&config, &gateway.handle(), &broker, &metrics, &ready)?;
+        let counts = metrics.listener()?;
+        let memory = Memory::new(
+            config.memory,
+            memory::Parts {
+                gateway: gateway.handle(),
+                broker: broker.clone(),
+                http_connections: counts.connections.clone(),
+                gauges: metrics.memory()?,
+            },
+        );
+        sweeper.spawn(Arc::clone(&memory).watch());
+        let readiness = Readiness { ready: Arc::clone(&ready), broker: broker.clone(), memory };
+        let (router, arrivals) = router(&config, &gateway.handle(), readiness, &metrics)?;
         let listener = Listener {
             listener,
             router,
             header_timeout: config.listen.header_timeout,
-            counts: metrics.listener()?,
+            counts,
             arrivals,
             log: Arc::default(),
             ending: told,
@@ -168,19 +181,35 @@ fn authentication(config: &Config) -> Authentication {
     Authentication::Keys([with_all_rights].into_iter().chain(config.api.named_keys.iter().cloned()).collect())
 }
 
+/// What decides whether the node should get new connections.
+struct Readiness {
+    ready: Arc<AtomicBool>,
+    broker: NodeBroker,
+    memory: Arc<Memory>,
+}
+
+impl Readiness {
+    /// The text says why not.
+    fn is_ready(&self) -> Result<(), String> {
+        if !self.ready.load(Ordering::Acquire) {
+            return Err("the node is draining".to_owned());
+        }
+        self.memory.ready().and_then(|()| self.broker.ready())
+    }
+}
+
 /// The routes, and what counts who comes in, for them and for the listener.
 fn router(
     config: &Config,
     gateway: &Handle,
-    broker: &NodeBroker,
+    readiness: Readiness,
     metrics: &Metrics,
-    ready: &Arc<AtomicBool>,
 ) -> Result<(axum::Router, Arc<Arrivals>), Error> {
     let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
     let counts = fanfare_api::Metrics::default();
     counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
     let api = Api {
-        broker: broker.broker(),
+        broker: readiness.broker.broker(),
         namespaces: Arc::new(config.namespaces.clone()),
         auth: authentication(config),
         limits: Limits {
@@ -192,17 +221,12 @@ fn router(
             payload: payload_limits(config),
         },
     };
-    let (ready, broker) = (Arc::clone(ready), broker.clone());
-    let is_ready = move || match ready.load(Ordering::Acquire) {
-        true => broker.ready(),
-        false => Err("the node is draining".to_owned()),
-    };
     let routes = Routes {
         gateway: gateway.clone(),
         arrivals: Arc::clone(&arrivals),
         metrics: metrics.clone(),
         allowed_origins: config.listen.allowed_origins.clone().into(),
-        ready: Arc::new(is_ready),
+        ready: Arc::new(move || readiness.is_ready()),
     };
     Ok((routes::router(routes, fanfare_api::router_with_metrics(api, counts), config.dev), arrivals))
 }

@@ -19,6 +19,8 @@ pub(crate) struct Inbound {
     pub(crate) frames: Vec<Bytes>,
     /// Pong frames, if pings are frames on this connection.
     pub(crate) pongs: u32,
+    /// Behind these there is a message that is not whole.
+    pub(crate) is_followed: bool,
     /// The peer has ended the connection, in order or by a violation.
     pub(crate) ended: Option<Result<(), FrameViolation>>,
     /// What is answered to the end: to be queued behind the replies to `frames`, for nothing may follow a close.
@@ -28,6 +30,12 @@ pub(crate) struct Inbound {
 impl Inbound {
     pub(crate) fn is_empty(&self) -> bool {
         self.frames.is_empty() && self.pongs == 0 && self.ended.is_none()
+    }
+
+    /// Bytes of the messages.
+    pub(crate) fn bytes(&self) -> u32 {
+        // One read completes one message that was begun before, and those that lie whole in it.
+        self.frames.iter().map(|frame| frame.len() as u32).sum()
     }
 }
 
@@ -68,7 +76,8 @@ impl Write for Wire<'_> {
 
 impl Intake {
     pub(crate) fn new(message_bytes_max: usize, native_ping: bool) -> Self {
-        Self { check: FrameCheck::new(limits::frame_limits(message_bytes_max)), largest_bytes: 0, native_ping }
+        let check = FrameCheck::new(limits::frame_limits(message_bytes_max));
+        Self { check, largest_bytes: 0, native_ping }
     }
 
     /// Takes what one read brought, in the given second. Returns what came in and what is to be answered.
@@ -88,6 +97,7 @@ impl Intake {
         if inbound.ended.is_none() {
             inbound.ended = judged.violation.map(Err);
         }
+        inbound.is_followed = !self.check.is_between_messages();
         (inbound, wire.output)
     }
 

@@ -14,6 +14,7 @@ use super::channel::{Continuity, HeldBack, Repair, continuity};
 use super::session::{Fill, State};
 use super::{Effect, Shard, opcode};
 use crate::frame::{Frame, FrameEncoder};
+use crate::outbox::PLACE_BYTES;
 use crate::slots::SlotId;
 
 /// The frames of one event, each made when the first listener needs it.
@@ -22,6 +23,8 @@ struct Variants<'a> {
     encoder: &'a mut FrameEncoder,
     json: Option<Frame>,
     protobuf: Option<Frame>,
+    /// What the frames take.
+    memory: usize,
 }
 
 impl Variants<'_> {
@@ -36,6 +39,7 @@ impl Variants<'_> {
         let reply = Reply { push: Some(std::mem::take(&mut self.push)), ..Reply::default() };
         let frame = self.encoder.frame(opcode(encoding), |out| encoding.encode_reply(&reply, out));
         self.push = reply.push.unwrap_or_default();
+        self.memory += frame.memory_bytes();
         *made = Some(Frame::clone(&frame));
         frame
     }
@@ -59,6 +63,9 @@ impl Shard {
         for joining in &mut channel.joining {
             joining.held_back.push(event.clone());
         }
+        if !channel.joining.is_empty() {
+            self.holding.insert(id);
+        }
         match event {
             Event::Publication(publication) => {
                 self.stats.publications.add(1);
@@ -73,7 +80,9 @@ impl Shard {
             return;
         };
         if let Some(repair) = &mut channel.repair {
-            return repair.held_back.push(event.clone());
+            repair.held_back.push(event.clone());
+            self.holding.insert(id);
+            return;
         }
         let Some(next) = &publication.position else {
             return self.fan_out(id, event);
@@ -112,7 +121,8 @@ impl Shard {
         let offset = offset_of(event);
         let json = is_json(event);
         let announcement = !matches!(event, Event::Publication(_));
-        let mut variants = Variants { push: push_of(event), encoder: &mut self.encoder, json: None, protobuf: None };
+        let mut variants =
+            Variants { push: push_of(event), encoder: &mut self.encoder, json: None, protobuf: None, memory: 0 };
         let (mut deliveries, mut bytes) = (0, 0);
         let mut faults: Vec<(SlotId, Fault)> = Vec::new();
         for listener in &channel.listeners {
@@ -142,6 +152,9 @@ impl Shard {
         }
         self.stats.deliveries.add(deliveries);
         self.stats.outbox_bytes.add(bytes);
+        self.stats.outbox_memory.add(deliveries * PLACE_BYTES as u64 + variants.memory as u64);
+        // Whoever lets go of a frame last gives its memory back: that must not be the variants.
+        drop(variants);
         self.end_faulty(faults);
     }
 
@@ -201,6 +214,7 @@ impl Shard {
     fn read_from(&mut self, id: SlotId, from: StreamPosition, held_back: HeldBack) {
         let Some(channel) = self.channels.get_mut(id) else { return };
         channel.repair = Some(Repair { from: from.clone(), held_back });
+        self.holding.insert(id);
         self.stats.repairs.add(1);
         self.effects.push(Effect::Repair(id, channel.name.clone(), from));
     }

@@ -10,6 +10,7 @@ use super::session::{Deadlines, Fill, State};
 use super::{Effect, Session, Shard};
 use crate::frame::Frame;
 use crate::limits;
+use crate::outbox::PLACE_BYTES;
 use crate::slots::SlotId;
 
 impl Shard {
@@ -108,6 +109,7 @@ impl Shard {
             return;
         }
         self.stats.outbox_bytes.add(frame.len() as u64);
+        self.stats.outbox_memory.add((PLACE_BYTES + frame.own_memory_bytes()) as u64);
         session.outbox.push(frame);
         let fill = session.fill(self.options.outbox_bytes_max);
         self.pressed |= fill == Fill::Pressed;
@@ -134,9 +136,10 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        session.outbox.advance(bytes);
+        let freed = session.outbox.advance(bytes);
         session.deadlines.write = 0;
         self.stats.outbox_bytes.subtract(bytes as u64);
+        self.stats.outbox_memory.subtract(freed as u64);
         self.stats.bytes_out.add(bytes as u64);
     }
 
@@ -181,9 +184,10 @@ impl Shard {
         session.deadlines = Deadlines { cut, ..Deadlines::default() };
         let before = session.outbox.bytes();
         if slow {
-            session.outbox.cut();
+            self.stats.outbox_memory.subtract(session.outbox.cut() as u64);
         }
         if let Some(frame) = frame {
+            self.stats.outbox_memory.add((PLACE_BYTES + frame.own_memory_bytes()) as u64);
             session.outbox.push(frame);
         }
         self.stats.outbox_bytes.add(session.outbox.bytes() as u64);
@@ -216,8 +220,9 @@ impl Shard {
             self.stats.count_close(Disconnect::CONNECTION_CLOSED.code);
             self.detach(id);
         }
-        if let Some(session) = self.sessions.remove(id) {
+        if let Some(mut session) = self.sessions.remove(id) {
             self.stats.outbox_bytes.subtract(session.outbox.bytes() as u64);
+            self.stats.outbox_memory.subtract(session.outbox.clear() as u64);
         }
         self.stats.sessions.set(self.sessions.len() as u64);
     }

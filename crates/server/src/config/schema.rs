@@ -690,6 +690,15 @@ const LIMITS: Section = Section {
     doc: "How much there may be of everything, and what is done beyond it.",
     keys: &[
         node(
+            "memory_max",
+            Kind::Memory(16 * MIB),
+            r#""70%""#,
+            "Memory that the node may take: a size, or a share of what its control group or the machine has, whichever \
+             is less. From 85% of it on new clients get 503, from 95% on slow clients are closed with 3008, those first \
+             for whom most waits.",
+            |draft, value| draft.memory.max = value.memory(),
+        ),
+        node(
             "sessions_max",
             Kind::Count(1, 100_000_000),
             "1000000",
