@@ -84,7 +84,7 @@ impl FrameEncoder {
         self.marked([0; MARK_BYTES], opcode, write)
     }
 
-    /// The same, of a publication that may be dropped for a slow consumer.
+    /// The same, of a publication of this channel that may be dropped for a slow consumer.
     pub(crate) fn droppable(&mut self, channel: SlotId, opcode: Opcode, write: impl FnOnce(&mut Vec<u8>)) -> Frame {
         self.marked(mark_of(channel), opcode, write)
     }

@@ -55,6 +55,12 @@ const COUNTERS: [(&str, &str, Read); 15] = [
 const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
 const VIOLATIONS: (&str, &str) =
     ("fanfare_gateway_violations_total", "Sessions closed because the client broke the WebSocket protocol, by reason.");
+const DROPPED: (&str, &str) = (
+    "fanfare_gateway_publications_dropped_total",
+    "Publications that were queued for a session and not sent, by reason.",
+);
+const HEARTBEAT_AGE: (&str, &str) =
+    ("fanfare_gateway_shard_heartbeat_age_seconds", "Since the shard that is longest silent has shown that it lives.");
 const REFUSED: (&str, &str) = ("fanfare_gateway_refused_total", "WebSocket handshakes that got 503, by reason.");
 const RECOVERIES: (&str, &str) = ("fanfare_gateway_recoveries_total", "Recoveries asked for, by result.");
 const RING_DEPTH: (&str, &str) = ("fanfare_gateway_ring_entries", "Entries waiting on the shards' rings.");
@@ -74,6 +80,8 @@ impl Metrics {
             named.chain(others).map(|(name, help)| description(name, help, &[])).collect();
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
         descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
+        descriptions.push(description(DROPPED.0, DROPPED.1, &["reason"]));
+        descriptions.push(description(HEARTBEAT_AGE.0, HEARTBEAT_AGE.1, &[]));
         descriptions.push(description(REFUSED.0, REFUSED.1, &["reason"]));
         descriptions.push(description(RECOVERIES.0, RECOVERIES.1, &["result"]));
         Self { directory, descriptions }
@@ -99,6 +107,18 @@ impl Metrics {
             counter(count as f64, &[("reason", violation.label())])
         });
         family(VIOLATIONS, MetricType::COUNTER, rows.collect())
+    }
+
+    fn dropped(&self) -> MetricFamily {
+        let dropped = self.sum(|stats| stats.dropped.get());
+        family(DROPPED, MetricType::COUNTER, vec![counter(dropped, &[("reason", "slow_consumer")])])
+    }
+
+    fn heartbeat_age(&self) -> MetricFamily {
+        let beats = self.directory.stats().iter().map(|stats| stats.heartbeat_millis.get());
+        let now = u64::try_from(self.directory.uptime().as_millis()).unwrap_or(u64::MAX);
+        let age = now.saturating_sub(beats.min().unwrap_or(now));
+        family(HEARTBEAT_AGE, MetricType::GAUGE, vec![gauge(age as f64 / 1_000.0)])
     }
 
     fn refused(&self) -> MetricFamily {
@@ -147,6 +167,8 @@ impl Collector for Metrics {
         families.extend(self.rings());
         families.push(self.closes());
         families.push(self.violations());
+        families.push(self.dropped());
+        families.push(self.heartbeat_age());
         families.push(self.refused());
         families.push(self.recoveries());
         families.push(self.histogram(LATENCY, |stats| &stats.latency));

@@ -17,6 +17,7 @@ mod fan_out;
 mod lifecycle;
 mod memory;
 mod session;
+mod slow;
 mod subscribe;
 #[cfg(test)]
 mod tests;

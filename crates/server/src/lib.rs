@@ -7,6 +7,7 @@ pub mod arrivals;
 mod broker;
 pub mod cli;
 pub mod config;
+mod descriptors;
 mod gate;
 mod head;
 mod listener;

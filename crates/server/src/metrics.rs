@@ -30,8 +30,13 @@ impl Metrics {
         }
         self.register(Box::new(refusals.clone()))?;
         self.register(Box::new(accept_errors.clone()))?;
+        let turned_away = IntCounter::new(
+            "fanfare_http_turned_away_total",
+            "Connections that got 503 for want of file descriptors.",
+        )?;
+        self.register(Box::new(turned_away.clone()))?;
         self.register(Box::new(connections.clone()))?;
-        Ok(Counts { accept_errors, connections, refusals })
+        Ok(Counts { accept_errors, turned_away, connections, refusals })
     }
 
     /// The counter of what was refused for its address.

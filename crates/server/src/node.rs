@@ -19,7 +19,8 @@ use tokio::task::JoinSet;
 use crate::arrivals::Arrivals;
 use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
-use crate::listener::{self, Listener};
+use crate::descriptors::Shares;
+use crate::listener::{self, Listener, Spare};
 use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::redis_tls;
@@ -87,7 +88,11 @@ impl Node {
     ///
     /// # Errors
     /// See [`Error`]; nothing is left running then.
-    pub async fn start(config: Config) -> Result<Self, Error> {
+    pub async fn start(mut config: Config) -> Result<Self, Error> {
+        let descriptors = Shares::find(config.gateway.sessions_max);
+        config.gateway.sessions_max = descriptors.sessions;
+        let mut spare = Spare::default();
+        spare.take();
         let bind_error = |source| Error::Bind { address: config.listen.address, source };
         let listener = listener::bind(config.listen.address).and_then(TcpListener::from_std).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
@@ -115,6 +120,8 @@ impl Node {
             listener,
             router,
             header_timeout: config.listen.header_timeout,
+            connections_max: descriptors.http_connections,
+            spare,
             counts,
             arrivals,
             log: Arc::default(),

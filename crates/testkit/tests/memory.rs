@@ -15,6 +15,7 @@ on_1_and_3_shards!(
     when_memory_is_short_new_sessions_are_refused_and_others_served,
     when_memory_is_nearly_used_up_the_largest_outbox_goes_first,
     nobody_is_closed_where_outboxes_hold_next_to_nothing,
+    a_thousand_that_ping_and_never_read_take_little_each,
 );
 
 const BUDGET: usize = 4_000_000;
@@ -187,4 +188,36 @@ async fn nobody_is_closed_where_outboxes_hold_next_to_nothing(shards: usize) {
     }
     assert_eq!(slow.so_far().await, []);
     assert_eq!(node.metric("fanfare_gateway_shed_total").await, 0.0);
+}
+
+/// What one of them may make the node keep: the pongs of a second or two.
+const PINGER_BYTES_MAX: usize = 16 * 1024;
+
+/// They want all the pongs that they can get, before any login, and take none.
+async fn a_thousand_that_ping_and_never_read_take_little_each(shards: usize) {
+    const PINGERS: usize = 1_000;
+    let node = Setup::new(shards).start().await;
+    let mut canary = node.client().connect().await;
+    canary.subscribe("news").await;
+    let flood = client_frame(0x89, &[b'x'; 125]).repeat(200);
+    let (mut pingers, mut most) = (Vec::new(), 0.0);
+    for number in 0..PINGERS {
+        let mut pinger = Raw::upgrade(node.address(), "", b"").await;
+        pinger.write(&flood).await;
+        pingers.push(pinger);
+        if number % 100 == 99 {
+            let taken = accounted(&node, "outboxes").await + accounted(&node, "messages").await;
+            most = f64::max(most, taken);
+            node.publish("news", json!(number)).await;
+            assert_eq!(canary.expect_publication("news").await["data"], number);
+        }
+    }
+    assert!(most <= (PINGERS * PINGER_BYTES_MAX) as f64, "{most}");
+    let ended = || async { (node.closes(1008).await == PINGERS as f64).then_some(()) };
+    eventually("all of them to be closed", ended).await;
+    drop(pingers);
+    node.metric_becomes("fanfare_gateway_sessions", 1.0).await;
+    accounted_becomes(&node, "outboxes", |bytes| bytes == 0.0).await;
+    accounted_becomes(&node, "messages", |bytes| bytes == 0.0).await;
+    assert_eq!(canary.so_far().await, []);
 }

@@ -86,6 +86,8 @@ pub(crate) struct ChannelState {
     pub(crate) name: Channel,
     /// This channel's counters in the directory.
     pub(crate) directory: Arc<Listeners>,
+    /// Whether publications that wait for a slow subscriber may be dropped.
+    pub(crate) drops_oldest: bool,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) joining: Vec<Joining>,
     /// The position of the last publication that was fanned out; `None` until one is known.

@@ -20,6 +20,8 @@ use crate::slots::SlotId;
 /// The frames of one event, each made when the first listener needs it.
 struct Variants<'a> {
     push: Push,
+    /// The channel, if its publications may be dropped for a slow consumer.
+    droppable: Option<SlotId>,
     encoder: &'a mut FrameEncoder,
     json: Option<Frame>,
     protobuf: Option<Frame>,
@@ -37,7 +39,11 @@ impl Variants<'_> {
             return Frame::clone(frame);
         }
         let reply = Reply { push: Some(std::mem::take(&mut self.push)), ..Reply::default() };
-        let frame = self.encoder.frame(opcode(encoding), |out| encoding.encode_reply(&reply, out));
+        let write = |out: &mut Vec<u8>| encoding.encode_reply(&reply, out);
+        let frame = match self.droppable {
+            Some(channel) => self.encoder.droppable(channel, opcode(encoding), write),
+            None => self.encoder.frame(opcode(encoding), write),
+        };
         self.push = reply.push.unwrap_or_default();
         self.memory += frame.memory_bytes();
         *made = Some(Frame::clone(&frame));
@@ -121,8 +127,14 @@ impl Shard {
         let offset = offset_of(event);
         let json = is_json(event);
         let announcement = !matches!(event, Event::Publication(_));
-        let mut variants =
-            Variants { push: push_of(event), encoder: &mut self.encoder, json: None, protobuf: None, memory: 0 };
+        let mut variants = Variants {
+            push: push_of(event),
+            droppable: (channel.drops_oldest && !announcement).then_some(id),
+            encoder: &mut self.encoder,
+            json: None,
+            protobuf: None,
+            memory: 0,
+        };
         let (mut deliveries, mut bytes) = (0, 0);
         let mut faults: Vec<(SlotId, Fault)> = Vec::new();
         for listener in &channel.listeners {
@@ -161,7 +173,7 @@ impl Shard {
     fn end_faulty(&mut self, faults: Vec<(SlotId, Fault)>) {
         for (id, fault) in faults {
             match fault {
-                Fault::Slow => self.close_slow(id),
+                Fault::Slow => self.relieve(id),
                 Fault::Inappropriate => self.close(id, &Disconnect::INAPPROPRIATE_PROTOCOL),
             }
         }

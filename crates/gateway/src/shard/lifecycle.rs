@@ -100,7 +100,7 @@ impl Shard {
         self.users.get(user).map_or(&[], Vec::as_slice)
     }
 
-    /// Queues a frame; a session over its bound is closed as slow (3008).
+    /// Queues a frame; a session over its bound is relieved, or closed as slow (3008).
     pub(crate) fn enqueue(&mut self, id: SlotId, frame: Frame) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -115,7 +115,7 @@ impl Shard {
         self.pressed |= fill == Fill::Pressed;
         self.mark_dirty(id);
         if fill == Fill::Over {
-            self.close_slow(id);
+            self.relieve(id);
         }
     }
 
@@ -123,12 +123,6 @@ impl Shard {
     pub(crate) fn is_filling(&self, id: SlotId) -> bool {
         let session = self.sessions.get(id).filter(|session| session.state != State::Closing);
         session.is_some_and(|session| session.outbox.bytes() > self.options.outbox_bytes_max / 4)
-    }
-
-    /// Closes a session whose outbox is over its bound.
-    pub(super) fn close_slow(&mut self, id: SlotId) {
-        self.stats.outbox_overflows.add(1);
-        self.close(id, &Disconnect::SLOW);
     }
 
     /// Bytes of the outbox that the socket took.

@@ -29,6 +29,8 @@ pub(crate) struct NewSubscription {
     pub(crate) join_leave: bool,
     /// What its token allows besides listening.
     pub(crate) allowed: Allowed,
+    /// Whether publications that wait for it may be dropped if it is slow: by the channel, without positions only.
+    pub(crate) drops_oldest: bool,
     pub(crate) info: Option<Arc<ClientInfo>>,
 }
 
@@ -207,6 +209,7 @@ impl Shard {
         let channel = self.channels.insert(ChannelState {
             name: new.channel.clone(),
             directory: self.directory.listen(self.index, &new.channel),
+            drops_oldest: new.drops_oldest,
             listeners: Vec::new(),
             joining: Vec::new(),
             position: None,

@@ -14,6 +14,7 @@ mod deadlines;
 mod model;
 mod positions;
 mod sessions;
+mod slow;
 
 /// A shard with what a test needs around it.
 pub(super) struct Bench {
@@ -111,6 +112,7 @@ impl Bench {
             announces: false,
             join_leave: true,
             allowed: fanfare_auth::Allowed::NOTHING,
+            drops_oldest: false,
             info: None,
         }
     }

@@ -79,6 +79,7 @@ fn field<'a>(section: &str, key: &'a str) -> &'a str {
         ("access", "roles_claim") => "claim",
         ("auth", "token_lifetime_max") => "lifetime_max",
         ("limits", "memory_max") => "memory.max",
+        ("channels", "slow_consumer") => "slow_consumer",
         (_, key) => key,
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fanfare_api::{Key, Scope};
 use fanfare_auth::{Algorithm, Pattern, Roles, Rules, Secret, Uses};
 use fanfare_broker::Retention;
-use fanfare_broker::namespaces::{Access, ChannelOptions, Namespaces};
+use fanfare_broker::namespaces::{Access, ChannelOptions, Namespaces, SlowConsumer};
 use fanfare_broker_redis::Server;
 use fanfare_key_sets::Endpoint;
 
@@ -55,6 +55,7 @@ pub(crate) struct ChannelDraft {
     pub(crate) presence: bool,
     pub(crate) join_leave: bool,
     pub(crate) access: Access,
+    pub(crate) drops_oldest: bool,
 }
 
 /// A named key of the API in the making.
@@ -223,6 +224,7 @@ pub(crate) fn options(draft: ChannelDraft) -> ChannelOptions {
         presence: draft.presence,
         join_leave: draft.join_leave,
         access: draft.access,
+        slow_consumer: if draft.drops_oldest { SlowConsumer::DropOldest } else { SlowConsumer::Close },
     }
 }
 

@@ -62,6 +62,10 @@ const FILES: &[&str] = &[
     "[limits]\nmemory_max = 70\n",
     "[limits]\nmemory_max = 0\n",
     "[limits]\nmemory_max = \"off\"\n",
+    // Slow consumers.
+    "[channels]\nslow_consumer = \"drop_oldest\"\n",
+    "[channels]\nhistory_size = 0\n[channels.namespaces.live]\nslow_consumer = \"drop_oldest\"\n",
+    "[channels]\nslow_consumer = \"drop-oldest\"\n",
     // Roles.
     "[access.roles.editor]\npublish = \"news:*\"\n",
     "[access.roles.editor]\npublish = [\"news:*\", \"news*\"]\n",

@@ -72,6 +72,9 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 
+/// The word for dropping what waits for a slow subscriber.
+pub(crate) const DROP_OLDEST: &str = "drop_oldest";
+
 const EVERYBODY: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::Subscribers, Audience::Anyone];
 const SUBSCRIBING: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::Anyone];
 
@@ -542,6 +545,15 @@ const CHANNEL_OPTIONS: Section = Section {
             "false",
             "Tell the subscribers of a channel who joins and leaves. With N subscribers that is N times N messages.",
             |draft, value| draft.join_leave = value.is_on(),
+        ),
+        channel(
+            "slow_consumer",
+            Kind::Choice(&["close", DROP_OLDEST]),
+            r#""close""#,
+            "What is done when limits.outbox_bytes_max waits for a subscriber that reads slowly. \"close\": its connection \
+             is closed with 3008, it comes back and catches up. \"drop_oldest\": the oldest publications of such \
+             channels are dropped, and it is told by 2500; only where history_size is 0.",
+            |draft, value| draft.drops_oldest = value.text().as_deref() == Some(DROP_OLDEST),
         ),
         channel(
             "subscribe",
