@@ -1,11 +1,21 @@
 //! The metrics of a node: what its parts count, and how `/metrics` shows it.
 
+use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::head::Refusal;
 use crate::listener::{Counts, TIMEOUT};
 use crate::memory::Gauges;
+
+/// What a handshake is refused with: a request that is none (400, 405, 426), an origin (403), no room (503).
+const HANDSHAKE_REFUSALS: [StatusCode; 5] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::FORBIDDEN,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::UPGRADE_REQUIRED,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
 
 /// All metrics of a node.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +47,20 @@ impl Metrics {
         self.register(Box::new(turned_away.clone()))?;
         self.register(Box::new(connections.clone()))?;
         Ok(Counts { accept_errors, turned_away, connections, refusals })
+    }
+
+    /// The counter of WebSockets that were not opened.
+    pub(crate) fn handshakes(&self) -> Result<IntCounterVec, prometheus::Error> {
+        let options = Opts::new(
+            "fanfare_http_handshakes_refused_total",
+            "Handshakes of WebSockets that were refused, by the HTTP status of the answer.",
+        );
+        let refused = IntCounterVec::new(options, &["status"])?;
+        for status in HANDSHAKE_REFUSALS {
+            refused.with_label_values(&[status.as_str()]);
+        }
+        self.register(Box::new(refused.clone()))?;
+        Ok(refused)
     }
 
     /// The counter of what was refused for its address.
