@@ -7,6 +7,9 @@ pub mod arrivals;
 mod broker;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod head;
 mod listener;
