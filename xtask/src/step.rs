@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`, in their order.
 
-use crate::steps::{autobahn, browser, checker, docs, fuzz, go, js, python, redis, rust};
+use crate::steps::{autobahn, browser, checker, deny, docs, fuzz, go, js, python, redis, rust};
 use crate::tally::Tally;
 
 /// How a step ended.
@@ -50,6 +50,7 @@ const SUITES: &[&str] = &["checker", "js", "python", "go", "browser"];
 static STEPS: &[Step] = &[
     Step::new("fmt", &["rust"], rust::format),
     Step::new("clippy", &["rust"], rust::lints),
+    Step::new("deny", &["deny"], deny::check),
     Step::new("redis", &["rust"], redis::server),
     Step::new("test", &["rust"], rust::tests),
     Step::new("servers", &["rust", "servers"], redis::further),

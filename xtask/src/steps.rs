@@ -3,6 +3,7 @@
 pub(crate) mod autobahn;
 pub(crate) mod browser;
 pub(crate) mod checker;
+pub(crate) mod deny;
 pub(crate) mod docs;
 pub(crate) mod fuzz;
 pub(crate) mod go;

@@ -66,6 +66,7 @@ mod options;
 mod presence;
 mod publisher;
 mod resp;
+mod revocations;
 mod rights;
 mod routes;
 mod script;

@@ -23,12 +23,16 @@ use crate::application::Peer;
 use crate::limits;
 use crate::local::Local;
 use crate::places::Place;
+use crate::rates::Reading;
 use crate::shard::State;
 use crate::socket::{Socket, SocketSettings};
+use crate::tls::Tls;
 
 /// A socket after its upgrade, on its way to a shard.
 pub(crate) struct NewSocket {
     pub(crate) stream: std::net::TcpStream,
+    /// Around it, if there is any.
+    pub(crate) tls: Option<Box<Tls>>,
     /// What came behind the request and was read with it.
     pub(crate) read: Bytes,
     pub(crate) encoding: Encoding,
@@ -39,10 +43,10 @@ pub(crate) struct NewSocket {
 
 /// Opens a session for a socket and starts its read task.
 pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
-    let NewSocket { stream, read, encoding, native_ping, place } = new;
+    let NewSocket { stream, tls, read, encoding, native_ping, place } = new;
     let settings =
         SocketSettings { unsent_bytes_max: local.options.unsent_bytes_max, peer_timeout: local.options.peer_timeout() };
-    let socket = match Socket::adopt(stream, settings) {
+    let socket = match Socket::adopt(stream, tls, settings) {
         Ok(socket) => Rc::new(socket),
         Err(error) => return tracing::debug!(%error, "a socket ended before its session began"),
     };
@@ -52,6 +56,10 @@ pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
         local.with(|shard| shard.close(session, &Disconnect::SHUTDOWN));
     }
     local.add_socket(session, Rc::clone(&socket));
+    if socket.has_unwritten() {
+        // The end of the answer to the handshake.
+        local.with(|shard| shard.mark_dirty(session));
+    }
     let connection = Connection {
         peer: Peer { local: Rc::clone(local), session, socket, encoding },
         early: (!read.is_empty()).then(|| Box::new(read)),
@@ -137,6 +145,7 @@ impl Connection {
         let (mut inbound, answers) = self.intake.take(&mut self.websocket, input, second);
         local.with(|shard| {
             shard.stats().bytes_in.add(input.len() as u64);
+            inbound.reading = shard.charge_bytes(*session, input.len());
             if !answers.is_empty() && inbound.ended.is_none() {
                 shard.enqueue(*session, answers.as_slice().into());
             }
@@ -165,9 +174,25 @@ impl Connection {
             local.with(|shard| shard.enqueue(*session, inbound.last_answers.into()));
         }
         match inbound.ended {
-            None => {}
+            None => self.rest(inbound.reading).await,
             Some(Ok(())) => local.with(|shard| shard.close_answered(*session)),
             Some(Err(violation)) => self.peer.close_violated(violation),
+        }
+    }
+
+    /// Waits where more was read than may be: what the client sends meanwhile stays with the network.
+    async fn rest(&self, reading: Reading) {
+        let local = &self.peer.local;
+        match reading {
+            Reading::GoesOn => {}
+            Reading::Pauses(pause, excess) => {
+                local.tell_excess(excess);
+                tokio::time::sleep(pause).await;
+            }
+            Reading::TooMuch(excess) => {
+                local.tell_excess(excess);
+                self.peer.close(&Disconnect::TOO_MANY_REQUESTS);
+            }
         }
     }
 

@@ -10,6 +10,7 @@
 //! [`ClientProtocol`] with its `commands` → `shard` and broker.
 
 mod application;
+mod bad_request;
 mod client_protocol;
 mod commands;
 mod connection;
@@ -27,11 +28,14 @@ mod options;
 mod outbox;
 mod places;
 mod presence_changes;
+mod rates;
 mod ring;
 mod shard;
 mod slots;
 mod socket;
 mod stats;
+mod stream;
+mod tls;
 mod upgrade;
 mod wheel;
 
@@ -42,4 +46,6 @@ pub use gateway::{Error, Gateway, Handle, Parts};
 pub use metrics::Metrics;
 pub use options::Options;
 pub use places::Companion;
+pub use rates::Rates;
+pub use stream::{HandshakeError, Stream};
 pub use upgrade::Transport;

@@ -37,6 +37,20 @@ pub const LARGE_FRAME_BYTES: usize = 16 * 1024;
 /// Bytes read from one socket at a time. One buffer a shard.
 pub const READ_BYTES: usize = 16 * 1024;
 
+/// Plaintext in one TLS record: the most that a record may have. Until it has left nothing more is encrypted, so that
+/// TLS holds no more than this beside an outbox.
+pub const TLS_RECORD_BYTES: usize = 16 * 1024;
+
+/// Ciphertext read from one socket at a time. A client's commands fit into one.
+pub const TLS_PIECE_BYTES: usize = 4 * 1024;
+
+/// Ciphertext held of one peer: the largest record, or the messages of a handshake, and what was read behind it.
+pub const TLS_INPUT_BYTES_MAX: usize = 16 * 1024 + 2 * 1024 + TLS_PIECE_BYTES;
+
+/// Ciphertext that waits for a peer which makes TLS answer by itself: a handshake's flight has some 4 KiB, with a long
+/// chain of certificates 16.
+pub const TLS_UNWRITTEN_BYTES_MAX: usize = 64 * 1024;
+
 /// Read buffer of one WebSocket. Measured elsewhere at 87 to 91 ns for a small frame from 64 B to 1 KiB.
 pub const WEBSOCKET_READ_BUFFER_BYTES: usize = 256;
 
@@ -46,6 +60,14 @@ pub const WEBSOCKET_READ_BUFFER_KEPT_BYTES: u32 = 2_048;
 /// What tungstenite may hold back unsent. Its writes go to our outbox at once, so this is never reached:
 /// a pong or a close frame is at most 127 bytes.
 pub const WEBSOCKET_WRITE_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Seconds' worth that a bucket of a rate holds, so that a client that comes back can say all at once what it has to: with
+/// the default of 100 commands a second these are 1,000, a `connect` and more subscriptions than a session may have.
+pub const BURST_SECONDS: u32 = 10;
+
+/// Commands of one session that are refused for a rate in a second, on average; then 3013. With [`BURST_SECONDS`] 1,000 in
+/// a row: at 80 bytes an error these are 80 KB in an outbox, a third of what makes the next command wait.
+pub const REFUSALS_PER_SECOND: u32 = 100;
 
 /// How long a closed connection is read on, so that unread input does not turn our close into a reset.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
@@ -92,6 +114,9 @@ pub const DEPART_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Commands of one frame that are carried out before others get their turn.
 pub const COMMANDS_PER_TURN: usize = 16;
+
+/// Sessions judged again by the revocations before others get their turn: 1,024 × about 0.2 µs with nothing to end.
+pub const JUDGED_PER_TURN: usize = 1_024;
 
 /// Changes of presence that a shard has asked the broker for at once. At a round trip of 1 ms these are 32,000 a second;
 /// with 64 shards 2,048, a quarter of what the broker on Redis lets be in flight by default.
