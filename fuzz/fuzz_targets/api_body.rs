@@ -25,6 +25,12 @@ const PATHS: &[&str] = &[
     "publish/news",
     "publish/plain:a",
     "",
+    "block_user",
+    "unblock_user",
+    "revoke_token",
+    "invalidate_user_tokens",
+    "revocations",
+    "revocation_remove",
 ];
 
 thread_local! {

@@ -10,7 +10,7 @@ use axum::body::Body;
 use fanfare_api::{Api, Authentication, Limits, router};
 use fanfare_broker::namespaces::{ChannelOptions, Namespaces};
 use fanfare_broker::{
-    Control, Error, Event, MemoryBroker, NoRoom, NodeReport, NodeSink, PublicationSink, Retention, Room, memory,
+    Control, Error, Event, MemoryBroker, NoRoom, NodeReport, NodeSink, PublicationSink, Retention, Room, Whom, memory,
 };
 use fanfare_protocol::Channel;
 use http::Request;
@@ -49,6 +49,10 @@ impl NodeSink for Nobody {
         Ok(())
     }
 
+    async fn judge_again(&self, _: Whom) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn report(&self) -> NodeReport {
         NodeReport {
             uid: "u1".to_owned(),
@@ -78,7 +82,8 @@ pub fn namespaces() -> Namespaces {
 fn new_router() -> Router {
     let broker = Arc::new(MemoryBroker::new(memory::Options::default(), Arc::new(Nobody), Arc::new(Nobody)));
     let limits = Limits { body_bytes_max: 65_536, ..Limits::default() };
-    router(Api { broker, namespaces: Arc::new(namespaces()), auth: Authentication::Open, limits })
+    let namespaces = Arc::new(namespaces());
+    router(Api { broker, namespaces, auth: Authentication::Open, limits, token_lifetime_max: None })
 }
 
 impl Default for Hub {
