@@ -17,9 +17,11 @@ pub mod network;
 pub mod node;
 mod origin;
 mod page;
+mod pem_files;
 pub mod redis_tls;
 mod routes;
 pub mod serve;
+pub mod tls;
 pub mod token_issuers;
 pub mod token_keys;
 
