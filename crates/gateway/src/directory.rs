@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 use fanfare_broker::control::Target;
-use fanfare_broker::{Control, Error, Event, NoRoom, NodeReport, NodeSink, PublicationSink, Room};
+use fanfare_broker::{Control, Error, Event, NoRoom, NodeReport, NodeSink, PublicationSink, Room, Whom};
 use fanfare_protocol::Channel;
 use tokio::sync::oneshot;
 
@@ -257,13 +257,23 @@ impl NodeSink for Directory {
             for shard in self.concerned(target_of(&control)) {
                 answers.extend(self.rings[shard].push_control(Arc::clone(&control)).await);
             }
-            for answer in answers {
-                answered(answer).await?;
-            }
-            Ok(())
+            all_answered(answers).await
         };
-        let late = Err(Error::Unavailable("a shard did not carry the command out in time"));
-        tokio::time::timeout(limits::CONTROL_TIMEOUT, all).await.unwrap_or(late)
+        in_time(all).await
+    }
+
+    // Every shard is asked, also for one user: a session that was judged before the revocation may be entered under its
+    // user only now.
+    async fn judge_again(&self, whom: Whom) -> Result<(), Error> {
+        let whom = Arc::new(whom);
+        let all = async {
+            let mut answers = Vec::new();
+            for ring in &self.rings {
+                answers.extend(ring.push_judgement(Arc::clone(&whom)).await);
+            }
+            all_answered(answers).await
+        };
+        in_time(all).await
     }
 
     fn report(&self) -> NodeReport {
@@ -287,8 +297,16 @@ impl NodeSink for Directory {
     }
 }
 
-async fn answered(answer: oneshot::Receiver<()>) -> Result<(), Error> {
-    answer.await.map_err(|_| Error::Unavailable("a shard ended before it carried the command out"))
+async fn in_time(all: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let late = Err(Error::Unavailable("a shard did not carry the command out in time"));
+    tokio::time::timeout(limits::CONTROL_TIMEOUT, all).await.unwrap_or(late)
+}
+
+async fn all_answered(answers: Vec<oneshot::Receiver<()>>) -> Result<(), Error> {
+    for answer in answers {
+        answer.await.map_err(|_| Error::Unavailable("a shard ended before it carried the command out"))?;
+    }
+    Ok(())
 }
 
 pub(crate) fn target_of(control: &Control) -> &Target {

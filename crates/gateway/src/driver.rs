@@ -131,6 +131,7 @@ fn take_entries(local: &Rc<Local>, intake: &mut Intake) -> Next {
                 _ = answer.send(local.in_tick(|shard| shard.slowest()));
             }
             Entry::Shed(sessions) => local.in_tick(|shard| shard.shed(&sessions)),
+            Entry::Judge(whom, done, _room) => commands::judge_again(local, &whom, done),
             Entry::Drain(window_millis) => local.in_tick(|shard| shard.drain(window_millis)),
             Entry::Stop => return Next::Stop,
         }

@@ -12,7 +12,7 @@ use crate::directory::Directory;
 use crate::places::NoPlace;
 use crate::rates::Excess;
 use crate::shard::Recovery;
-use crate::stats::{CLOSE_CODES, Cell, ERROR_CODE_MIN, ERROR_CODES, Stats};
+use crate::stats::{CLOSE_CODES, Cell, ERROR_CODE_MIN, ERROR_CODES, Judged, Stats};
 
 /// Reads the shards' counts.
 #[derive(Debug)]
@@ -64,6 +64,8 @@ const DROPPED: (&str, &str) = (
 const HEARTBEAT_AGE: (&str, &str) =
     ("fanfare_gateway_shard_heartbeat_age_seconds", "Since the shard that is longest silent has shown that it lives.");
 const REFUSED: (&str, &str) = ("fanfare_gateway_refused_total", "WebSocket handshakes that got 503, by reason.");
+const BARRED: (&str, &str) =
+    ("fanfare_gateway_barred_total", "Sessions and subscriptions that a revocation refused or ended, by what it met.");
 const EXCESSES: (&str, &str) = (
     "fanfare_gateway_rate_limited_total",
     "Commands refused, and reads put off, because a session or a user sends too much, by limit.",
@@ -92,6 +94,7 @@ impl Metrics {
         descriptions.push(description(DROPPED.0, DROPPED.1, &["reason"]));
         descriptions.push(description(HEARTBEAT_AGE.0, HEARTBEAT_AGE.1, &[]));
         descriptions.push(description(REFUSED.0, REFUSED.1, &["reason"]));
+        descriptions.push(description(BARRED.0, BARRED.1, &["met"]));
         descriptions.push(description(EXCESSES.0, EXCESSES.1, &["limit"]));
         descriptions.push(description(ERRORS.0, ERRORS.1, &["code"]));
         descriptions.push(description(BAD_REQUESTS.0, BAD_REQUESTS.1, &["reason"]));
@@ -141,6 +144,13 @@ impl Metrics {
     fn refused(&self) -> MetricFamily {
         let row = |why: NoPlace| counter(self.directory.refused(why) as f64, &[("reason", why.label())]);
         family(REFUSED, MetricType::COUNTER, NoPlace::ALL.map(row).to_vec())
+    }
+
+    fn barred(&self) -> MetricFamily {
+        let rows = Judged::ALL
+            .iter()
+            .map(|(judged, label)| counter(self.sum_at(|stats| &stats.barred, *judged as usize), &[("met", label)]));
+        family(BARRED, MetricType::COUNTER, rows.collect())
     }
 
     fn excesses(&self) -> MetricFamily {
@@ -212,6 +222,7 @@ impl Collector for Metrics {
         families.push(self.dropped());
         families.push(self.heartbeat_age());
         families.push(self.refused());
+        families.push(self.barred());
         families.push(self.excesses());
         families.push(self.errors());
         families.push(self.bad_requests());

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanfare_api::{Api, Authentication, Key, Limits};
-use fanfare_auth::Verifier;
+use fanfare_auth::{RemoteIssuer, Verifier};
 use fanfare_gateway::{Application, ClientProtocol, Directory, Gateway, Handle, Parts};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -23,6 +23,7 @@ use crate::descriptors::Shares;
 use crate::listener::{self, Listener, RefusalLog, Spare};
 use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 use crate::redis_tls;
 use crate::routes::{self, Routes};
 use crate::tls::{self, Tls};
@@ -118,7 +119,7 @@ impl Node {
         if let Some(tls) = &tls {
             sweeper.spawn(Arc::clone(tls).watch());
         }
-        let (gateway, broker) = start_gateway(&config, application, &metrics, &mut sweeper)?;
+        let (gateway, broker, issuers) = start_gateway(&config, application, &metrics, &mut sweeper)?;
         gateway.handle().started().await?;
         broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
@@ -134,7 +135,7 @@ impl Node {
             },
         );
         sweeper.spawn(Arc::clone(&memory).watch());
-        let readiness = Readiness { ready: Arc::clone(&ready), broker: broker.clone(), memory };
+        let readiness = Readiness { takes_connections: Arc::clone(&ready), broker: broker.clone(), issuers, memory };
         let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
         let routes = Routes {
             gateway: gateway.handle(),
@@ -145,7 +146,7 @@ impl Node {
             log: Arc::clone(&log),
             allowed_origins: config.listen.allowed_origins.clone().into(),
             allowed_hosts: config.listen.allowed_hosts.clone().into(),
-            ready: Arc::new(move || readiness.is_ready()),
+            readiness,
         };
         let router = routes::router(routes, api(&config, &broker, &metrics)?, config.dev);
         let listener = Listener {
@@ -210,19 +211,22 @@ fn start_gateway(
     application: Arc<dyn Application>,
     metrics: &Metrics,
     tasks: &mut JoinSet<()>,
-) -> Result<(Gateway, NodeBroker), Error> {
+) -> Result<(Gateway, NodeBroker, Vec<RemoteIssuer>), Error> {
     let directory = Directory::new(&config.gateway);
     let broker = NodeBroker::start(config, &directory, metrics, tasks)?;
+    let fetching = fanfare_key_sets::Metrics::default();
+    metrics.register(fetching.collector())?;
+    let issuers = token_issuers::start(config, &fetching)?;
     let gateway = Gateway::start(Parts {
         options: Arc::new(config.gateway.clone()),
         directory,
         broker: broker.broker(),
-        verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(token_issuers::start(config)?)),
+        verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(issuers.clone())),
         namespaces: Arc::new(config.namespaces.clone()),
         application,
     })?;
     metrics.register(Box::new(gateway.handle().metrics()))?;
-    Ok((gateway, broker))
+    Ok((gateway, broker, issuers))
 }
 
 fn authentication(config: &Config) -> Authentication {
@@ -231,23 +235,6 @@ fn authentication(config: &Config) -> Authentication {
     }
     let with_all_rights = Key::with_all_rights(config.api.keys.clone());
     Authentication::Keys([with_all_rights].into_iter().chain(config.api.named_keys.iter().cloned()).collect())
-}
-
-/// What decides whether the node should get new connections.
-struct Readiness {
-    ready: Arc<AtomicBool>,
-    broker: NodeBroker,
-    memory: Arc<Memory>,
-}
-
-impl Readiness {
-    /// The text says why not.
-    fn is_ready(&self) -> Result<(), String> {
-        if !self.ready.load(Ordering::Acquire) {
-            return Err("the node is draining".to_owned());
-        }
-        self.memory.ready().and_then(|()| self.broker.ready())
-    }
 }
 
 /// The routes of the API.
@@ -266,6 +253,7 @@ fn api(config: &Config, broker: &NodeBroker, metrics: &Metrics) -> Result<axum::
             channel_bytes_max: config.gateway.channel_bytes_max,
             payload: payload_limits(config),
         },
+        token_lifetime_max: config.auth.lifetime_max,
     };
     Ok(fanfare_api::router_with_metrics(api, counts))
 }

@@ -15,7 +15,7 @@ use fanfare_auth::Verifier;
 use fanfare_broker::namespaces::{Access, Audience, ChannelOptions, Namespaces};
 use fanfare_broker::{
     Broker, Control, Error, History, HistoryQuery, MemoryBroker, NodeReport, Nodes, Presence, PresenceStats,
-    Publications, Publish, Published, Retention,
+    Publications, Publish, Published, Retention, Revocation, Revocations, Revoked, Subject,
 };
 use fanfare_gateway::{ClientProtocol, Directory, Gateway, Handle, Options, Parts};
 use fanfare_protocol::{Channel, ClientInfo};
@@ -291,6 +291,25 @@ impl Presence for MoodyBroker {
 
     async fn presence_stats(&self, channel: &Channel) -> Result<PresenceStats, Error> {
         self.late(self.memory.presence_stats(channel)).await
+    }
+}
+
+#[async_trait]
+impl Revocations for MoodyBroker {
+    fn revoked(&self) -> &Revoked {
+        self.memory.revoked()
+    }
+
+    fn is_durable(&self) -> bool {
+        self.memory.is_durable()
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        self.memory.revoke(revocation).await
+    }
+
+    async fn unrevoke(&self, subject: &Subject) -> Result<bool, Error> {
+        self.memory.unrevoke(subject).await
     }
 }
 

@@ -426,8 +426,8 @@ const AUTH: Section = Section {
             "token_lifetime_max",
             seconds(1, 3650 * DAY),
             r#""off""#,
-            "How long a token may live, from `iat` (or from now) to `exp`. With a limit, tokens without `exp` are \
-             refused. \"off\" takes any.",
+            "How long a token may live, from `iat` to `exp`. With a limit, tokens without either are refused, and the \
+             revocation of tokens is forgotten when it has passed. \"off\" takes any.",
             |draft, value| draft.auth.lifetime_max = value.duration_or_off(),
         )
         .or("off"),
