@@ -471,6 +471,15 @@ async fn say_last(mut stream: TcpStream, answer: &str) {
 mod tests {
     use super::*;
 
+    /// The lines of a refusal ended without a carriage return, which is no HTTP.
+    #[test]
+    fn the_lines_of_a_refusal_end_as_those_of_http_do() {
+        let answer = unavailable("no room\n");
+        let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!((head.lines().count(), head.matches("\r\n").count()), (5, 4));
+        assert_eq!(text, "no room\n");
+    }
+
     /// Only the sockets of sessions had it: the end of a long answer waited for an acknowledgement.
     #[tokio::test]
     async fn http_connections_do_not_wait_for_acknowledgements() {
