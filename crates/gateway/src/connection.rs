@@ -42,8 +42,8 @@ pub(crate) struct NewSocket {
 /// Opens a session for a socket and starts its read task.
 pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
     let NewSocket { stream, read, encoding, native_ping, place } = new;
-    let settings =
-        SocketSettings { unsent_bytes_max: local.options.unsent_bytes_max, peer_timeout: local.options.peer_timeout() };
+    let options = local.options();
+    let settings = SocketSettings { unsent_bytes_max: options.unsent_bytes_max, peer_timeout: options.peer_timeout() };
     let socket = match Socket::adopt(stream, settings) {
         Ok(socket) => Rc::new(socket),
         Err(error) => return tracing::debug!(%error, "a socket ended before its session began"),
@@ -60,8 +60,8 @@ pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
         session,
         socket,
         early: (!read.is_empty()).then(|| Box::new(read)),
-        websocket: websocket(local.options.message_bytes_max),
-        intake: Intake::new(local.options.message_bytes_max, native_ping),
+        websocket: websocket(local.options().message_bytes_max),
+        intake: Intake::new(local.options().message_bytes_max, native_ping),
         encoding,
     };
     local.spawn(run(Box::new(connection), place));
@@ -155,7 +155,7 @@ impl Connection {
             }
         });
         if self.intake.has_outgrown_buffer() && inbound.ended.is_none() {
-            self.websocket = websocket(self.local.options.message_bytes_max);
+            self.websocket = websocket(self.local.options().message_bytes_max);
         }
         if inbound.ended.is_some() {
             inbound.last_answers = answers;

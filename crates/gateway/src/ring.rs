@@ -18,6 +18,7 @@ use fanfare_protocol::Channel;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::limits;
+use crate::settings::Settings;
 
 /// One thing for a shard to do, in order.
 pub(crate) enum Entry {
@@ -25,6 +26,8 @@ pub(crate) enum Entry {
     Event(Event, OwnedSemaphorePermit),
     /// Carry this out and answer.
     Control(Arc<Control>, oneshot::Sender<()>, OwnedSemaphorePermit),
+    /// Go on with these settings.
+    Reload(Arc<Settings>),
     /// Close every session within so many milliseconds.
     Drain(u64),
     /// End the shard.

@@ -16,6 +16,7 @@ pub mod node;
 mod origin;
 mod page;
 pub mod redis_tls;
+mod reload;
 mod routes;
 pub mod serve;
 pub mod token_issuers;

@@ -9,21 +9,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanfare_api::{Api, Authentication, Key, Limits};
-use fanfare_auth::Verifier;
-use fanfare_gateway::{Directory, Gateway, Handle, Parts};
+use fanfare_gateway::{Directory, Gateway, Handle, Parts, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::arrivals::Arrivals;
-use crate::broker::{NodeBroker, payload_limits};
+use crate::broker::NodeBroker;
 use crate::config::Config;
 use crate::listener::{self, Listener};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reloads};
 use crate::redis_tls;
+use crate::reload::{self, Live};
 use crate::routes::{self, Routes};
-use crate::{token_issuers, token_keys};
+use crate::token_issuers::{self, TokenIssuers};
+use crate::token_keys;
 
 /// How long requests under way may take when a node ends.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -73,6 +73,8 @@ pub struct Node {
     address: SocketAddr,
     gateway: Gateway,
     broker: NodeBroker,
+    live: Live,
+    reloads: Reloads,
     ready: Arc<AtomicBool>,
     ending: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -92,12 +94,24 @@ impl Node {
         let address = listener.local_addr().map_err(bind_error)?;
         let metrics = Metrics::default();
         let (mut tasks, mut sweeper) = (JoinSet::new(), JoinSet::new());
-        let (gateway, broker) = start_gateway(&config, &metrics, &mut sweeper)?;
+        let issuers = TokenIssuers::default().start(&config)?;
+        let (gateway, broker) = start_gateway(&config, &issuers, &metrics, &mut sweeper)?;
         gateway.handle().started().await?;
         broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
-        let (router, arrivals) = router(&config, &gateway.handle(), &broker, &metrics, &ready)?;
+        let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
+        let (live, ends) = Live::new(&config, gateway.handle(), broker.clone(), Arc::clone(&arrivals), issuers);
+        let counts = fanfare_api::Metrics::default();
+        counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
+        let routes = Routes {
+            gateway: gateway.handle(),
+            arrivals: Arc::clone(&arrivals),
+            metrics: metrics.clone(),
+            allowed_origins: ends.allowed_origins,
+            ready: readiness(&ready, &broker),
+        };
+        let router = routes::router(routes, fanfare_api::router(ends.api, counts), config.dev);
         let listener = Listener {
             listener,
             router,
@@ -109,7 +123,8 @@ impl Node {
         };
         tasks.spawn(listener.run());
         tracing::info!(%address, name = config.gateway.node_name, shards = config.gateway.shards, "listening");
-        Ok(Self { address, gateway, broker, ready, ending, tasks, _sweeper: sweeper })
+        let reloads = metrics.reloads()?;
+        Ok(Self { address, gateway, broker, live, reloads, ready, ending, tasks, _sweeper: sweeper })
     }
 
     /// Where it listens.
@@ -120,6 +135,20 @@ impl Node {
     /// The way to its sessions.
     pub fn gateway(&self) -> Handle {
         self.gateway.handle()
+    }
+
+    /// Goes on with another configuration: see `config/reload.rs` for what of it. What needs a restart has to be as it
+    /// was. Call it within the node's runtime.
+    ///
+    /// # Errors
+    /// Keys that cannot be read or are no good; nothing has changed then.
+    pub fn reload(&self, config: &Config) -> Result<(), Error> {
+        self.live.take(config)
+    }
+
+    /// What is counted of reloads.
+    pub(crate) fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// Takes no new connections and closes the sessions over `window`.
@@ -146,63 +175,25 @@ impl Node {
     }
 }
 
-fn start_gateway(config: &Config, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Result<(Gateway, NodeBroker), Error> {
-    let directory = Directory::new(&config.gateway);
+fn start_gateway(
+    config: &Config,
+    issuers: &TokenIssuers,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+) -> Result<(Gateway, NodeBroker), Error> {
+    let Settings { options, verifier, namespaces } = reload::settings(config, issuers)?;
+    let directory = Directory::new(&options);
     let broker = NodeBroker::start(config, &directory, metrics, tasks)?;
-    let gateway = Gateway::start(Parts {
-        options: Arc::new(config.gateway.clone()),
-        directory,
-        broker: broker.broker(),
-        verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(token_issuers::start(config)?)),
-        namespaces: Arc::new(config.namespaces.clone()),
-    })?;
+    let gateway = Gateway::start(Parts { options, directory, broker: broker.broker(), verifier, namespaces })?;
     metrics.register(Box::new(gateway.handle().metrics()))?;
     Ok((gateway, broker))
 }
 
-fn authentication(config: &Config) -> Authentication {
-    if config.dev {
-        return Authentication::Open;
-    }
-    let with_all_rights = Key::with_all_rights(config.api.keys.clone());
-    Authentication::Keys([with_all_rights].into_iter().chain(config.api.named_keys.iter().cloned()).collect())
-}
-
-/// The routes, and what counts who comes in, for them and for the listener.
-fn router(
-    config: &Config,
-    gateway: &Handle,
-    broker: &NodeBroker,
-    metrics: &Metrics,
-    ready: &Arc<AtomicBool>,
-) -> Result<(axum::Router, Arc<Arrivals>), Error> {
-    let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
-    let counts = fanfare_api::Metrics::default();
-    counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
-    let api = Api {
-        broker: broker.broker(),
-        namespaces: Arc::new(config.namespaces.clone()),
-        auth: authentication(config),
-        limits: Limits {
-            body_bytes_max: config.api.body_bytes_max,
-            body_timeout: config.api.body_timeout,
-            batch_commands_max: config.api.batch_commands_max,
-            broadcast_channels_max: config.api.broadcast_channels_max,
-            channel_bytes_max: config.gateway.channel_bytes_max,
-            payload: payload_limits(config),
-        },
-    };
+/// Whether the node should get new connections; the text says why not.
+fn readiness(ready: &Arc<AtomicBool>, broker: &NodeBroker) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
     let (ready, broker) = (Arc::clone(ready), broker.clone());
-    let is_ready = move || match ready.load(Ordering::Acquire) {
+    Arc::new(move || match ready.load(Ordering::Acquire) {
         true => broker.ready(),
         false => Err("the node is draining".to_owned()),
-    };
-    let routes = Routes {
-        gateway: gateway.clone(),
-        arrivals: Arc::clone(&arrivals),
-        metrics: metrics.clone(),
-        allowed_origins: config.listen.allowed_origins.clone().into(),
-        ready: Arc::new(is_ready),
-    };
-    Ok((routes::router(routes, fanfare_api::router_with_metrics(api, counts), config.dev), arrivals))
+    })
 }

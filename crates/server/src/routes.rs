@@ -10,6 +10,7 @@ use axum::routing::{any, get};
 use fanfare_gateway::{Companion, Handle};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use tokio::sync::watch;
 
 use crate::arrivals::{Arrivals, Seat, TooMany};
 use crate::gate::Gate;
@@ -26,7 +27,7 @@ pub(crate) struct Routes {
     pub(crate) gateway: Handle,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) metrics: Metrics,
-    pub(crate) allowed_origins: Arc<[String]>,
+    pub(crate) allowed_origins: watch::Receiver<Arc<[String]>>,
     /// Whether the node should get new connections; the text says why not.
     pub(crate) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
 }
@@ -48,7 +49,8 @@ pub(crate) fn router(routes: Routes, api: Router, dev: bool) -> Router {
 }
 
 async fn websocket(State(routes): State<Routes>, mut request: Request) -> Response {
-    if !origin::is_allowed(request.headers(), &routes.allowed_origins) {
+    let allowed = Arc::clone(&routes.allowed_origins.borrow());
+    if !origin::is_allowed(request.headers(), &allowed) {
         tracing::info!(key = "listen.allowed_origins", "a page of a foreign origin was refused: see this key");
         return origin::refuse();
     }

@@ -37,12 +37,29 @@ pub enum Error {
     Versions(#[from] rustls::Error),
 }
 
-/// The issuers, each with its keys being fetched. Call it within the node's runtime.
-///
-/// # Errors
-/// See [`Error`].
-pub fn start(config: &Config) -> Result<Vec<RemoteIssuer>, Error> {
-    config.token_issuers.iter().map(start_one).collect()
+/// The issuers of a running node, each with its keys being fetched.
+#[derive(Debug, Clone, Default)]
+pub struct TokenIssuers(Vec<(TokenIssuer, RemoteIssuer)>);
+
+impl TokenIssuers {
+    /// The issuers of a configuration. One that is configured as before goes on with the keys that it has. Call it
+    /// within the node's runtime.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing is begun then.
+    pub fn start(&self, config: &Config) -> Result<Self, Error> {
+        let each = config.token_issuers.iter().map(|issuer| {
+            let running = self.0.iter().find(|(options, _)| options == issuer);
+            let remote = running.map_or_else(|| start_one(issuer), |(_, remote)| Ok(remote.clone()))?;
+            Ok((issuer.clone(), remote))
+        });
+        each.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// As the verifier takes them.
+    pub fn remotes(&self) -> Vec<RemoteIssuer> {
+        self.0.iter().map(|(_, remote)| remote.clone()).collect()
+    }
 }
 
 fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {

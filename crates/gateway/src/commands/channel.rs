@@ -31,7 +31,7 @@ impl Commands {
         let (channel, options) = self.channel(&request.channel)?;
         let json = self.judge_payload(&request.data)?;
         let info = self.publisher(&channel)?;
-        self.demand(Operation::Publish, &channel, options)?;
+        self.demand(Operation::Publish, &channel, &options)?;
         let publish =
             Publish { data: request.data, json, info: Some(info), retention: options.retention, ..Publish::default() };
         self.in_time(self.local.broker.publish(&channel, publish)).await?;
@@ -44,7 +44,7 @@ impl Commands {
         if data.is_empty() {
             return Err(ErrorCode::BadRequest.into());
         }
-        let limits = PayloadLimits { bytes_max: self.local.options.payload_bytes_max, ..PayloadLimits::default() };
+        let limits = PayloadLimits { bytes_max: self.local.options().payload_bytes_max, ..PayloadLimits::default() };
         payload::inspect(data, &limits).map_err(|_| ErrorCode::BadRequest.into())
     }
 
@@ -64,8 +64,8 @@ impl Commands {
         if options.retention.is_none() {
             return Err(ErrorCode::NotAvailable.into());
         }
-        self.demand(Operation::ReadHistory, &channel, options)?;
-        let page_max = self.local.options.history_page_max;
+        self.demand(Operation::ReadHistory, &channel, &options)?;
+        let page_max = self.local.options().history_page_max;
         let query = HistoryQuery {
             limit: usize::try_from(request.limit).map_or(page_max, |limit| limit.min(page_max)),
             since: request.since.map(|since| Since { offset: since.offset, epoch: since.epoch }),
@@ -75,7 +75,7 @@ impl Commands {
         if self.is_json() && history.publications.iter().any(|publication| !publication.json) {
             return Err(fanfare_protocol::Disconnect::INAPPROPRIATE_PROTOCOL.into());
         }
-        let page = page(&history.publications, self.local.options.reply_bytes_max());
+        let page = page(&history.publications, self.local.options().reply_bytes_max());
         let result = HistoryResult {
             publications: page.iter().map(|publication| message_of(publication)).collect(),
             epoch: history.top.epoch.to_string(),
@@ -110,7 +110,7 @@ impl Commands {
         if !options.presence {
             return Err(ErrorCode::NotAvailable.into());
         }
-        self.demand(Operation::ReadPresence, &channel, options)?;
+        self.demand(Operation::ReadPresence, &channel, &options)?;
         Ok(channel)
     }
 

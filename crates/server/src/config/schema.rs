@@ -739,6 +739,24 @@ const LIMITS: Section = Section {
         )
         .or("off"),
         node(
+            "node_accepts_per_second_max",
+            Kind::Count(1, 1_000_000),
+            "10000",
+            "Connections that all addresses together may make in a second; further ones get 503. Exempt are peers of this \
+             machine, and listen.trusted_proxies.",
+            |draft, value| draft.arrivals.node_accepts_per_second_max = value.number_or_word(),
+        )
+        .or("off"),
+        node(
+            "node_handshakes_per_second_max",
+            Kind::Count(1, 1_000_000),
+            "5000",
+            "WebSockets that all addresses together may open in a second; further ones get 503. Exempt are peers of this \
+             machine, unless one of listen.trusted_proxies names the client.",
+            |draft, value| draft.arrivals.node_handshakes_per_second_max = value.number_or_word(),
+        )
+        .or("off"),
+        node(
             "commands_per_second_max",
             Kind::Count(1, RATE_MAX),
             "100",
