@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fanfare_protocol::FrameLimits;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 /// Shards of a node. A listener table holds a counter a shard and channel: 64 × 4 bytes at most.
@@ -38,6 +37,20 @@ pub const LARGE_FRAME_BYTES: usize = 16 * 1024;
 /// Bytes read from one socket at a time. One buffer a shard.
 pub const READ_BYTES: usize = 16 * 1024;
 
+/// Plaintext in one TLS record: the most that a record may have. Until it has left nothing more is encrypted, so that
+/// TLS holds no more than this beside an outbox.
+pub const TLS_RECORD_BYTES: usize = 16 * 1024;
+
+/// Ciphertext read from one socket at a time. A client's commands fit into one.
+pub const TLS_PIECE_BYTES: usize = 4 * 1024;
+
+/// Ciphertext held of one peer: the largest record, or the messages of a handshake, and what was read behind it.
+pub const TLS_INPUT_BYTES_MAX: usize = 16 * 1024 + 2 * 1024 + TLS_PIECE_BYTES;
+
+/// Ciphertext that waits for a peer which makes TLS answer by itself: a handshake's flight has some 4 KiB, with a long
+/// chain of certificates 16.
+pub const TLS_UNWRITTEN_BYTES_MAX: usize = 64 * 1024;
+
 /// Read buffer of one WebSocket. Measured elsewhere at 87 to 91 ns for a small frame from 64 B to 1 KiB.
 pub const WEBSOCKET_READ_BUFFER_BYTES: usize = 256;
 
@@ -47,13 +60,6 @@ pub const WEBSOCKET_READ_BUFFER_KEPT_BYTES: u32 = 2_048;
 /// What tungstenite may hold back unsent. Its writes go to our outbox at once, so this is never reached:
 /// a pong or a close frame is at most 127 bytes.
 pub const WEBSOCKET_WRITE_BUFFER_BYTES: usize = 4 * 1024;
-
-/// Pings and pongs taken from one client in a second; then 1008. Browsers send none, tools one in seconds.
-pub const CONTROL_FRAMES_PER_SECOND: u32 = 50;
-
-/// Frames of one message; then 1008. A message of 64 KiB in as many has 64 bytes in each. Clients that cut a message
-/// take pieces of kilobytes; a peer that sends empty ones makes us read 6 bytes of header for nothing.
-pub const FRAGMENTS_PER_MESSAGE_MAX: u32 = 1_024;
 
 /// Seconds' worth that a bucket of a rate holds, so that a client that comes back can say all at once what it has to: with
 /// the default of 100 commands a second these are 1,000, a `connect` and more subscriptions than a session may have.
@@ -118,15 +124,6 @@ pub const LOG_LINES_PER_SECOND: u32 = 5;
 
 /// Longest ttl told to a client for its connection: 365 days.
 pub const TTL_SECONDS_MAX: u32 = 365 * 24 * 3600;
-
-/// What the headers of a client's frames may say.
-pub(crate) fn frame_limits(message_bytes_max: usize) -> FrameLimits {
-    FrameLimits {
-        message_bytes_max: u32::try_from(message_bytes_max).unwrap_or(u32::MAX),
-        fragments_max: FRAGMENTS_PER_MESSAGE_MAX,
-        control_frames_per_second: CONTROL_FRAMES_PER_SECOND,
-    }
-}
 
 /// The limits of a client's WebSocket. All five are set: the library's own take 128 KiB a connection at
 /// once and leave the write buffer without a bound.

@@ -13,6 +13,7 @@ use fanfare_broker::Broker;
 use fanfare_broker::namespaces::Namespaces;
 use tokio::task::JoinSet;
 
+use crate::application::Application;
 use crate::directory::Directory;
 use crate::gateway::Parts;
 use crate::limits;
@@ -39,6 +40,7 @@ pub(crate) struct Local {
     /// Copies of this thread: each command takes a reference to them.
     namespaces: RefCell<Rc<Namespaces>>,
     options: RefCell<Rc<Options>>,
+    pub(crate) application: Arc<dyn Application>,
     pub(crate) ring: Arc<Ring>,
     directory: Arc<Directory>,
     /// The owner of every task of this thread.
@@ -48,7 +50,7 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(index: usize, parts: Parts) -> Self {
-        let Parts { broker, verifier, namespaces, options, directory } = parts;
+        let Parts { broker, verifier, namespaces, application, options, directory } = parts;
         let shard = Shard::new(index, Arc::clone(&options), Arc::clone(&directory), rand::random());
         Self {
             shard: RefCell::new(shard),
@@ -61,6 +63,7 @@ impl Local {
             verifier: RefCell::new(verifier),
             namespaces: RefCell::new(Rc::new((*namespaces).clone())),
             options: RefCell::new(Rc::new((*options).clone())),
+            application,
             directory,
             tasks: RefCell::default(),
             logged: Cell::default(),
@@ -177,7 +180,11 @@ impl Local {
     /// Logs, now and then, that somebody sends too much.
     pub(crate) fn tell_excess(&self, excess: Excess) {
         if self.may_log() {
-            tracing::info!(key = excess.key(), "a client sends more than it may: see this key");
+            tracing::info!(
+                reason = excess.label(),
+                key = excess.key(),
+                "a client sends more than it may: see this key"
+            );
         }
     }
 

@@ -15,10 +15,12 @@ pub mod network;
 pub mod node;
 mod origin;
 mod page;
+mod pem_files;
 pub mod redis_tls;
 mod reload;
 mod routes;
 pub mod serve;
+pub mod tls;
 pub mod token_issuers;
 pub mod token_keys;
 

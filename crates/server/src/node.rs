@@ -5,11 +5,12 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fanfare_gateway::{Directory, Gateway, Handle, Parts, Settings};
+use fanfare_api::Api;
+use fanfare_gateway::{Application, ClientProtocol, Directory, Gateway, Handle, Parts, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,11 +18,12 @@ use tokio::task::JoinSet;
 use crate::arrivals::Arrivals;
 use crate::broker::NodeBroker;
 use crate::config::Config;
-use crate::listener::{self, Listener};
+use crate::listener::{self, Listener, RefusalLog};
 use crate::metrics::{Metrics, Reloads};
 use crate::redis_tls;
-use crate::reload::{self, Live};
+use crate::reload::{self, Live, Running};
 use crate::routes::{self, Routes};
+use crate::tls::{self, Tls};
 use crate::token_issuers::{self, TokenIssuers};
 use crate::token_keys;
 
@@ -62,6 +64,9 @@ pub enum Error {
         /// What is missing.
         reason: fanfare_broker_redis::NotReady,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// A metric could not be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -89,36 +94,67 @@ impl Node {
     /// # Errors
     /// See [`Error`]; nothing is left running then.
     pub async fn start(config: Config) -> Result<Self, Error> {
+        Self::start_with(config, Arc::new(ClientProtocol)).await
+    }
+
+    /// Starts a node whose connections do not speak the client protocol. For tests of what lies in front of it.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn start_with(config: Config, application: Arc<dyn Application>) -> Result<Self, Error> {
         let bind_error = |source| Error::Bind { address: config.listen.address, source };
         let listener = listener::bind(config.listen.address).and_then(TcpListener::from_std).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         let metrics = Metrics::default();
         let (mut tasks, mut sweeper) = (JoinSet::new(), JoinSet::new());
+        let tls = match config.listen.tls() {
+            Some(files) => Some(Arc::new(Tls::new(files, metrics.tls()?)?)),
+            None => None,
+        };
+        if let Some(tls) = &tls {
+            sweeper.spawn(Arc::clone(tls).watch());
+        }
         let issuers = TokenIssuers::default().start(&config)?;
-        let (gateway, broker) = start_gateway(&config, &issuers, &metrics, &mut sweeper)?;
+        let settings = reload::settings(&config, &issuers)?;
+        let directory = Directory::new(&settings.options);
+        let broker = NodeBroker::start(&config, &directory, &metrics, &mut sweeper)?;
+        let gateway = start_gateway(settings, directory, &broker, application)?;
+        metrics.register(Box::new(gateway.handle().metrics()))?;
         gateway.handle().started().await?;
         broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
+        let (counts, log) = (metrics.listener()?, Arc::<RefusalLog>::default());
         let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
-        let (live, ends) = Live::new(&config, gateway.handle(), broker.clone(), Arc::clone(&arrivals), issuers);
-        let counts = fanfare_api::Metrics::default();
-        counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
+        let running = Running {
+            gateway: gateway.handle(),
+            broker: broker.clone(),
+            arrivals: Arc::clone(&arrivals),
+            tls: tls.clone(),
+            issuers: Mutex::new(issuers),
+        };
+        let (live, ends) = Live::new(&config, running);
         let routes = Routes {
             gateway: gateway.handle(),
             arrivals: Arc::clone(&arrivals),
             metrics: metrics.clone(),
+            handshakes_refused: metrics.handshakes()?,
+            refusals: counts.refusals.clone(),
+            log: Arc::clone(&log),
             allowed_origins: ends.allowed_origins,
+            allowed_hosts: config.listen.allowed_hosts.clone().into(),
             ready: readiness(&ready, &broker),
         };
-        let router = routes::router(routes, fanfare_api::router(ends.api, counts), config.dev);
+        let router = routes::router(routes, api(ends.api, &metrics)?, config.dev);
         let listener = Listener {
             listener,
             router,
+            tls: tls.clone(),
+            tls_handshake_timeout: config.listen.tls_handshake_timeout,
             header_timeout: config.listen.header_timeout,
-            counts: metrics.listener()?,
+            counts,
             arrivals,
-            log: Arc::default(),
+            log,
             ending: told,
         };
         tasks.spawn(listener.run());
@@ -137,11 +173,16 @@ impl Node {
         self.gateway.handle()
     }
 
+    /// The certificate that it speaks TLS with, to be read again; `None` without TLS.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.live.tls()
+    }
+
     /// Goes on with another configuration: see `config/reload.rs` for what of it. What needs a restart has to be as it
     /// was. Call it within the node's runtime.
     ///
     /// # Errors
-    /// Keys that cannot be read or are no good; nothing has changed then.
+    /// Keys or a certificate that cannot be read or are no good; nothing has changed then.
     pub fn reload(&self, config: &Config) -> Result<(), Error> {
         self.live.take(config)
     }
@@ -176,20 +217,23 @@ impl Node {
 }
 
 fn start_gateway(
-    config: &Config,
-    issuers: &TokenIssuers,
-    metrics: &Metrics,
-    tasks: &mut JoinSet<()>,
-) -> Result<(Gateway, NodeBroker), Error> {
-    let Settings { options, verifier, namespaces } = reload::settings(config, issuers)?;
-    let directory = Directory::new(&options);
-    let broker = NodeBroker::start(config, &directory, metrics, tasks)?;
-    let gateway = Gateway::start(Parts { options, directory, broker: broker.broker(), verifier, namespaces })?;
-    metrics.register(Box::new(gateway.handle().metrics()))?;
-    Ok((gateway, broker))
+    settings: Settings,
+    directory: Arc<Directory>,
+    broker: &NodeBroker,
+    application: Arc<dyn Application>,
+) -> Result<Gateway, Error> {
+    let (Settings { options, verifier, namespaces }, broker) = (settings, broker.broker());
+    Ok(Gateway::start(Parts { options, directory, broker, verifier, namespaces, application })?)
 }
 
-/// Whether the node should get new connections; the text says why not.
+/// The routes of the API.
+fn api(api: watch::Receiver<Arc<Api>>, metrics: &Metrics) -> Result<axum::Router, Error> {
+    let counts = fanfare_api::Metrics::default();
+    counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
+    Ok(fanfare_api::router(api, counts))
+}
+
+/// Whether a node should get new connections, and why not.
 fn readiness(ready: &Arc<AtomicBool>, broker: &NodeBroker) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
     let (ready, broker) = (Arc::clone(ready), broker.clone());
     Arc::new(move || match ready.load(Ordering::Acquire) {

@@ -15,17 +15,24 @@ use crate::arrivals::Arrivals;
 use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
 use crate::node::Error;
+use crate::tls::Tls;
 use crate::token_issuers::TokenIssuers;
 use crate::token_keys;
 
-/// The ends that a node's settings are handed to.
+/// The parts of a node that take settings.
+pub(crate) struct Running {
+    pub(crate) gateway: Handle,
+    pub(crate) broker: NodeBroker,
+    pub(crate) arrivals: Arc<Arrivals>,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) issuers: Mutex<TokenIssuers>,
+}
+
+/// What a node's settings are handed to.
 pub(crate) struct Live {
-    gateway: Handle,
-    broker: NodeBroker,
-    arrivals: Arc<Arrivals>,
+    running: Running,
     api: watch::Sender<Arc<Api>>,
     allowed_origins: watch::Sender<Arc<[String]>>,
-    issuers: Mutex<TokenIssuers>,
 }
 
 impl fmt::Debug for Live {
@@ -41,42 +48,39 @@ pub(crate) struct Ends {
 }
 
 impl Live {
-    /// The ends of a node that starts with this configuration.
-    pub(crate) fn new(
-        config: &Config,
-        gateway: Handle,
-        broker: NodeBroker,
-        arrivals: Arc<Arrivals>,
-        issuers: TokenIssuers,
-    ) -> (Self, Ends) {
-        let (api, at_api) = watch::channel(Arc::new(api(config, &broker)));
+    /// For a node that starts with this configuration.
+    pub(crate) fn new(config: &Config, running: Running) -> (Self, Ends) {
+        let (api, at_api) = watch::channel(Arc::new(api(config, &running.broker)));
         let (allowed_origins, at_routes) = watch::channel(origins(config));
-        let live = Self { gateway, broker, arrivals, api, allowed_origins, issuers: Mutex::new(issuers) };
-        (live, Ends { api: at_api, allowed_origins: at_routes })
+        (Self { running, api, allowed_origins }, Ends { api: at_api, allowed_origins: at_routes })
+    }
+
+    /// The certificate, where TLS is spoken.
+    pub(crate) fn tls(&self) -> Option<&Tls> {
+        self.running.tls.as_deref()
     }
 
     /// Hands a configuration over. Call it within the node's runtime.
     ///
     /// # Errors
-    /// Keys that cannot be read or are no good; nothing has changed then.
+    /// Keys or a certificate that cannot be read or are no good; nothing has changed then.
     pub(crate) fn take(&self, config: &Config) -> Result<(), Error> {
-        let mut issuers = self.issuers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Running { gateway, broker, arrivals, tls, issuers } = &self.running;
+        let mut issuers = issuers.lock().unwrap_or_else(PoisonError::into_inner);
         let new = issuers.start(config)?;
         let settings = settings(config, &new)?;
+        // The last that may fail, since it is taken at once.
+        tls.as_ref().map_or(Ok(()), |tls| tls.reload())?;
         *issuers = new;
-        let (sessions, max) = (self.gateway.sessions(), config.gateway.sessions_max);
+        let (sessions, max) = (gateway.sessions(), config.gateway.sessions_max);
         if sessions > max {
-            tracing::warn!(
-                sessions,
-                key = "limits.sessions_max",
-                max,
-                "there are more sessions than the new limit: they stay"
-            );
+            let key = "limits.sessions_max";
+            tracing::warn!(sessions, key, max, "there are more sessions than the new limit: they stay");
         }
-        self.gateway.reload(settings);
-        self.api.send_replace(Arc::new(api(config, &self.broker)));
+        gateway.reload(settings);
+        self.api.send_replace(Arc::new(api(config, broker)));
         self.allowed_origins.send_replace(origins(config));
-        self.arrivals.reload(config.arrivals.clone());
+        arrivals.reload(config.arrivals.clone());
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use fanfare_auth::{Issuer, NewToken};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Failure, Io};
+use crate::cli::{Exit, Failure, Io};
 use crate::config::{Config, Loaded, Log, LogFormat, Problem, Problems, Reloaded, Settings};
 use crate::node::{Error, Node};
 
@@ -98,7 +98,7 @@ fn log_problems(problems: &Problems) {
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn not_started(error: Error) -> Failure {
-    let failure = Failure::failed(error.to_string());
+    let failure = Failure::new(Exit::NoNode, error.to_string());
     match &error {
         Error::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => failure.hint(format!(
             "another program listens there: end it (`ss -ltnp 'sport = :{}'` shows which), \

@@ -13,6 +13,9 @@ use fanfare_protocol::{
 use super::{Commands, Failure};
 use crate::shard::message_of;
 
+/// Who is in a channel, by client id.
+type Present = BTreeMap<String, Arc<ClientInfo>>;
+
 /// As many publications as fit into a reply, at least one: the rest is there for the next page.
 fn page(publications: &[Arc<Publication>], bytes_max: usize) -> &[Arc<Publication>] {
     let mut left = bytes_max;
@@ -23,6 +26,21 @@ fn page(publications: &[Arc<Publication>], bytes_max: usize) -> &[Arc<Publicatio
     });
     let count = fitting.count().max(1).min(publications.len());
     &publications[..count]
+}
+
+/// As many of those who are present as a reply takes, at least one. Which of many is left to chance: it goes by their
+/// client ids.
+fn shown(present: Present, members_max: usize, bytes_max: usize) -> Present {
+    let mut bytes = 0;
+    let mut shown = Present::new();
+    for (client, info) in present.into_iter().take(members_max) {
+        bytes += client.len() + info.user.len() + info.client.len() + info.conn_info.len() + info.chan_info.len();
+        if bytes > bytes_max && !shown.is_empty() {
+            break;
+        }
+        shown.insert(client, info);
+    }
+    shown
 }
 
 impl Commands {
@@ -89,8 +107,17 @@ impl Commands {
     pub(super) async fn presence(&self, id: u32, request: &PresenceRequest) -> Result<(), Failure> {
         let channel = self.readable_presence(&request.channel)?;
         let present = self.in_time(self.local.broker.presence(&channel)).await?;
+        let options = self.local.options();
+        let (members, shown) = (present.len(), shown(present, options.presence_members_max, options.reply_bytes_max()));
+        if shown.len() < members {
+            self.with(|shard| shard.stats().presence_cut.add(1));
+            if self.local.may_log() {
+                let key = "limits.presence_members_max";
+                tracing::info!(key, members, shown = shown.len(), "presence was told in part: see this key");
+            }
+        }
         let presence: BTreeMap<String, ClientInfo> =
-            present.into_iter().map(|(client, info)| (client, Arc::unwrap_or_clone(info))).collect();
+            shown.into_iter().map(|(client, info)| (client, Arc::unwrap_or_clone(info))).collect();
         self.reply(&Reply { id, presence: Some(PresenceResult { presence }), ..Reply::default() });
         Ok(())
     }

@@ -52,6 +52,7 @@ fn other_value(key: &Key) -> String {
         Kind::Audience(_) => "users".to_owned(),
         Kind::Address => "0.0.0.0:9".to_owned(),
         Kind::Origins => "https://a.example, https://b.example".to_owned(),
+        Kind::Hosts => "hub.example, [::1]".to_owned(),
         Kind::PersonalChannel => "#".to_owned(),
         Kind::Secret => SECRET.to_owned(),
         Kind::RedisUrl => "redis://:pass@127.0.0.1:7000".to_owned(),
@@ -452,6 +453,13 @@ fn what_is_perhaps_not_meant_is_warned_of() {
             "[access]\nroles_claim = \"off\"\n[access.roles.editor]\n",
             "fanfare.toml:2:15: access.roles_claim is \"off\", so that nobody has a role\n  |\n\
              2 | roles_claim = \"off\"\n  |               ^^^^^\n  = hint: name the claim, or take the tables of roles out",
+        ),
+        (
+            "[limits]\nchannels_per_session_max = 5000\n",
+            "fanfare.toml:2:28: limits.channels_per_session_max (5000) is more than a client can say at once: 1000 \
+             commands, ten seconds of limits.commands_per_second_max\n  |\n\
+             2 | channels_per_session_max = 5000\n  |                            ^^^^\n  \
+             = hint: raise limits.commands_per_second_max to 501 or more",
         ),
         (
             "[listen]\nallowed_origins = [\"*\"]\n",

@@ -64,7 +64,8 @@ pub(crate) fn relations(settings: &Settings) -> Vec<Problem> {
     problems.extend(secret_strength(settings));
     problems.extend(personal_namespace(settings));
     problems.extend(braces_in_prefix(settings));
-    problems.extend(half_identity(settings));
+    problems.extend(half_identity(settings, ["listen.tls_cert_file", "listen.tls_key_file"]));
+    problems.extend(half_identity(settings, ["redis.tls_cert_file", "redis.tls_key_file"]));
     problems.extend(api_keys::problems(settings));
     problems.extend(member_variables::problems(settings));
     problems.extend(token_keys::problems(settings));
@@ -103,6 +104,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<Problem> {
     warnings.extend(weak_secret(settings));
     warnings.extend(any_origin(settings));
     warnings.extend(idle_roles(settings));
+    warnings.extend(slow_return(settings));
     for table in settings.channel_tables() {
         warnings.extend(unused_audiences(settings, table));
     }
@@ -194,8 +196,8 @@ fn braces_in_prefix(settings: &Settings) -> Option<Problem> {
 }
 
 /// A certificate without its key, or a key without its certificate.
-fn half_identity(settings: &Settings) -> Option<Problem> {
-    let [cert, key] = ["redis.tls_cert_file", "redis.tls_key_file"].map(|name| settings.get(name));
+fn half_identity(settings: &Settings, pair: [&str; 2]) -> Option<Problem> {
+    let [cert, key] = pair.map(|name| settings.get(name));
     let (given, missing) = match (cert.value.text(), key.value.text()) {
         (Some(_), None) => (cert, key),
         (None, Some(_)) => (key, cert),
@@ -242,6 +244,22 @@ fn idle_roles(settings: &Settings) -> Option<Problem> {
     is_idle.then(|| {
         let problem = settings.problem(claim, format!("{} is \"off\", so that nobody has a role", claim.title()));
         problem.hint("name the claim, or take the tables of roles out")
+    })
+}
+
+/// A client that comes back subscribes to everything at once.
+fn slow_return(settings: &Settings) -> Option<Problem> {
+    let [channels, commands] =
+        ["limits.channels_per_session_max", "limits.commands_per_second_max"].map(|key| settings.get(key));
+    let at_once = commands.value.number_or_word()? * fanfare_gateway::limits::BURST_SECONDS as usize;
+    let max = channels.value.number();
+    (max >= at_once).then(|| {
+        let message = format!(
+            "{} ({max}) is more than a client can say at once: {at_once} commands, ten seconds of {}",
+            channels.title(),
+            commands.title()
+        );
+        settings.problem(channels, message).hint(format!("raise {} to {} or more", commands.title(), max / 10 + 1))
     })
 }
 

@@ -241,12 +241,41 @@ const LISTEN: Section = Section {
             |draft, value| draft.address = value.address(),
         ),
         node(
+            "tls_cert_file",
+            Kind::Text(4096),
+            r#""off""#,
+            "The certificate to speak TLS with, as PEM, with its chain behind it. With it nothing but TLS is spoken on \
+             this port. A changed file is taken within half a minute; connections that are there go on.",
+            |draft, value| draft.tls_cert_file = value.text().map(PathBuf::from),
+        )
+        .or("off"),
+        node("tls_key_file", Kind::Text(4096), r#""off""#, "The key of that certificate, as PEM.", |draft, value| {
+            draft.tls_key_file = value.text().map(PathBuf::from)
+        })
+        .or("off"),
+        node(
+            "tls_handshake_timeout",
+            seconds(1, 5 * MINUTE),
+            r#""10s""#,
+            "Time for a TLS handshake; then the connection is closed.",
+            |draft, value| draft.tls_handshake_timeout = value.duration(),
+        ),
+        node(
             "allowed_origins",
             Kind::Origins,
             "[]",
-            "Origins of web pages that may connect, besides those that the node's own host served. Programs that \
-             are no browsers send no origin and are always let in. [\"*\"] lets any page connect.",
+            "Origins of web pages that may connect, besides those that the node's own host served. In \
+             \"https://*.example.com\" the star is one label, so neither example.com nor a.b.example.com. Programs \
+             that are no browsers send no origin and are always let in. [\"*\"] lets any page connect.",
             |draft, value| draft.allowed_origins = value.list(),
+        ),
+        node(
+            "allowed_hosts",
+            Kind::Hosts,
+            "[]",
+            "Names that requests may be for, as they stand in Host without the port; others get 421. Name what health \
+             checks and scrapers use, too. Without any, all are taken.",
+            |draft, value| draft.allowed_hosts = value.list(),
         ),
         node(
             "header_timeout",
@@ -853,6 +882,14 @@ const LIMITS: Section = Section {
             "Bytes of publications waiting for one shard. When it is full, publishing waits up to 1s and then \
              fails with 100. At least twice limits.payload_bytes_max.",
             |draft, value| draft.gateway.ring_bytes_max = value.number(),
+        ),
+        node(
+            "presence_members_max",
+            Kind::Count(1, 100_000),
+            "1000",
+            "Members told in one reply to a client that asks who is present; how many there are in all is told by \
+             presence_stats. Half of limits.outbox_bytes_max bounds the reply too.",
+            |draft, value| draft.gateway.presence_members_max = value.number(),
         ),
         node(
             "history_page_max",
