@@ -5,8 +5,8 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fanfare_api::Api;
@@ -18,8 +18,11 @@ use tokio::task::JoinSet;
 use crate::arrivals::Arrivals;
 use crate::broker::NodeBroker;
 use crate::config::Config;
-use crate::listener::{self, Listener, RefusalLog};
+use crate::descriptors::Shares;
+use crate::listener::{self, Listener, RefusalLog, Spare};
+use crate::memory::{self, Memory};
 use crate::metrics::{Metrics, Reloads};
+use crate::readiness::Readiness;
 use crate::redis_tls;
 use crate::reload::{self, Live, Running};
 use crate::routes::{self, Routes};
@@ -101,7 +104,11 @@ impl Node {
     ///
     /// # Errors
     /// The same.
-    pub async fn start_with(config: Config, application: Arc<dyn Application>) -> Result<Self, Error> {
+    pub async fn start_with(mut config: Config, application: Arc<dyn Application>) -> Result<Self, Error> {
+        let descriptors = Shares::find(config.gateway.sessions_max);
+        config.gateway.sessions_max = descriptors.sessions;
+        let mut spare = Spare::default();
+        spare.take();
         let bind_error = |source| Error::Bind { address: config.listen.address, source };
         let listener = listener::bind(config.listen.address).and_then(TcpListener::from_std).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
@@ -114,7 +121,9 @@ impl Node {
         if let Some(tls) = &tls {
             sweeper.spawn(Arc::clone(tls).watch());
         }
-        let issuers = TokenIssuers::default().start(&config)?;
+        let fetching = fanfare_key_sets::Metrics::default();
+        metrics.register(fetching.collector())?;
+        let issuers = TokenIssuers::counted(fetching).start(&config)?;
         let settings = reload::settings(&config, &issuers)?;
         let directory = Directory::new(&settings.options);
         let broker = NodeBroker::start(&config, &directory, &metrics, &mut sweeper)?;
@@ -125,15 +134,26 @@ impl Node {
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
         let (counts, log) = (metrics.listener()?, Arc::<RefusalLog>::default());
+        let memory = Memory::new(
+            config.memory,
+            memory::Parts {
+                gateway: gateway.handle(),
+                broker: broker.clone(),
+                http_connections: counts.connections.clone(),
+                gauges: metrics.memory()?,
+            },
+        );
+        sweeper.spawn(Arc::clone(&memory).watch());
         let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
         let running = Running {
             gateway: gateway.handle(),
             broker: broker.clone(),
             arrivals: Arc::clone(&arrivals),
             tls: tls.clone(),
-            issuers: Mutex::new(issuers),
         };
-        let (live, ends) = Live::new(&config, running);
+        let (live, ends) = Live::new(&config, running, issuers);
+        let takes_connections = Arc::clone(&ready);
+        let readiness = Readiness { takes_connections, broker: broker.clone(), issuers: ends.issuers, memory };
         let routes = Routes {
             gateway: gateway.handle(),
             arrivals: Arc::clone(&arrivals),
@@ -143,7 +163,7 @@ impl Node {
             log: Arc::clone(&log),
             allowed_origins: ends.allowed_origins,
             allowed_hosts: config.listen.allowed_hosts.clone().into(),
-            ready: readiness(&ready, &broker),
+            readiness,
         };
         let router = routes::router(routes, api(ends.api, &metrics)?, config.dev);
         let listener = Listener {
@@ -152,6 +172,8 @@ impl Node {
             tls: tls.clone(),
             tls_handshake_timeout: config.listen.tls_handshake_timeout,
             header_timeout: config.listen.header_timeout,
+            connections_max: descriptors.http_connections,
+            spare,
             counts,
             arrivals,
             log,
@@ -231,13 +253,4 @@ fn api(api: watch::Receiver<Arc<Api>>, metrics: &Metrics) -> Result<axum::Router
     let counts = fanfare_api::Metrics::default();
     counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
     Ok(fanfare_api::router(api, counts))
-}
-
-/// Whether a node should get new connections, and why not.
-fn readiness(ready: &Arc<AtomicBool>, broker: &NodeBroker) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
-    let (ready, broker) = (Arc::clone(ready), broker.clone());
-    Arc::new(move || match ready.load(Ordering::Acquire) {
-        true => broker.ready(),
-        false => Err("the node is draining".to_owned()),
-    })
 }

@@ -4,7 +4,7 @@
 //! with its next request, a shard with its next tick. Sessions that are there stay, whatever the new limits are.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use fanfare_api::{Api, Authentication, Key, Limits};
 use fanfare_auth::Verifier;
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::arrivals::Arrivals;
 use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
+use crate::descriptors::Shares;
 use crate::node::Error;
 use crate::tls::Tls;
 use crate::token_issuers::TokenIssuers;
@@ -25,7 +26,6 @@ pub(crate) struct Running {
     pub(crate) broker: NodeBroker,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) tls: Option<Arc<Tls>>,
-    pub(crate) issuers: Mutex<TokenIssuers>,
 }
 
 /// What a node's settings are handed to.
@@ -33,6 +33,7 @@ pub(crate) struct Live {
     running: Running,
     api: watch::Sender<Arc<Api>>,
     allowed_origins: watch::Sender<Arc<[String]>>,
+    issuers: watch::Sender<TokenIssuers>,
 }
 
 impl fmt::Debug for Live {
@@ -45,14 +46,17 @@ impl fmt::Debug for Live {
 pub(crate) struct Ends {
     pub(crate) api: watch::Receiver<Arc<Api>>,
     pub(crate) allowed_origins: watch::Receiver<Arc<[String]>>,
+    pub(crate) issuers: watch::Receiver<TokenIssuers>,
 }
 
 impl Live {
     /// For a node that starts with this configuration.
-    pub(crate) fn new(config: &Config, running: Running) -> (Self, Ends) {
+    pub(crate) fn new(config: &Config, running: Running, issuers: TokenIssuers) -> (Self, Ends) {
         let (api, at_api) = watch::channel(Arc::new(api(config, &running.broker)));
         let (allowed_origins, at_routes) = watch::channel(origins(config));
-        (Self { running, api, allowed_origins }, Ends { api: at_api, allowed_origins: at_routes })
+        let (issuers, at_readiness) = watch::channel(issuers);
+        let ends = Ends { api: at_api, allowed_origins: at_routes, issuers: at_readiness };
+        (Self { running, api, allowed_origins, issuers }, ends)
     }
 
     /// The certificate, where TLS is spoken.
@@ -65,13 +69,15 @@ impl Live {
     /// # Errors
     /// Keys or a certificate that cannot be read or are no good; nothing has changed then.
     pub(crate) fn take(&self, config: &Config) -> Result<(), Error> {
-        let Running { gateway, broker, arrivals, tls, issuers } = &self.running;
-        let mut issuers = issuers.lock().unwrap_or_else(PoisonError::into_inner);
-        let new = issuers.start(config)?;
-        let settings = settings(config, &new)?;
+        let Running { gateway, broker, arrivals, tls } = &self.running;
+        let mut config = config.clone();
+        config.gateway.sessions_max = Shares::find(config.gateway.sessions_max).sessions;
+        let config = &config;
+        let issuers = self.issuers.borrow().start(config)?;
+        let settings = settings(config, &issuers)?;
         // The last that may fail, since it is taken at once.
         tls.as_ref().map_or(Ok(()), |tls| tls.reload())?;
-        *issuers = new;
+        self.issuers.send_replace(issuers);
         let (sessions, max) = (gateway.sessions(), config.gateway.sessions_max);
         if sessions > max {
             let key = "limits.sessions_max";
@@ -108,6 +114,7 @@ fn api(config: &Config, broker: &NodeBroker) -> Api {
             channel_bytes_max: config.gateway.channel_bytes_max,
             payload: payload_limits(config),
         },
+        token_lifetime_max: config.auth.lifetime_max,
     }
 }
 

@@ -20,6 +20,7 @@ use crate::listener::RefusalLog;
 use crate::metrics::Metrics;
 use crate::origin::{self, Scheme};
 use crate::page;
+use crate::readiness::Readiness;
 
 /// Seconds after which an address that made too many connections may try again.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "2";
@@ -41,8 +42,7 @@ pub(crate) struct Routes {
     pub(crate) log: Arc<RefusalLog>,
     pub(crate) allowed_origins: watch::Receiver<Arc<[String]>>,
     pub(crate) allowed_hosts: Arc<[String]>,
-    /// Whether the node should get new connections; the text says why not.
-    pub(crate) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    pub(crate) readiness: Readiness,
 }
 
 /// The routes of a node: the WebSocket, the API, and what operators look at; in `dev` the demo page too.
@@ -165,8 +165,9 @@ async fn healthz(State(routes): State<Routes>) -> (StatusCode, &'static str) {
 /// Whether the node should get new connections.
 async fn readyz(State(routes): State<Routes>) -> (StatusCode, String) {
     let alive = || routes.gateway.is_alive().then_some(()).ok_or_else(|| "a shard does not answer".to_owned());
-    match (routes.ready)().and_then(|()| alive()) {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+    match routes.readiness.ask().and_then(|known| alive().map(|()| known)) {
+        Ok(None) => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(Some(known)) => (StatusCode::OK, format!("ready\n{known}\n")),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
     }
 }

@@ -38,9 +38,17 @@ pub enum Error {
 
 /// The issuers of a running node, each with its keys being fetched.
 #[derive(Debug, Clone, Default)]
-pub struct TokenIssuers(Vec<(TokenIssuer, RemoteIssuer)>);
+pub struct TokenIssuers {
+    each: Vec<(TokenIssuer, RemoteIssuer)>,
+    metrics: fanfare_key_sets::Metrics,
+}
 
 impl TokenIssuers {
+    /// None yet, whose fetching is counted here.
+    pub(crate) fn counted(metrics: fanfare_key_sets::Metrics) -> Self {
+        Self { each: Vec::new(), metrics }
+    }
+
     /// The issuers of a configuration. One that is configured as before goes on with the keys that it has. Call it
     /// within the node's runtime.
     ///
@@ -48,20 +56,29 @@ impl TokenIssuers {
     /// See [`Error`]; nothing is begun then.
     pub fn start(&self, config: &Config) -> Result<Self, Error> {
         let each = config.token_issuers.iter().map(|issuer| {
-            let running = self.0.iter().find(|(options, _)| options == issuer);
-            let remote = running.map_or_else(|| start_one(issuer), |(_, remote)| Ok(remote.clone()))?;
+            let running = self.each.iter().find(|(options, _)| options == issuer);
+            let remote = running.map_or_else(|| start_one(issuer, &self.metrics), |(_, remote)| Ok(remote.clone()))?;
             Ok((issuer.clone(), remote))
         });
-        each.collect::<Result<_, _>>().map(Self)
+        Ok(Self { each: each.collect::<Result<_, Error>>()?, metrics: self.metrics.clone() })
     }
 
     /// As the verifier takes them.
     pub fn remotes(&self) -> Vec<RemoteIssuer> {
-        self.0.iter().map(|(_, remote)| remote.clone()).collect()
+        self.each.iter().map(|(_, remote)| remote.clone()).collect()
+    }
+
+    /// What is worth knowing of a node that is ready: issuers whose tokens it cannot judge now. It stays ready, since no
+    /// other node is better off.
+    pub fn without_keys(&self) -> Option<String> {
+        let without = self.each.iter().filter(|(_, issuer)| issuer.keys.held().keys.is_none());
+        let names: Vec<String> = without.map(|(_, issuer)| format!("auth.issuers.{}", issuer.name)).collect();
+        (!names.is_empty())
+            .then(|| format!("no keys, or too old ones, of {}: its tokens are refused for now", names.join(", ")))
     }
 }
 
-fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
+fn start_one(issuer: &TokenIssuer, metrics: &fanfare_key_sets::Metrics) -> Result<RemoteIssuer, Error> {
     let options = fanfare_key_sets::Options {
         name: issuer.name.clone(),
         issuer: issuer.issuer.clone(),
@@ -70,6 +87,7 @@ fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
         refresh_interval: issuer.refresh_interval,
         stale_ttl: issuer.stale_ttl,
         timeout: limits::FETCH_TIMEOUT,
+        metrics: metrics.clone(),
     };
     let keys = KeySets::start(options).map_err(|reason| Error::Place { name: issuer.name.clone(), reason })?;
     Ok(RemoteIssuer {

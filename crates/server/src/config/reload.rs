@@ -22,8 +22,9 @@ const LIVE_SECTIONS: &[&str] = &[
     "limits",
 ];
 
-/// Limits that are not: the sizes of what is under way.
-const FIXED_LIMITS: &[&str] = &["message_bytes_max", "payload_bytes_max", "channel_bytes_max", "ring_bytes_max"];
+/// Limits that are not: the budget of memory, and the sizes of what is under way.
+const FIXED_LIMITS: &[&str] =
+    &["memory_max", "message_bytes_max", "payload_bytes_max", "channel_bytes_max", "ring_bytes_max"];
 
 /// Keys of `[channels]` and of each namespace that are taken: who may do what. Namespaces come and go with a restart.
 const LIVE_CHANNEL_KEYS: &[&str] = &["subscribe", "publish", "read_history", "read_presence"];
