@@ -23,6 +23,7 @@ mod page;
 mod pem_files;
 pub mod readiness;
 pub mod redis_tls;
+mod reload;
 mod routes;
 pub mod serve;
 pub mod tls;
