@@ -3,9 +3,10 @@
 use std::rc::Rc;
 
 use async_trait::async_trait;
-use fanfare_protocol::{DecodeError, Disconnect, FrameViolation};
+use fanfare_protocol::{DecodeError, FrameViolation};
 
 use crate::application::{Application, Message, Peer};
+use crate::bad_request::BadRequest;
 use crate::commands::Commands;
 
 /// Sessions of the client protocol.
@@ -31,7 +32,7 @@ impl Application for ClientProtocol {
                 Err(DecodeError::InvalidUtf8) => return peer.close_violated(FrameViolation::InvalidText),
                 Err(error) => {
                     tracing::debug!(%error, "a frame could not be read");
-                    return peer.close(&Disconnect::BAD_REQUEST);
+                    return commands.close_bad_request(BadRequest::Malformed);
                 }
             }
         }

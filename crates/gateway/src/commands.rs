@@ -25,6 +25,7 @@ use tokio::time::Instant;
 
 pub(crate) use self::control::{apply, judge_again};
 pub(crate) use self::subscribe::depart;
+use crate::bad_request::BadRequest;
 use crate::local::Local;
 use crate::rates::Charged;
 use crate::shard::{Shard, State, TokenStamp, end_of};
@@ -38,6 +39,8 @@ pub(crate) enum Failure {
     Error(ErrorCode),
     /// The session is closed.
     Close(Disconnect),
+    /// The session is closed with 3501.
+    BadRequest(BadRequest),
     /// The session was closed meanwhile.
     Gone,
 }
@@ -51,6 +54,12 @@ impl From<ErrorCode> for Failure {
 impl From<Disconnect> for Failure {
     fn from(disconnect: Disconnect) -> Self {
         Self::Close(disconnect)
+    }
+}
+
+impl From<BadRequest> for Failure {
+    fn from(reason: BadRequest) -> Self {
+        Self::BadRequest(reason)
     }
 }
 
@@ -85,13 +94,30 @@ impl Commands {
         if *command != Command::default() {
             return false;
         }
-        self.with(|shard| {
+        let was_asked = self.with(|shard| {
             let open = shard.session(self.session).is_some_and(|session| session.state == State::Open);
-            if !open || !shard.pong(self.session) {
+            open && shard.pong(self.session)
+        });
+        if !was_asked {
+            self.close_bad_request(BadRequest::UnaskedPong);
+        }
+        true
+    }
+
+    /// Ends the session for what its client sent.
+    pub(crate) fn close_bad_request(&self, reason: BadRequest) {
+        // Behind the first one nothing counts.
+        let open = self.with(|shard| {
+            let open = shard.is_open(self.session);
+            if open {
+                shard.stats().bad_requests[reason as usize].add(1);
                 shard.close(self.session, &Disconnect::BAD_REQUEST);
             }
+            open
         });
-        true
+        if open && self.local.may_log() {
+            tracing::info!(reason = reason.label(), code = Disconnect::BAD_REQUEST.code, "a client sent a bad request");
+        }
     }
 
     /// Carries a command out and queues its reply. May be dropped with the session's task only.
@@ -102,13 +128,14 @@ impl Commands {
         match result {
             Ok(()) | Err(Failure::Gone) => {}
             Err(Failure::Error(code)) => self.reply_error(id, code),
+            Err(Failure::BadRequest(reason)) => self.close_bad_request(reason),
             Err(Failure::Close(disconnect)) => self.with(|shard| shard.close(self.session, &disconnect)),
         }
     }
 
     fn reply_error(&self, id: u32, code: ErrorCode) {
         self.with(|shard| {
-            shard.stats().errors.add(1);
+            shard.stats().count_error(code.code());
             shard.reply(self.session, &Reply { id, error: Some(code.reply()), ..Reply::default() });
         });
     }
@@ -121,16 +148,16 @@ impl Commands {
             let state = shard.session(self.session).map(|session| session.state);
             (state, shard.charge_command(self.session, kind == Some(CommandKind::Publish)))
         });
-        let kind = kind.ok_or(Disconnect::BAD_REQUEST)?;
+        let kind = command.kind().ok_or(BadRequest::UnknownCommand)?;
         let id = command.id;
         if id == 0 && kind != CommandKind::Send {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::NoId.into());
         }
         match state.ok_or(Failure::Gone)? {
             State::Closing => return Err(Failure::Gone),
-            State::Refused => return Err(Disconnect::BAD_REQUEST.into()),
+            State::Refused => return Err(BadRequest::NotConnected.into()),
             State::Opening | State::Connecting if kind != CommandKind::Connect => {
-                return Err(Disconnect::BAD_REQUEST.into());
+                return Err(BadRequest::NotConnected.into());
             }
             State::Opening | State::Connecting | State::Open => {}
         }
@@ -208,7 +235,7 @@ impl Commands {
     /// A channel by its name, and its options. An empty name is a violation (3501).
     fn channel(&self, name: &str) -> Result<(Channel, &ChannelOptions), Failure> {
         if name.is_empty() {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::EmptyChannel.into());
         }
         let channel = self.parse(name)?;
         let options = self.local.namespaces.options(&channel).ok_or(ErrorCode::UnknownChannel)?;

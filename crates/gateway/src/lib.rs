@@ -10,6 +10,7 @@
 //! [`ClientProtocol`] with its `commands` → `shard` and broker.
 
 mod application;
+mod bad_request;
 mod client_protocol;
 mod commands;
 mod connection;

@@ -34,7 +34,7 @@ pub(crate) use self::channel::ChannelState;
 pub(crate) use self::fan_out::{message_of, payload_bytes};
 pub(crate) use self::judgement::{TokenStamp, end_of};
 pub(crate) use self::session::{Origin, Session, State, with_channel_info};
-pub(crate) use self::subscribe::{Backlog, Begun, Committed, NewSubscription, Refused, departure_of};
+pub(crate) use self::subscribe::{Backlog, Begun, Committed, NewSubscription, Recovery, Refused, departure_of};
 use crate::directory::Directory;
 use crate::frame::{Frame, FrameEncoder, Opcode};
 use crate::options::Options;

@@ -2,10 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fanfare_protocol::FrameViolation;
+use fanfare_protocol::{ErrorCode, FrameViolation};
 use prometheus::{Histogram, HistogramOpts};
 
+use crate::bad_request::BadRequest;
 use crate::rates::Excess;
+use crate::shard::Recovery;
 
 /// Close codes that are counted by name; every other one is counted as "other".
 pub(crate) const CLOSE_CODES: [u16; 27] = [
@@ -36,6 +38,10 @@ impl Judged {
         (Self::Subscription, "subscription"),
     ];
 }
+
+/// The first of the error codes that are counted by number, and how many there are; an application's own are "other".
+pub(crate) const ERROR_CODE_MIN: u32 = ErrorCode::Internal.code();
+pub(crate) const ERROR_CODES: usize = (ErrorCode::ConcurrentPagination.code() - ERROR_CODE_MIN + 1) as usize;
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -71,12 +77,15 @@ pub(crate) struct Stats {
     pub(crate) bytes_in: Cell,
     pub(crate) bytes_out: Cell,
     pub(crate) commands: Cell,
-    pub(crate) errors: Cell,
+    /// By the code of the error; the last one counts the codes of applications.
+    pub(crate) errors: [Cell; ERROR_CODES + 1],
+    /// In the order of [`BadRequest::ALL`].
+    pub(crate) bad_requests: [Cell; BadRequest::ALL.len()],
     pub(crate) denials: Cell,
     pub(crate) gaps: Cell,
     pub(crate) repairs: Cell,
-    pub(crate) recovered: Cell,
-    pub(crate) not_recovered: Cell,
+    /// In the order of [`Recovery::ALL`].
+    pub(crate) recoveries: [Cell; Recovery::ALL.len()],
     pub(crate) insufficient: Cell,
     pub(crate) outbox_bytes: Cell,
     pub(crate) outbox_overflows: Cell,
@@ -107,12 +116,12 @@ impl Stats {
             bytes_in: Cell::default(),
             bytes_out: Cell::default(),
             commands: Cell::default(),
-            errors: Cell::default(),
+            errors: Default::default(),
+            bad_requests: Default::default(),
             denials: Cell::default(),
             gaps: Cell::default(),
             repairs: Cell::default(),
-            recovered: Cell::default(),
-            not_recovered: Cell::default(),
+            recoveries: Default::default(),
             insufficient: Cell::default(),
             outbox_bytes: Cell::default(),
             outbox_overflows: Cell::default(),
@@ -140,6 +149,11 @@ impl Stats {
 
     pub(crate) fn count_excess(&self, excess: Excess) {
         self.excesses[excess as usize].add(1);
+    }
+
+    pub(crate) fn count_error(&self, code: u32) {
+        let at = code.checked_sub(ERROR_CODE_MIN).map_or(ERROR_CODES, |at| at as usize);
+        self.errors[at.min(ERROR_CODES)].add(1);
     }
 
     pub(crate) fn count_violation(&self, violation: FrameViolation) {

@@ -215,6 +215,7 @@ fn router(
         gateway: gateway.clone(),
         arrivals: Arc::clone(&arrivals),
         metrics: metrics.clone(),
+        handshakes_refused: metrics.handshakes()?,
         allowed_origins: config.listen.allowed_origins.clone().into(),
         readiness,
     };

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 
 use super::subscribe::{Grant, Making, Plan, result_of};
 use super::{Commands, Failure};
+use crate::bad_request::BadRequest;
 use crate::shard::{Backlog, Committed, Origin, State, TokenStamp, payload_bytes};
 use crate::stats::Judged;
 
@@ -19,7 +20,7 @@ impl Commands {
     pub(super) async fn connect(&self, id: u32, request: ConnectRequest) -> Result<(), Failure> {
         let opening = self.with(|shard| shard.session(self.session).is_some_and(|s| s.state == State::Opening));
         if !opening {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::ConnectedAlready.into());
         }
         let result = self.try_connect(id, request).await;
         if let Err(Failure::Error(_)) = result {
@@ -77,7 +78,7 @@ impl Commands {
         if self.local.may_log() {
             tracing::info!(key = "auth.allow_anonymous", "a client without a token was refused: see this key");
         }
-        Err(Disconnect::BAD_REQUEST.into())
+        Err(BadRequest::NoToken.into())
     }
 
     fn identify(&self, claims: &ConnectionClaims) -> Result<(), Failure> {
@@ -151,7 +152,7 @@ impl Commands {
     /// rest is left out, but an unknown namespace is a violation.
     fn requested_channel(&self, name: &str) -> Result<Option<Channel>, Failure> {
         let Ok(channel) = self.parse(name) else { return Ok(None) };
-        let options = self.local.namespaces.options(&channel).ok_or(Disconnect::BAD_REQUEST)?;
+        let options = self.local.namespaces.options(&channel).ok_or(BadRequest::UnknownNamespace)?;
         Ok(self.may(Operation::Subscribe, &channel, options)?.is_ok().then_some(channel))
     }
 
@@ -231,10 +232,13 @@ impl Commands {
 fn share_outbox(made: &mut [(Making, Backlog)], bytes_max: usize) {
     let mut left = bytes_max;
     for (_, backlog) in made {
-        if let Backlog::Since { publications, .. } = backlog {
+        if let Backlog::Since { publications, cut, .. } = backlog {
             match left.checked_sub(payload_bytes(publications)) {
                 Some(rest) => left = rest,
-                None => publications.clear(),
+                None => {
+                    publications.clear();
+                    *cut = true;
+                }
             }
         }
     }

@@ -77,6 +77,7 @@ impl Commands {
                 self.with(|shard| shard.close(self.session, &Disconnect::CHANNEL_LIMIT));
             }
             Err(Failure::Error(code)) => tracing::debug!(code = code.code(), "a server-side subscription failed"),
+            Err(Failure::BadRequest(reason)) => self.close_bad_request(reason),
             Err(Failure::Close(disconnect)) => self.with(|shard| shard.close(self.session, &disconnect)),
         }
     }

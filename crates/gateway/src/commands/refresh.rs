@@ -6,6 +6,7 @@ use fanfare_protocol::{
 };
 
 use super::{Commands, Failure};
+use crate::bad_request::BadRequest;
 use crate::shard::{Origin, TokenStamp, end_of, with_channel_info};
 use crate::slots::SlotId;
 use crate::stats::Judged;
@@ -15,7 +16,7 @@ impl Commands {
     /// taken on by connecting again (3010).
     pub(super) async fn refresh(&self, id: u32, request: &RefreshRequest) -> Result<(), Failure> {
         if request.token.is_empty() {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::NoToken.into());
         }
         self.prepare(&request.token).await;
         let claims = self.verify_refresh(&request.token)?;
