@@ -26,10 +26,13 @@ use crate::places::Place;
 use crate::rates::Reading;
 use crate::shard::State;
 use crate::socket::{Socket, SocketSettings};
+use crate::tls::Tls;
 
 /// A socket after its upgrade, on its way to a shard.
 pub(crate) struct NewSocket {
     pub(crate) stream: std::net::TcpStream,
+    /// Around it, if there is any.
+    pub(crate) tls: Option<Box<Tls>>,
     /// What came behind the request and was read with it.
     pub(crate) read: Bytes,
     pub(crate) encoding: Encoding,
@@ -40,10 +43,10 @@ pub(crate) struct NewSocket {
 
 /// Opens a session for a socket and starts its read task.
 pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
-    let NewSocket { stream, read, encoding, native_ping, place } = new;
+    let NewSocket { stream, tls, read, encoding, native_ping, place } = new;
     let settings =
         SocketSettings { unsent_bytes_max: local.options.unsent_bytes_max, peer_timeout: local.options.peer_timeout() };
-    let socket = match Socket::adopt(stream, settings) {
+    let socket = match Socket::adopt(stream, tls, settings) {
         Ok(socket) => Rc::new(socket),
         Err(error) => return tracing::debug!(%error, "a socket ended before its session began"),
     };
@@ -53,6 +56,10 @@ pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
         local.with(|shard| shard.close(session, &Disconnect::SHUTDOWN));
     }
     local.add_socket(session, Rc::clone(&socket));
+    if socket.has_unwritten() {
+        // The end of the answer to the handshake.
+        local.with(|shard| shard.mark_dirty(session));
+    }
     let connection = Connection {
         peer: Peer { local: Rc::clone(local), session, socket, encoding },
         early: (!read.is_empty()).then(|| Box::new(read)),

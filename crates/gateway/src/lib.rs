@@ -31,6 +31,8 @@ mod shard;
 mod slots;
 mod socket;
 mod stats;
+mod stream;
+mod tls;
 mod upgrade;
 mod wheel;
 
@@ -42,4 +44,5 @@ pub use metrics::Metrics;
 pub use options::Options;
 pub use places::Companion;
 pub use rates::Rates;
+pub use stream::{HandshakeError, Stream};
 pub use upgrade::Transport;

@@ -37,6 +37,20 @@ pub const LARGE_FRAME_BYTES: usize = 16 * 1024;
 /// Bytes read from one socket at a time. One buffer a shard.
 pub const READ_BYTES: usize = 16 * 1024;
 
+/// Plaintext in one TLS record: the most that a record may have. Until it has left nothing more is encrypted, so that
+/// TLS holds no more than this beside an outbox.
+pub const TLS_RECORD_BYTES: usize = 16 * 1024;
+
+/// Ciphertext read from one socket at a time. A client's commands fit into one.
+pub const TLS_PIECE_BYTES: usize = 4 * 1024;
+
+/// Ciphertext held of one peer: the largest record, or the messages of a handshake, and what was read behind it.
+pub const TLS_INPUT_BYTES_MAX: usize = 16 * 1024 + 2 * 1024 + TLS_PIECE_BYTES;
+
+/// Ciphertext that waits for a peer which makes TLS answer by itself: a handshake's flight has some 4 KiB, with a long
+/// chain of certificates 16.
+pub const TLS_UNWRITTEN_BYTES_MAX: usize = 64 * 1024;
+
 /// Read buffer of one WebSocket. Measured elsewhere at 87 to 91 ns for a small frame from 64 B to 1 KiB.
 pub const WEBSOCKET_READ_BUFFER_BYTES: usize = 256;
 

@@ -15,10 +15,12 @@ pub mod network;
 pub mod node;
 mod origin;
 mod page;
+mod pem_files;
 mod readiness;
 pub mod redis_tls;
 mod routes;
 pub mod serve;
+pub mod tls;
 pub mod token_issuers;
 pub mod token_keys;
 

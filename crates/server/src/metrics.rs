@@ -6,6 +6,8 @@ use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, T
 
 use crate::head::Refusal;
 use crate::listener::{Counts, TIMEOUT};
+use crate::routes::{HOST, ORIGIN};
+use crate::tls::{self, Trouble};
 
 /// What a handshake is refused with: a request that is none (400, 405, 426), an origin (403), no room (503).
 const HANDSHAKE_REFUSALS: [StatusCode; 5] = [
@@ -32,15 +34,51 @@ impl Metrics {
     pub(crate) fn listener(&self) -> Result<Counts, prometheus::Error> {
         let accept_errors = IntCounter::new("fanfare_http_accept_errors_total", "Connections that were not accepted.")?;
         let connections = IntGauge::new("fanfare_http_connections", "HTTP connections, upgraded ones left out.")?;
-        let refusals = Opts::new("fanfare_http_refused_total", "Requests refused for their head, by reason.");
+        let refusals = Opts::new(
+            "fanfare_http_refused_total",
+            "Requests refused for their head, their origin or their host, by reason.",
+        );
         let refusals = IntCounterVec::new(refusals, &["reason"])?;
-        for reason in Refusal::ALL.iter().map(|refusal| refusal.label()).chain([TIMEOUT]) {
+        for reason in Refusal::ALL.iter().map(|refusal| refusal.label()).chain([TIMEOUT, ORIGIN, HOST]) {
             refusals.with_label_values(&[reason]);
         }
         self.register(Box::new(refusals.clone()))?;
         self.register(Box::new(accept_errors.clone()))?;
         self.register(Box::new(connections.clone()))?;
-        Ok(Counts { accept_errors, connections, refusals })
+        let tls_errors = self.counters(
+            "fanfare_tls_errors_total",
+            "Connections ended for their TLS, by reason.",
+            ("reason", &Trouble::ALL.map(Trouble::label)),
+        )?;
+        let tls_handshakes = self.counters(
+            "fanfare_tls_handshakes_total",
+            "TLS handshakes made, whole or resumed.",
+            ("kind", &["full", "resumed"]),
+        )?;
+        Ok(Counts { accept_errors, connections, refusals, tls_errors, tls_handshakes })
+    }
+
+    /// The counts of a node that has a certificate.
+    pub(crate) fn tls(&self) -> Result<tls::Counts, prometheus::Error> {
+        let expiry = IntGauge::new(
+            "fanfare_tls_certificate_expiry_seconds",
+            "Unix time when the certificate ends, or the first of its chain.",
+        )?;
+        self.register(Box::new(expiry.clone()))?;
+        let reloads = self.counters(
+            "fanfare_tls_reloads_total",
+            "Times that the certificate was read again, by result.",
+            ("result", &["ok", "failed"]),
+        )?;
+        Ok(tls::Counts { expiry, reloads })
+    }
+
+    /// Counters with one label; what has not come up yet is shown as 0.
+    fn counters(&self, name: &str, help: &str, label: (&str, &[&str])) -> Result<IntCounterVec, prometheus::Error> {
+        let counters = IntCounterVec::new(Opts::new(name, help), &[label.0])?;
+        label.1.iter().for_each(|value| drop(counters.with_label_values(&[value])));
+        self.register(Box::new(counters.clone()))?;
+        Ok(counters)
     }
 
     /// The counter of WebSockets that were not opened.

@@ -19,11 +19,12 @@ use tokio::task::JoinSet;
 use crate::arrivals::Arrivals;
 use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
-use crate::listener::{self, Listener};
+use crate::listener::{self, Listener, RefusalLog};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::redis_tls;
 use crate::routes::{self, Routes};
+use crate::tls::{self, Tls};
 use crate::{token_issuers, token_keys};
 
 /// How long requests under way may take when a node ends.
@@ -63,6 +64,9 @@ pub enum Error {
         /// What is missing.
         reason: fanfare_broker_redis::NotReady,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// A metric could not be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -74,6 +78,7 @@ pub struct Node {
     address: SocketAddr,
     gateway: Gateway,
     broker: NodeBroker,
+    tls: Option<Arc<Tls>>,
     ready: Arc<AtomicBool>,
     ending: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -101,25 +106,47 @@ impl Node {
         let address = listener.local_addr().map_err(bind_error)?;
         let metrics = Metrics::default();
         let (mut tasks, mut sweeper) = (JoinSet::new(), JoinSet::new());
+        let tls = match config.listen.tls() {
+            Some(files) => Some(Arc::new(Tls::new(files, metrics.tls()?)?)),
+            None => None,
+        };
+        if let Some(tls) = &tls {
+            sweeper.spawn(Arc::clone(tls).watch());
+        }
         let (gateway, broker, issuers) = start_gateway(&config, application, &metrics, &mut sweeper)?;
         gateway.handle().started().await?;
         broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
         let readiness = Readiness { takes_connections: Arc::clone(&ready), broker: broker.clone(), issuers };
-        let (router, arrivals) = router(&config, &gateway.handle(), &metrics, readiness)?;
+        let (counts, log) = (metrics.listener()?, Arc::<RefusalLog>::default());
+        let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
+        let routes = Routes {
+            gateway: gateway.handle(),
+            arrivals: Arc::clone(&arrivals),
+            metrics: metrics.clone(),
+            handshakes_refused: metrics.handshakes()?,
+            refusals: counts.refusals.clone(),
+            log: Arc::clone(&log),
+            allowed_origins: config.listen.allowed_origins.clone().into(),
+            allowed_hosts: config.listen.allowed_hosts.clone().into(),
+            readiness,
+        };
+        let router = routes::router(routes, api(&config, &broker, &metrics)?, config.dev);
         let listener = Listener {
             listener,
             router,
+            tls: tls.clone(),
+            tls_handshake_timeout: config.listen.tls_handshake_timeout,
             header_timeout: config.listen.header_timeout,
-            counts: metrics.listener()?,
+            counts,
             arrivals,
-            log: Arc::default(),
+            log,
             ending: told,
         };
         tasks.spawn(listener.run());
         tracing::info!(%address, name = config.gateway.node_name, shards = config.gateway.shards, "listening");
-        Ok(Self { address, gateway, broker, ready, ending, tasks, _sweeper: sweeper })
+        Ok(Self { address, gateway, broker, tls, ready, ending, tasks, _sweeper: sweeper })
     }
 
     /// Where it listens.
@@ -130,6 +157,11 @@ impl Node {
     /// The way to its sessions.
     pub fn gateway(&self) -> Handle {
         self.gateway.handle()
+    }
+
+    /// The certificate that it speaks TLS with, to be read again; `None` without TLS.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
     }
 
     /// Takes no new connections and closes the sessions over `window`.
@@ -187,18 +219,12 @@ fn authentication(config: &Config) -> Authentication {
     Authentication::Keys([with_all_rights].into_iter().chain(config.api.named_keys.iter().cloned()).collect())
 }
 
-/// The routes, and what counts who comes in, for them and for the listener.
-fn router(
-    config: &Config,
-    gateway: &Handle,
-    metrics: &Metrics,
-    readiness: Readiness,
-) -> Result<(axum::Router, Arc<Arrivals>), Error> {
-    let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
+/// The routes of the API.
+fn api(config: &Config, broker: &NodeBroker, metrics: &Metrics) -> Result<axum::Router, Error> {
     let counts = fanfare_api::Metrics::default();
     counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
     let api = Api {
-        broker: readiness.broker.broker(),
+        broker: broker.broker(),
         namespaces: Arc::new(config.namespaces.clone()),
         auth: authentication(config),
         limits: Limits {
@@ -211,13 +237,5 @@ fn router(
         },
         token_lifetime_max: config.auth.lifetime_max,
     };
-    let routes = Routes {
-        gateway: gateway.clone(),
-        arrivals: Arc::clone(&arrivals),
-        metrics: metrics.clone(),
-        handshakes_refused: metrics.handshakes()?,
-        allowed_origins: config.listen.allowed_origins.clone().into(),
-        readiness,
-    };
-    Ok((routes::router(routes, fanfare_api::router_with_metrics(api, counts), config.dev), arrivals))
+    Ok(fanfare_api::router_with_metrics(api, counts))
 }

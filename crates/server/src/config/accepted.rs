@@ -52,6 +52,7 @@ fn other_value(key: &Key) -> String {
         Kind::Audience(_) => "users".to_owned(),
         Kind::Address => "0.0.0.0:9".to_owned(),
         Kind::Origins => "https://a.example, https://b.example".to_owned(),
+        Kind::Hosts => "hub.example, [::1]".to_owned(),
         Kind::PersonalChannel => "#".to_owned(),
         Kind::Secret => SECRET.to_owned(),
         Kind::RedisUrl => "redis://:pass@127.0.0.1:7000".to_owned(),

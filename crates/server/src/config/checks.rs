@@ -64,7 +64,8 @@ pub(crate) fn relations(settings: &Settings) -> Vec<Problem> {
     problems.extend(secret_strength(settings));
     problems.extend(personal_namespace(settings));
     problems.extend(braces_in_prefix(settings));
-    problems.extend(half_identity(settings));
+    problems.extend(half_identity(settings, ["listen.tls_cert_file", "listen.tls_key_file"]));
+    problems.extend(half_identity(settings, ["redis.tls_cert_file", "redis.tls_key_file"]));
     problems.extend(api_keys::problems(settings));
     problems.extend(member_variables::problems(settings));
     problems.extend(token_keys::problems(settings));
@@ -194,8 +195,8 @@ fn braces_in_prefix(settings: &Settings) -> Option<Problem> {
 }
 
 /// A certificate without its key, or a key without its certificate.
-fn half_identity(settings: &Settings) -> Option<Problem> {
-    let [cert, key] = ["redis.tls_cert_file", "redis.tls_key_file"].map(|name| settings.get(name));
+fn half_identity(settings: &Settings, pair: [&str; 2]) -> Option<Problem> {
+    let [cert, key] = pair.map(|name| settings.get(name));
     let (given, missing) = match (cert.value.text(), key.value.text()) {
         (Some(_), None) => (cert, key),
         (None, Some(_)) => (key, cert),

@@ -19,7 +19,11 @@ use super::{ApiOptions, Config, Listen, Log, LogFormat, LogLevel, Redis, TokenIs
 #[derive(Default)]
 pub(crate) struct Draft {
     pub(crate) address: Option<SocketAddr>,
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    pub(crate) tls_key_file: Option<PathBuf>,
+    pub(crate) tls_handshake_timeout: Duration,
     pub(crate) allowed_origins: Vec<String>,
+    pub(crate) allowed_hosts: Vec<String>,
     pub(crate) header_timeout: Duration,
     pub(crate) arrivals: crate::arrivals::Options,
     pub(crate) api_keys: Vec<Secret>,
@@ -178,7 +182,11 @@ impl Draft {
         Config {
             listen: Listen {
                 address: self.address.unwrap_or(super::ADDRESS_DEFAULT),
+                tls_cert_file: self.tls_cert_file,
+                tls_key_file: self.tls_key_file,
+                tls_handshake_timeout: self.tls_handshake_timeout,
                 allowed_origins: self.allowed_origins,
+                allowed_hosts: self.allowed_hosts,
                 header_timeout: self.header_timeout,
             },
             arrivals: self.arrivals,

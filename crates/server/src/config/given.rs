@@ -76,6 +76,7 @@ impl Kind {
             (Self::Audience(audiences), Given::Text(text)) => audience(text, audiences, hint),
             (Self::Address, Given::Text(text)) => address(text, hint),
             (Self::Origins, Given::List(list)) => each(list, |given| origin(given, &hint)).map(Value::List),
+            (Self::Hosts, Given::List(list)) => each(list, |given| host(given, &hint)).map(Value::List),
             (Self::Patterns, Given::List(list)) => each(list, |given| pattern(given, &hint)).map(Value::List),
             (Self::PersonalChannel, Given::Text(text)) => personal_channel(text, hint),
             (Self::Secret, Given::Text(text)) => secret(text).map(Value::Secret),
@@ -257,6 +258,22 @@ fn origin(given: &Given, hint: &str) -> Result<String, Refusal> {
         return Err(Refusal::new(format!("holds {}", given.type_text()), hint));
     };
     origins::read(text).map_err(|refused| Refusal::new(refused.to_string(), refused.hint(hint)))
+}
+
+/// In lower case, as it is compared.
+fn host(given: &Given, hint: &str) -> Result<String, Refusal> {
+    let in_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let is_v6 = |text: &str| {
+        let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
+    };
+    match given {
+        Given::Text(text) if is_v6(text) || (!text.is_empty() && text.chars().all(in_name)) => {
+            Ok(text.to_ascii_lowercase())
+        }
+        Given::Text(text) => Err(Refusal::new(format!("holds {text:?}, which is no host"), hint)),
+        other => Err(Refusal::new(format!("holds {}", other.type_text()), hint)),
+    }
 }
 
 fn word_of(given: &Given, words: &'static [&'static str], hint: &str) -> Result<String, Refusal> {

@@ -241,12 +241,41 @@ const LISTEN: Section = Section {
             |draft, value| draft.address = value.address(),
         ),
         node(
+            "tls_cert_file",
+            Kind::Text(4096),
+            r#""off""#,
+            "The certificate to speak TLS with, as PEM, with its chain behind it. With it nothing but TLS is spoken on \
+             this port. A changed file is taken within half a minute; connections that are there go on.",
+            |draft, value| draft.tls_cert_file = value.text().map(PathBuf::from),
+        )
+        .or("off"),
+        node("tls_key_file", Kind::Text(4096), r#""off""#, "The key of that certificate, as PEM.", |draft, value| {
+            draft.tls_key_file = value.text().map(PathBuf::from)
+        })
+        .or("off"),
+        node(
+            "tls_handshake_timeout",
+            seconds(1, 5 * MINUTE),
+            r#""10s""#,
+            "Time for a TLS handshake; then the connection is closed.",
+            |draft, value| draft.tls_handshake_timeout = value.duration(),
+        ),
+        node(
             "allowed_origins",
             Kind::Origins,
             "[]",
-            "Origins of web pages that may connect, besides those that the node's own host served. Programs that \
-             are no browsers send no origin and are always let in. [\"*\"] lets any page connect.",
+            "Origins of web pages that may connect, besides those that the node's own host served. In \
+             \"https://*.example.com\" the star is one label, so neither example.com nor a.b.example.com. Programs \
+             that are no browsers send no origin and are always let in. [\"*\"] lets any page connect.",
             |draft, value| draft.allowed_origins = value.list(),
+        ),
+        node(
+            "allowed_hosts",
+            Kind::Hosts,
+            "[]",
+            "Names that requests may be for, as they stand in Host without the port; others get 421. Name what health \
+             checks and scrapers use, too. Without any, all are taken.",
+            |draft, value| draft.allowed_hosts = value.list(),
         ),
         node(
             "header_timeout",

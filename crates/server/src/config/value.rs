@@ -29,6 +29,8 @@ pub(crate) enum Kind {
     Address,
     /// Origins of web pages, or `*`.
     Origins,
+    /// Names of hosts, without ports.
+    Hosts,
     /// A name of channels without its user: `#`, or `NAMESPACE:#`.
     PersonalChannel,
     /// A secret.
@@ -101,7 +103,13 @@ impl Kind {
     pub(crate) fn is_list(self) -> bool {
         matches!(
             self,
-            Self::Origins | Self::Patterns | Self::Secrets(_) | Self::Words(_) | Self::KeyPatterns(_) | Self::Networks
+            Self::Origins
+                | Self::Hosts
+                | Self::Patterns
+                | Self::Secrets(_)
+                | Self::Words(_)
+                | Self::KeyPatterns(_)
+                | Self::Networks
         )
     }
 
@@ -128,7 +136,8 @@ impl Kind {
             Self::Choice(words) => one_of(words),
             Self::Audience(audiences) => one_of(&audiences.iter().map(|a| audience_text(*a)).collect::<Vec<_>>()),
             Self::Address => r#"IP and port in quotes, such as "127.0.0.1:8000" or "[::1]:8000""#.to_owned(),
-            Self::Origins => r#"a list of origins, such as ["https://app.example.com"], or ["*"] for any"#.to_owned(),
+            Self::Origins => r#"a list of origins, such as ["https://app.example.com", "https://*.example.com"], or ["*"] for any"#.to_owned(),
+            Self::Hosts => r#"a list of host names or addresses without ports, such as ["hub.example.com"]"#.to_owned(),
             Self::PersonalChannel => r##""#" or "NAMESPACE:#""##.to_owned(),
             Self::Secret => "a secret in quotes".to_owned(),
             Self::RedisUrl => {
