@@ -86,7 +86,8 @@ pub struct Options {
     /// `broker.channels_max`: channels with a stream, each up to [`limits::CHANNEL_BYTES_MAX`] bytes beside
     /// the publications.
     pub channels_max: usize,
-    /// `broker.idempotency_keys_max`: idempotency keys remembered at once, about 150 bytes each at most.
+    /// `broker.idempotency_keys_max`: idempotency keys remembered at once, [about 150 bytes](limits::IDEMPOTENCY_KEY_BYTES) each
+    /// at most.
     pub idempotency_keys_max: usize,
 }
 
@@ -131,6 +132,15 @@ impl MemoryBroker {
         for index in 0..STRIPES {
             while self.state.sweep_stripe(index, now) {}
         }
+    }
+
+    /// The memory that is taken, presence left out: publications as they are counted against the budget, channels and
+    /// idempotency keys by their number.
+    pub fn used_bytes(&self) -> usize {
+        let used = |limit| self.state.ledger.used(limit);
+        used(Limit::HistoryBytes)
+            + used(Limit::Channels) * limits::CHANNEL_BYTES
+            + used(Limit::IdempotencyKeys) * limits::IDEMPOTENCY_KEY_BYTES
     }
 
     /// The metrics, to be registered.

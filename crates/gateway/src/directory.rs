@@ -10,7 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 
 use crate::limits;
 use crate::options::Options;
+use crate::places::NoPlace;
 use crate::rates::UserBuckets;
 use crate::ring::{Entry, Ring};
 use crate::stats::Stats;
@@ -71,6 +72,9 @@ pub struct Directory {
     version: String,
     started: Instant,
     draining: AtomicBool,
+    short_of_memory: AtomicBool,
+    /// Handshakes refused, in the order of [`NoPlace::ALL`].
+    refused: [AtomicU64; NoPlace::ALL.len()],
 }
 
 impl std::fmt::Debug for Directory {
@@ -92,6 +96,8 @@ impl Directory {
             version: options.version.clone(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
+            short_of_memory: AtomicBool::new(false),
+            refused: Default::default(),
         })
     }
 
@@ -122,6 +128,22 @@ impl Directory {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_short_of_memory(&self, is_short: bool) {
+        self.short_of_memory.store(is_short, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_short_of_memory(&self) -> bool {
+        self.short_of_memory.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_refused(&self, why: NoPlace) {
+        self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self, why: NoPlace) -> u64 {
+        self.refused[why as usize].load(Ordering::Relaxed)
     }
 
     /// A shard begins to listen to a channel, with its first subscriber.

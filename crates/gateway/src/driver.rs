@@ -95,7 +95,10 @@ fn tick(local: &Rc<Local>, intake: &mut Intake) -> Next {
         local.in_tick(|shard| shard.mark_broken(&channel));
     }
     take_sockets(local, &mut intake.sockets);
-    local.in_tick(|shard| shard.run_deadlines());
+    local.in_tick(|shard| {
+        shard.run_deadlines();
+        shard.measure_held_back();
+    });
     run_effects(local);
     write_dirty(local);
     run_effects(local);
@@ -124,6 +127,11 @@ fn take_entries(local: &Rc<Local>, intake: &mut Intake) -> Next {
             }
             Entry::Control(control, done, _room) => commands::apply(local, &control, done),
             Entry::Judge(whom, done, _room) => commands::judge_again(local, &whom, done),
+            Entry::Slowest(answer, _room) => {
+                // Whoever asked may have given up waiting.
+                _ = answer.send(local.in_tick(|shard| shard.slowest()));
+            }
+            Entry::Shed(sessions) => local.in_tick(|shard| shard.shed(&sessions)),
             Entry::Drain(window_millis) => local.in_tick(|shard| shard.drain(window_millis)),
             Entry::Stop => return Next::Stop,
         }

@@ -15,6 +15,10 @@ pub(crate) const CLOSE_CODES: [u16; 27] = [
     3501, 3502, 3503, 3504, 3505, 3506, 3507, 3508,
 ];
 
+/// The first of the error codes that are counted by number, and how many there are; an application's own are "other".
+pub(crate) const ERROR_CODE_MIN: u32 = ErrorCode::Internal.code();
+pub(crate) const ERROR_CODES: usize = (ErrorCode::ConcurrentPagination.code() - ERROR_CODE_MIN + 1) as usize;
+
 /// Where somebody was found to be kept out by a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Judged {
@@ -38,10 +42,6 @@ impl Judged {
         (Self::Subscription, "subscription"),
     ];
 }
-
-/// The first of the error codes that are counted by number, and how many there are; an application's own are "other".
-pub(crate) const ERROR_CODE_MIN: u32 = ErrorCode::Internal.code();
-pub(crate) const ERROR_CODES: usize = (ErrorCode::ConcurrentPagination.code() - ERROR_CODE_MIN + 1) as usize;
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -88,7 +88,13 @@ pub(crate) struct Stats {
     pub(crate) recoveries: [Cell; Recovery::ALL.len()],
     pub(crate) insufficient: Cell,
     pub(crate) outbox_bytes: Cell,
+    /// What the outboxes take, each frame counted once however many hold it.
+    pub(crate) outbox_memory: Cell,
+    pub(crate) held_back_memory: Cell,
+    pub(crate) message_bytes: Cell,
     pub(crate) outbox_overflows: Cell,
+    pub(crate) shed: Cell,
+    pub(crate) dropped: Cell,
     pub(crate) panics: Cell,
     pub(crate) leaves_waiting: Cell,
     pub(crate) heartbeat_millis: Cell,
@@ -124,7 +130,12 @@ impl Stats {
             recoveries: Default::default(),
             insufficient: Cell::default(),
             outbox_bytes: Cell::default(),
+            outbox_memory: Cell::default(),
+            held_back_memory: Cell::default(),
+            message_bytes: Cell::default(),
             outbox_overflows: Cell::default(),
+            shed: Cell::default(),
+            dropped: Cell::default(),
             panics: Cell::default(),
             leaves_waiting: Cell::default(),
             heartbeat_millis: Cell::default(),

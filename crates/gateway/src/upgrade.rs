@@ -18,8 +18,8 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::connection::NewSocket;
-use crate::gateway::{Handle, NoPlace};
-use crate::places::Companion;
+use crate::gateway::Handle;
+use crate::places::{Companion, NoPlace};
 use crate::stream::Stream;
 use crate::tls::Tls;
 
@@ -93,6 +93,7 @@ fn unavailable(no_place: NoPlace) -> Refusal {
     let text = match no_place {
         NoPlace::Full => "no room for another connection on this node (limits.sessions_max); try again later\n",
         NoPlace::Busy => "too many connects at once on this node; try again\n",
+        NoPlace::Memory => "this node is short of memory (limits.memory_max); try again later\n",
         NoPlace::Draining => "this node is about to end; connect again to reach another\n",
     };
     let retry = Some((RETRY_AFTER, RETRY_AFTER_SECONDS));

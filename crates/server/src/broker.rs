@@ -66,6 +66,14 @@ impl NodeBroker {
         }
     }
 
+    /// What it accounts for of this node's memory.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Memory(broker) => broker.used_bytes(),
+            Self::Redis(_) => 0,
+        }
+    }
+
     /// Whether publications can get through; the text says why not.
     pub(crate) fn ready(&self) -> Result<(), String> {
         match self {

@@ -75,6 +75,8 @@ pub struct Config {
     pub gateway: fanfare_gateway::Options,
     /// What is kept in memory.
     pub broker: fanfare_broker::memory::Options,
+    /// How much memory the node may take.
+    pub memory: crate::memory::Options,
     /// What is kept in Redis instead, if there is one.
     pub redis: Redis,
     /// Options of channels.

@@ -3,14 +3,16 @@
 //! A connection of an address that has too many, or makes too many, gets 503 before anything of it is read.
 //!
 //! An own accept loop, since the socket of an upgraded connection has to come back as it is. An error of accept
-//! (no descriptors left, mostly) makes it wait and try again, longer each time; it never spins and never ends.
+//! (no descriptors left, mostly) makes it wait and try again, longer each time; it never spins and never ends. For want of
+//! descriptors those who wait are told so, by means of one that is kept for that.
 //!
 //! hyper reads from a [`Gate`], which judges every request's head before hyper sees it.
 
 use std::convert::Infallible;
 use std::error::Error as _;
-use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use fanfare_gateway::{HandshakeError, Stream};
+use futures_util::FutureExt as _;
 use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -46,10 +49,6 @@ use crate::tls::{Tls, Trouble};
 /// a whole second.
 const BACKLOG: i32 = 4_096;
 
-/// HTTP connections at once; further ones wait in the backlog. An upgraded one counts no more. Each may hold
-/// [`HEAD_BYTES_MAX`], in the gate or in hyper: 8,192 × 16 KiB = 128 MiB.
-const CONNECTIONS_MAX: usize = 8_192;
-
 /// Refused requests that are logged in a second; the rest is counted.
 const LOG_LINES_PER_SECOND: u32 = 5;
 
@@ -63,6 +62,9 @@ pub(crate) const TIMEOUT: &str = "timeout";
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
 
+/// Connections that are turned away for want of descriptors before the next wait.
+const TURNED_AWAY_AT_ONCE: usize = 64;
+
 /// Refused connections that are still told so; further ones are closed without a word. Each is a task of some 2 KiB
 /// and a socket: 512 KiB and 256 descriptors.
 const REFUSALS_MAX: usize = 256;
@@ -75,6 +77,8 @@ const REFUSED_BYTES_MAX: u64 = HEAD_BYTES_MAX as u64;
 #[derive(Debug, Clone)]
 pub(crate) struct Counts {
     pub(crate) accept_errors: IntCounter,
+    /// Connections that got 503 for want of descriptors.
+    pub(crate) turned_away: IntCounter,
     pub(crate) connections: IntGauge,
     /// By [`Refusal::label`], and [`TIMEOUT`].
     pub(crate) refusals: IntCounterVec,
@@ -101,6 +105,9 @@ pub(crate) struct Listener {
     pub(crate) tls: Option<Arc<Tls>>,
     pub(crate) tls_handshake_timeout: Duration,
     pub(crate) header_timeout: Duration,
+    /// HTTP connections at once; further ones wait in the backlog.
+    pub(crate) connections_max: usize,
+    pub(crate) spare: Spare,
     pub(crate) counts: Counts,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) log: Arc<RefusalLog>,
@@ -111,7 +118,7 @@ pub(crate) struct Listener {
 impl Listener {
     /// Runs the accept loop. Afterwards requests under way are finished; dropping the future ends them.
     pub(crate) async fn run(mut self) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(self.connections_max));
         let mut connections = JoinSet::new();
         let mut back_off = BACK_OFF_MIN;
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
@@ -158,14 +165,36 @@ impl Listener {
                     }
                     return Some((stream, peer, place));
                 }
-                Err(error) => self.wait_after(&error, back_off).await,
+                Err(error) => {
+                    if is_without_descriptors(&error) {
+                        self.turn_away();
+                    }
+                    self.wait_after(&error, back_off).await;
+                }
             }
         }
     }
 
+    /// Tells some of those who wait that there is no room, with the descriptor that is kept for that.
+    fn turn_away(&mut self) {
+        for _ in 0..TURNED_AWAY_AT_ONCE {
+            self.spare.release();
+            let accepted = self.listener.accept().now_or_never();
+            let Some(Ok((stream, _))) = accepted else { break };
+            self.counts.turned_away.inc();
+            if let Err(error) = say_no_room(stream) {
+                tracing::trace!(%error, "a connection that was turned away has gone");
+            }
+            self.spare.take();
+        }
+        self.spare.take();
+    }
+
     async fn wait_after(&self, error: &io::Error, back_off: &mut Duration) {
         self.counts.accept_errors.inc();
-        tracing::warn!(%error, wait = ?back_off, "cannot accept connections: check the limit of file descriptors");
+        if self.log.may_log(Instant::now()) {
+            tracing::warn!(%error, wait = ?back_off, "cannot accept connections: check the limit of file descriptors");
+        }
         tokio::time::sleep(*back_off).await;
         *back_off = (*back_off * 2).min(BACK_OFF_MAX);
     }
@@ -299,6 +328,63 @@ impl Connection {
     }
 }
 
+/// A descriptor that is kept for the moment when there is no other.
+#[derive(Debug, Default)]
+pub(crate) struct Spare(Option<File>);
+
+impl Spare {
+    /// Takes one, if there is one to be had.
+    pub(crate) fn take(&mut self) {
+        if self.0.is_none() {
+            self.0 = File::open("/dev/null").ok();
+        }
+    }
+
+    fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// Whether the process, or the machine, has no descriptors left.
+fn is_without_descriptors(error: &io::Error) -> bool {
+    let codes = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+}
+
+/// Says why, without waiting for anything.
+fn say_no_room(stream: TcpStream) -> io::Result<()> {
+    let mut stream = stream.into_std()?;
+    stream.write_all(unavailable("no file descriptors are left on this node; try again later\n").as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
+    // A socket that is closed with unread bytes takes back what it has said: what is there by now is read.
+    stream.read(&mut [0; 4_096]).map(drop)
+}
+
+/// The answer 503, as it is written to a socket that no HTTP server has.
+fn unavailable(text: &str) -> String {
+    answer(
+        "503 Service Unavailable",
+        &format!(
+            "retry-after: {RETRY_AFTER_SECONDS}
+"
+        ),
+        text,
+    )
+}
+
+fn answer(status: &str, headers: &str, text: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}
+{headers}connection: close
+content-type: text/plain; charset=utf-8
+\
+         content-length: {}
+
+{text}",
+        text.len()
+    )
+}
+
 /// Waits until the listener is to end; the other side being gone means the same.
 async fn told(ending: &mut watch::Receiver<bool>) {
     if ending.wait_for(|ending| *ending).await.is_err() {
@@ -373,17 +459,8 @@ impl RefusalLog {
 
 /// Says why, where there is no TLS to say it in.
 async fn refuse(stream: TcpStream, why: TooMany, place: OwnedSemaphorePermit) {
-    let retry = format!("retry-after: {RETRY_AFTER_SECONDS}\r\n");
-    say_last(stream, &answer("503 Service Unavailable", &retry, why.text())).await;
+    say_last(stream, &unavailable(why.text())).await;
     drop(place);
-}
-
-fn answer(status: &str, headers: &str, text: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}\r\n{headers}connection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
-         content-length: {}\r\n\r\n{text}",
-        text.len()
-    )
 }
 
 /// Says something for the last time, and reads for a while: a socket that is closed with unread bytes takes back what it
@@ -418,6 +495,8 @@ mod tests {
             listener,
             router,
             header_timeout,
+            connections_max: 1,
+            spare: Spare::default(),
             counts,
             arrivals,
             log: Arc::default(),

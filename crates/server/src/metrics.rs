@@ -2,10 +2,11 @@
 
 use http::StatusCode;
 use prometheus::core::Collector;
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::head::Refusal;
 use crate::listener::{Counts, TIMEOUT};
+use crate::memory::Gauges;
 use crate::routes::{HOST, ORIGIN};
 use crate::tls::{self, Trouble};
 
@@ -44,6 +45,11 @@ impl Metrics {
         }
         self.register(Box::new(refusals.clone()))?;
         self.register(Box::new(accept_errors.clone()))?;
+        let turned_away = IntCounter::new(
+            "fanfare_http_turned_away_total",
+            "Connections that got 503 for want of file descriptors.",
+        )?;
+        self.register(Box::new(turned_away.clone()))?;
         self.register(Box::new(connections.clone()))?;
         let tls_errors = self.counters(
             "fanfare_tls_errors_total",
@@ -55,7 +61,7 @@ impl Metrics {
             "TLS handshakes made, whole or resumed.",
             ("kind", &["full", "resumed"]),
         )?;
-        Ok(Counts { accept_errors, connections, refusals, tls_errors, tls_handshakes })
+        Ok(Counts { accept_errors, turned_away, connections, refusals, tls_errors, tls_handshakes })
     }
 
     /// The counts of a node that has a certificate.
@@ -104,6 +110,31 @@ impl Metrics {
         let refused = IntCounterVec::new(options, &["reason"])?;
         self.register(Box::new(refused.clone()))?;
         Ok(refused)
+    }
+
+    /// What is shown of the node's memory.
+    pub(crate) fn memory(&self) -> Result<Gauges, prometheus::Error> {
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            self.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let accounted = Opts::new("fanfare_memory_accounted_bytes", "Memory that is accounted for, by what it is for.");
+        let accounted = IntGaugeVec::new(accounted, &["kind"])?;
+        self.register(Box::new(accounted.clone()))?;
+        Ok(Gauges {
+            budget: gauge("fanfare_memory_budget_bytes", "How much memory the node may take; 0 if that is not known.")?,
+            resident: gauge("fanfare_memory_resident_bytes", "What the process has in memory.")?,
+            unaccounted: gauge(
+                "fanfare_memory_unaccounted_bytes",
+                "What the process has in memory beyond what is accounted for.",
+            )?,
+            level: gauge(
+                "fanfare_memory_level",
+                "0: there is enough. 1: no new sessions are taken. 2: slow clients are closed too.",
+            )?,
+            accounted,
+        })
     }
 
     /// The text that a scraper reads.

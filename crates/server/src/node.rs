@@ -19,7 +19,9 @@ use tokio::task::JoinSet;
 use crate::arrivals::Arrivals;
 use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
-use crate::listener::{self, Listener, RefusalLog};
+use crate::descriptors::Shares;
+use crate::listener::{self, Listener, RefusalLog, Spare};
+use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
 use crate::readiness::Readiness;
 use crate::redis_tls;
@@ -100,7 +102,11 @@ impl Node {
     ///
     /// # Errors
     /// The same.
-    pub async fn start_with(config: Config, application: Arc<dyn Application>) -> Result<Self, Error> {
+    pub async fn start_with(mut config: Config, application: Arc<dyn Application>) -> Result<Self, Error> {
+        let descriptors = Shares::find(config.gateway.sessions_max);
+        config.gateway.sessions_max = descriptors.sessions;
+        let mut spare = Spare::default();
+        spare.take();
         let bind_error = |source| Error::Bind { address: config.listen.address, source };
         let listener = listener::bind(config.listen.address).and_then(TcpListener::from_std).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
@@ -118,8 +124,18 @@ impl Node {
         broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
-        let readiness = Readiness { takes_connections: Arc::clone(&ready), broker: broker.clone(), issuers };
         let (counts, log) = (metrics.listener()?, Arc::<RefusalLog>::default());
+        let memory = Memory::new(
+            config.memory,
+            memory::Parts {
+                gateway: gateway.handle(),
+                broker: broker.clone(),
+                http_connections: counts.connections.clone(),
+                gauges: metrics.memory()?,
+            },
+        );
+        sweeper.spawn(Arc::clone(&memory).watch());
+        let readiness = Readiness { takes_connections: Arc::clone(&ready), broker: broker.clone(), issuers, memory };
         let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
         let routes = Routes {
             gateway: gateway.handle(),
@@ -139,6 +155,8 @@ impl Node {
             tls: tls.clone(),
             tls_handshake_timeout: config.listen.tls_handshake_timeout,
             header_timeout: config.listen.header_timeout,
+            connections_max: descriptors.http_connections,
+            spare,
             counts,
             arrivals,
             log,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use fanfare_auth::RemoteIssuer;
 
 use crate::broker::NodeBroker;
+use crate::memory::Memory;
 use crate::token_issuers;
 
 /// Everything that is asked.
@@ -14,6 +15,7 @@ pub(crate) struct Readiness {
     /// Cleared when the node drains.
     pub(crate) takes_connections: Arc<AtomicBool>,
     pub(crate) broker: NodeBroker,
+    pub(crate) memory: Arc<Memory>,
     pub(crate) issuers: Vec<RemoteIssuer>,
 }
 
@@ -26,6 +28,7 @@ impl Readiness {
         if !self.takes_connections.load(Ordering::Acquire) {
             return Err("the node is draining".to_owned());
         }
+        self.memory.ready()?;
         self.broker.ready()?;
         Ok(token_issuers::without_keys(&self.issuers))
     }

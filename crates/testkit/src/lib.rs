@@ -32,7 +32,7 @@ mod stage;
 mod tls;
 pub mod token;
 
-pub use bare::{Bare, BarePublisher, Moods};
+pub use bare::{BLOCKS, Bare, BarePublisher, Moods, PANICS};
 pub use client::{Client, Ending, Opening, Unit};
 pub use fanfare_protocol::Encoding;
 pub use follower::Follower;

@@ -116,6 +116,7 @@ fn open_channels() -> ChannelOptions {
         presence: true,
         join_leave: true,
         access: Access { subscribe: anyone, publish: anyone, read_history: anyone, read_presence: anyone },
+        ..ChannelOptions::default()
     }
 }
 

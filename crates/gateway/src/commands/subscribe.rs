@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fanfare_auth::{Allowed, Operation, SubscriptionClaims, TokenError, access};
-use fanfare_broker::namespaces::ChannelOptions;
+use fanfare_broker::namespaces::{ChannelOptions, SlowConsumer};
 use fanfare_broker::{Barred, Error, HistoryQuery, Since};
 use fanfare_protocol::{
     Channel, ClientInfo, Disconnect, ErrorCode, Reply, SubscribeRequest, SubscribeResult, SubscriptionOverrides,
@@ -186,6 +186,7 @@ impl Commands {
             join_leave: forced || (request.join_leave && options.join_leave && may_see),
             allowed: grant.allowed,
             token: grant.token,
+            drops_oldest: !positioned && options.slow_consumer == SlowConsumer::DropOldest,
             info: (!grant.info.is_empty()).then(|| with_channel_info(&info, grant.info.clone())),
         };
         Ok(Plan {

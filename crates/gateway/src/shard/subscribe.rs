@@ -32,6 +32,8 @@ pub(crate) struct NewSubscription {
     pub(crate) allowed: Allowed,
     /// The subscription token that it is made with.
     pub(crate) token: Option<TokenStamp>,
+    /// Whether publications that wait for it may be dropped if it is slow: by the channel, without positions only.
+    pub(crate) drops_oldest: bool,
     pub(crate) info: Option<Arc<ClientInfo>>,
 }
 
@@ -263,6 +265,7 @@ impl Shard {
         let channel = self.channels.insert(ChannelState {
             name: new.channel.clone(),
             directory: self.directory.listen(self.index, &new.channel),
+            drops_oldest: new.drops_oldest,
             listeners: Vec::new(),
             joining: Vec::new(),
             position: None,

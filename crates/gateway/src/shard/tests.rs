@@ -14,6 +14,7 @@ mod deadlines;
 mod model;
 mod positions;
 mod sessions;
+mod slow;
 
 /// A shard with what a test needs around it.
 pub(super) struct Bench {
@@ -112,6 +113,7 @@ impl Bench {
             join_leave: true,
             token: None,
             allowed: fanfare_auth::Allowed::NOTHING,
+            drops_oldest: false,
             info: None,
         }
     }

@@ -61,6 +61,7 @@ pub(crate) fn relations(settings: &Settings) -> Vec<Problem> {
         .filter_map(|(large, relation, small)| pair(settings, settings.get(large), *relation, settings.get(small)));
     let mut problems: Vec<Problem> = pairs.collect();
     problems.extend(lifetimes(settings));
+    problems.extend(dropping_with_history(settings));
     problems.extend(secret_strength(settings));
     problems.extend(personal_namespace(settings));
     problems.extend(braces_in_prefix(settings));
@@ -150,6 +151,21 @@ fn shown(value: &Value) -> String {
 fn lifetimes(settings: &Settings) -> Vec<Problem> {
     let pair_of = |table| pair(settings, key(table, "history_meta_ttl"), Relation::AtLeast, key(table, "history_ttl"));
     settings.channel_tables().filter_map(pair_of).collect()
+}
+
+/// Of each table of channels: what is dropped must not have been promised.
+fn dropping_with_history(settings: &Settings) -> Vec<Problem> {
+    let of_table = |table: &[Setting]| {
+        let (policy, history) = (key(table, "slow_consumer"), key(table, "history_size"));
+        let drops = policy.value.text().as_deref() == Some(schema::DROP_OLDEST);
+        if !drops || history.is_refused || history.value.number() == 0 {
+            return None;
+        }
+        let message = format!("{} is {:?}, but {} is not 0", policy.title(), schema::DROP_OLDEST, history.title());
+        let hint = "with history a subscriber is promised to miss nothing: write history_size = 0, or \"close\"";
+        Some(settings.problem(policy, message).hint(hint))
+    };
+    settings.channel_tables().filter_map(of_table).collect()
 }
 
 /// A key of a table of channels.

@@ -67,8 +67,13 @@ impl Kind {
                 Ok(0) => self.zero(word, &hint),
                 read => Err(quantity(text, read.err(), &hint)),
             },
-            (Self::Duration(..) | Self::Size(..) | Self::Count(..), Given::Integer(0)) => self.zero(word, &hint),
-            (Self::Duration(..) | Self::Size(..), Given::Integer(_)) => Err(Refusal::new("has no unit", hint)),
+            (Self::Memory(min), Given::Text(text)) => memory(text, min, hint),
+            (Self::Duration(..) | Self::Size(..) | Self::Memory(_) | Self::Count(..), Given::Integer(0)) => {
+                self.zero(word, &hint)
+            }
+            (Self::Duration(..) | Self::Size(..) | Self::Memory(_), Given::Integer(_)) => {
+                Err(Refusal::new("has no unit", hint))
+            }
             (Self::Count(min, max), Given::Integer(number)) => count(*number, min, max, hint),
             (Self::Bool, Given::Bool(on)) => Ok(Value::Bool(*on)),
             (Self::Text(bytes_max), Given::Text(text)) => plain_text(text, bytes_max, hint),
@@ -122,7 +127,7 @@ impl Given {
         match kind {
             _ if kind.is_list() => Self::List(text.split(',').map(|part| Self::Text(part.trim().to_owned())).collect()),
             Kind::Bool => text.parse().map_or_else(|_| Self::Text(text.to_owned()), Self::Bool),
-            Kind::Count(..) | Kind::Duration(..) | Kind::Size(..) => {
+            Kind::Count(..) | Kind::Duration(..) | Kind::Size(..) | Kind::Memory(_) => {
                 text.parse().map_or_else(|_| Self::Text(text.to_owned()), Self::Integer)
             }
             _ => Self::Text(text.to_owned()),
@@ -165,6 +170,17 @@ fn quantity(text: &str, refused: Option<Refused>, hint: &str) -> Refusal {
         Refused::TooLarge => format!("is out of range: {text}"),
     };
     Refusal::new(complaint, hint)
+}
+
+fn memory(text: &str, min: usize, hint: String) -> Result<Value, Refusal> {
+    if let Some(share) = text.trim().strip_suffix('%') {
+        let percent = share.parse().ok().filter(|percent| (1..=100).contains(percent));
+        return percent.map(Value::Share).ok_or_else(|| Refusal::new(format!("is no share: {text:?}"), hint));
+    }
+    match units::size(text) {
+        Ok(bytes) if bytes >= min => Ok(Value::Number(bytes, Unit::Bytes)),
+        read => Err(quantity(text, read.err(), &hint)),
+    }
 }
 
 fn count(number: i128, min: usize, max: usize, hint: String) -> Result<Value, Refusal> {

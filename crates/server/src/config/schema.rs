@@ -75,6 +75,9 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 
+/// The word for dropping what waits for a slow subscriber.
+pub(crate) const DROP_OLDEST: &str = "drop_oldest";
+
 const EVERYBODY: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::Subscribers, Audience::Anyone];
 const SUBSCRIBING: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::Anyone];
 
@@ -580,6 +583,15 @@ const CHANNEL_OPTIONS: Section = Section {
             |draft, value| draft.join_leave = value.is_on(),
         ),
         channel(
+            "slow_consumer",
+            Kind::Choice(&["close", DROP_OLDEST]),
+            r#""close""#,
+            "What is done when limits.outbox_bytes_max waits for a subscriber that reads slowly. \"close\": its connection \
+             is closed with 3008, it comes back and catches up. \"drop_oldest\": the oldest publications of such \
+             channels are dropped, and it is told by 2500; only where history_size is 0.",
+            |draft, value| draft.drops_oldest = value.text().as_deref() == Some(DROP_OLDEST),
+        ),
+        channel(
             "subscribe",
             Kind::Audience(SUBSCRIBING),
             r#""nobody""#,
@@ -725,6 +737,15 @@ const LIMITS: Section = Section {
     name: "limits",
     doc: "How much there may be of everything, and what is done beyond it.",
     keys: &[
+        node(
+            "memory_max",
+            Kind::Memory(16 * MIB),
+            r#""70%""#,
+            "Memory that the node may take: a size, or a share of what its control group or the machine has, whichever \
+             is less. From 85% of it on new clients get 503, from 95% on slow clients are closed with 3008, those first \
+             for whom most waits.",
+            |draft, value| draft.memory.max = value.memory(),
+        ),
         node(
             "sessions_max",
             Kind::Count(1, 100_000_000),

@@ -7,6 +7,7 @@ use fanfare_auth::{Pattern, Secret};
 use fanfare_broker::namespaces::Audience;
 
 use super::units;
+use crate::memory::{Budget, Max};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,6 +16,8 @@ pub(crate) enum Kind {
     Duration(Duration, Duration),
     /// A size with its unit, within bounds in bytes.
     Size(usize, usize),
+    /// Memory: a size of at least so many bytes, or a share of what there is.
+    Memory(usize),
     /// A whole number within bounds.
     Count(usize, usize),
     /// `true` or `false`.
@@ -66,6 +69,8 @@ pub(crate) enum Value {
     Duration(Duration),
     /// A size or a count.
     Number(usize, Unit),
+    /// A share of the memory that there is, in hundredths.
+    Share(u8),
     /// A switch.
     Bool(bool),
     /// Text, a word of a choice, a namespace.
@@ -130,6 +135,9 @@ impl Kind {
                     units::size_text(max)
                 )
             }
+            Self::Memory(min) => {
+                format!("a size with its unit (B, KiB, MiB, GiB) from {} on, or a share: 1% to 100%", units::size_text(min))
+            }
             Self::Count(min, max) => format!("a whole number, {min} to {max}"),
             Self::Bool => "true or false".to_owned(),
             Self::Text(bytes_max) => format!("text in quotes, 1 to {bytes_max} bytes"),
@@ -178,6 +186,13 @@ impl Value {
         match self {
             Self::Number(number, _) => Some(*number),
             _ => None,
+        }
+    }
+
+    pub(crate) fn memory(&self) -> Max {
+        match self {
+            Self::Share(percent) => Max::Percent(*percent),
+            other => Max::Bytes(other.number()),
         }
     }
 
@@ -246,6 +261,7 @@ impl Value {
             Self::Duration(duration) => quoted(&units::duration_text(*duration)),
             Self::Number(bytes, Unit::Bytes) => quoted(&units::size_text(*bytes)),
             Self::Number(number, Unit::One) => number.to_string(),
+            Self::Share(percent) => quoted(&format!("{percent}%")),
             Self::Bool(on) => on.to_string(),
             Self::Text(text) | Self::Date(_, text) => quoted(text),
             Self::Audience(audience) => quoted(audience_text(*audience)),
@@ -258,6 +274,14 @@ impl Value {
 }
 
 impl Value {
+    /// What it comes to on this machine, where that cannot be read off it.
+    pub(crate) fn remark(&self) -> Option<String> {
+        match self {
+            Self::Share(_) => Budget::of(self.memory()).map(|budget| budget.to_string()),
+            _ => None,
+        }
+    }
+
     /// The value as JSON, written as in a file; what is not set is null.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         match self {
