@@ -21,7 +21,7 @@ pub mod node;
 mod origin;
 mod page;
 mod pem_files;
-pub mod readiness;
+mod readiness;
 pub mod redis_tls;
 mod reload;
 mod routes;
