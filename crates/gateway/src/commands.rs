@@ -26,6 +26,7 @@ pub(crate) use self::control::apply;
 pub(crate) use self::subscribe::depart;
 use crate::bad_request::BadRequest;
 use crate::local::Local;
+use crate::rates::Charged;
 use crate::shard::{Shard, State};
 use crate::slots::SlotId;
 
@@ -139,11 +140,13 @@ impl Commands {
 
     /// The rules of protocol §3, in their order.
     async fn dispatch(&self, mut command: Command) -> Result<(), Failure> {
-        let state = self.with(|shard| {
+        let kind = command.kind();
+        let (state, charged) = self.with(|shard| {
             shard.stats().commands.add(1);
-            shard.session(self.session).map(|session| session.state)
+            let state = shard.session(self.session).map(|session| session.state);
+            (state, shard.charge_command(self.session, kind == Some(CommandKind::Publish)))
         });
-        let kind = command.kind().ok_or(BadRequest::UnknownCommand)?;
+        let kind = kind.ok_or(BadRequest::UnknownCommand)?;
         let id = command.id;
         if id == 0 && kind != CommandKind::Send {
             return Err(BadRequest::NoId.into());
@@ -156,6 +159,7 @@ impl Commands {
             }
             State::Opening | State::Connecting | State::Open => {}
         }
+        self.admit(charged, kind)?;
         if command.ping.is_some() {
             return Err(ErrorCode::NotAvailable.into());
         }
@@ -172,6 +176,18 @@ impl Commands {
             CommandKind::Refresh => self.refresh(id, &command.refresh.unwrap_or_default()).await,
             CommandKind::SubRefresh => self.sub_refresh(id, &command.sub_refresh.unwrap_or_default()).await,
         }
+    }
+
+    /// Refuses a command that is one too many, before anything of it is done.
+    fn admit(&self, charged: Charged, kind: CommandKind) -> Result<(), Failure> {
+        let (excess, failure) = match charged {
+            Charged::Fine => return Ok(()),
+            Charged::Over(excess) => (excess, ErrorCode::TooManyRequests.into()),
+            Charged::TooMany(excess) => (excess, Disconnect::TOO_MANY_REQUESTS.into()),
+        };
+        self.local.tell_excess(excess);
+        let gives_back = kind == CommandKind::Unsubscribe && matches!(charged, Charged::Over(_));
+        if gives_back { Ok(()) } else { Err(failure) }
     }
 
     /// Who is connected.

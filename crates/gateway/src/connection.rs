@@ -23,6 +23,7 @@ use crate::application::Peer;
 use crate::limits;
 use crate::local::Local;
 use crate::places::Place;
+use crate::rates::Reading;
 use crate::shard::State;
 use crate::socket::{Socket, SocketSettings};
 
@@ -137,6 +138,7 @@ impl Connection {
         let (mut inbound, answers) = self.intake.take(&mut self.websocket, input, second);
         local.with(|shard| {
             shard.stats().bytes_in.add(input.len() as u64);
+            inbound.reading = shard.charge_bytes(*session, input.len());
             if !answers.is_empty() && inbound.ended.is_none() {
                 shard.enqueue(*session, answers.as_slice().into());
             }
@@ -165,9 +167,25 @@ impl Connection {
             local.with(|shard| shard.enqueue(*session, inbound.last_answers.into()));
         }
         match inbound.ended {
-            None => {}
+            None => self.rest(inbound.reading).await,
             Some(Ok(())) => local.with(|shard| shard.close_answered(*session)),
             Some(Err(violation)) => self.peer.close_violated(violation),
+        }
+    }
+
+    /// Waits where more was read than may be: what the client sends meanwhile stays with the network.
+    async fn rest(&self, reading: Reading) {
+        let local = &self.peer.local;
+        match reading {
+            Reading::GoesOn => {}
+            Reading::Pauses(pause, excess) => {
+                local.tell_excess(excess);
+                tokio::time::sleep(pause).await;
+            }
+            Reading::TooMuch(excess) => {
+                local.tell_excess(excess);
+                self.peer.close(&Disconnect::TOO_MANY_REQUESTS);
+            }
         }
     }
 

@@ -47,6 +47,14 @@ pub const WEBSOCKET_READ_BUFFER_KEPT_BYTES: u32 = 2_048;
 /// a pong or a close frame is at most 127 bytes.
 pub const WEBSOCKET_WRITE_BUFFER_BYTES: usize = 4 * 1024;
 
+/// Seconds' worth that a bucket of a rate holds, so that a client that comes back can say all at once what it has to: with
+/// the default of 100 commands a second these are 1,000, a `connect` and more subscriptions than a session may have.
+pub const BURST_SECONDS: u32 = 10;
+
+/// Commands of one session that are refused for a rate in a second, on average; then 3013. With [`BURST_SECONDS`] 1,000 in
+/// a row: at 80 bytes an error these are 80 KB in an outbox, a third of what makes the next command wait.
+pub const REFUSALS_PER_SECOND: u32 = 100;
+
 /// How long a closed connection is read on, so that unread input does not turn our close into a reset.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
 

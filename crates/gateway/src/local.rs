@@ -19,6 +19,7 @@ use crate::gateway::Parts;
 use crate::limits;
 use crate::options::Options;
 use crate::presence_changes::{Number, PresenceChanges};
+use crate::rates::Excess;
 use crate::ring::Ring;
 use crate::shard::{Now, Shard};
 use crate::slots::SlotId;
@@ -149,6 +150,13 @@ impl Local {
 
     pub(crate) fn socket(&self, id: SlotId) -> Option<Rc<Socket>> {
         self.sockets.borrow().get(id.index as usize)?.clone()
+    }
+
+    /// Logs, now and then, that somebody sends too much.
+    pub(crate) fn tell_excess(&self, excess: Excess) {
+        if self.may_log() {
+            tracing::info!(key = excess.key(), "a client sends more than it may: see this key");
+        }
     }
 
     /// Whether this thread may write another line about a peer's behaviour in this second.

@@ -9,6 +9,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily,
 
 use crate::bad_request::BadRequest;
 use crate::directory::Directory;
+use crate::rates::Excess;
 use crate::shard::Recovery;
 use crate::stats::{CLOSE_CODES, Cell, ERROR_CODE_MIN, ERROR_CODES, Stats};
 
@@ -57,6 +58,10 @@ const VIOLATIONS: (&str, &str) =
 const ERRORS: (&str, &str) = ("fanfare_gateway_errors_total", "Commands answered with an error, by its code.");
 const BAD_REQUESTS: (&str, &str) =
     ("fanfare_gateway_bad_requests_total", "Sessions closed as a bad request (3501), by reason.");
+const EXCESSES: (&str, &str) = (
+    "fanfare_gateway_rate_limited_total",
+    "Commands refused, and reads put off, because a session or a user sends too much, by limit.",
+);
 const RECOVERIES: (&str, &str) = ("fanfare_gateway_recoveries_total", "Recoveries asked for, by result.");
 const RING_DEPTH: (&str, &str) = ("fanfare_gateway_ring_entries", "Entries waiting on the shards' rings.");
 const RING_OVERFLOWS: (&str, &str) =
@@ -77,6 +82,7 @@ impl Metrics {
         descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
         descriptions.push(description(ERRORS.0, ERRORS.1, &["code"]));
         descriptions.push(description(BAD_REQUESTS.0, BAD_REQUESTS.1, &["reason"]));
+        descriptions.push(description(EXCESSES.0, EXCESSES.1, &["limit"]));
         descriptions.push(description(RECOVERIES.0, RECOVERIES.1, &["result"]));
         Self { directory, descriptions }
     }
@@ -106,6 +112,14 @@ impl Metrics {
             counter(count as f64, &[("reason", violation.label())])
         });
         family(VIOLATIONS, MetricType::COUNTER, rows.collect())
+    }
+
+    fn excesses(&self) -> MetricFamily {
+        let rows = Excess::ALL.iter().map(|excess| {
+            let count: u64 = self.directory.stats().iter().map(|stats| stats.excesses[*excess as usize].get()).sum();
+            counter(count as f64, &[("limit", excess.label())])
+        });
+        family(EXCESSES, MetricType::COUNTER, rows.collect())
     }
 
     fn recoveries(&self) -> MetricFamily {
@@ -168,6 +182,7 @@ impl Collector for Metrics {
         families.push(self.violations());
         families.push(self.errors());
         families.push(self.bad_requests());
+        families.push(self.excesses());
         families.push(self.recoveries());
         families.push(self.histogram(LATENCY, |stats| &stats.latency));
         families.push(self.histogram(LAG, |stats| &stats.loop_lag));

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fanfare_protocol::FrameLimits;
 
+use crate::rates::Rates;
+
 /// Settings of a gateway. `None` in a limit means that there is none.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -60,6 +62,10 @@ pub struct Options {
     pub presence_ttl: Duration,
     /// Bytes that the kernel may hold unsent for one client.
     pub unsent_bytes_max: usize,
+    /// What one session may send in a second; over it commands get 111, and bytes are read later.
+    pub session_rates: Rates,
+    /// What the sessions of one user on this node may send in a second, together.
+    pub user_rates: Rates,
 }
 
 impl Default for Options {
@@ -92,6 +98,8 @@ impl Default for Options {
             expired_close_delay: Duration::from_secs(25),
             presence_ttl: Duration::from_secs(60),
             unsent_bytes_max: 16_384,
+            session_rates: Rates { commands: Some(100), publishes: Some(50), bytes: Some(256 << 10) },
+            user_rates: Rates { commands: Some(5_000), publishes: Some(1_000), bytes: Some(16 << 20) },
         }
     }
 }

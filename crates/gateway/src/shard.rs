@@ -15,6 +15,7 @@ mod control;
 mod deadlines;
 mod fan_out;
 mod lifecycle;
+mod rates;
 mod session;
 mod subscribe;
 #[cfg(test)]

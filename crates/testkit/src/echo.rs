@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fanfare_gateway::{Application, Message, Options, Peer};
+use fanfare_gateway::{Application, Message, Options, Peer, Rates};
 use fanfare_server::{Config, Node};
 
 /// Where WebSockets are taken, as by any node.
@@ -43,6 +43,9 @@ fn raise_limits(options: &mut Options) {
     options.fragments_per_message_max = 131_072;
     // 2.10 and 2.11 ping as fast as they can.
     options.control_frames_per_second_max = None;
+    // 9.1 to 9.8 send as fast as they can.
+    options.session_rates = Rates::default();
+    options.user_rates = Rates::default();
     // Nobody sends `connect` here, and so no application ping begins either.
     options.connect_timeout = Duration::MAX;
     options.ping_interval = None;

@@ -11,6 +11,7 @@ use tokio_tungstenite::tungstenite::{self, Error};
 
 use crate::application::Message;
 use crate::limits;
+use crate::rates::Reading;
 
 /// What came in.
 #[derive(Debug, Default)]
@@ -23,11 +24,13 @@ pub(crate) struct Inbound {
     pub(crate) ended: Option<Result<(), FrameViolation>>,
     /// What is answered to the end: to be queued behind the replies to `messages`, for nothing may follow a close.
     pub(crate) last_answers: Vec<u8>,
+    /// Whether the next read has to wait.
+    pub(crate) reading: Reading,
 }
 
 impl Inbound {
     pub(crate) fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.pongs == 0 && self.ended.is_none()
+        self.messages.is_empty() && self.pongs == 0 && self.ended.is_none() && self.reading == Reading::GoesOn
     }
 }
 
