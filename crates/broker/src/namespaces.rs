@@ -45,6 +45,17 @@ pub struct Access {
     pub read_presence: Audience,
 }
 
+/// What becomes of a client that takes publications more slowly than they come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SlowConsumer {
+    /// Its connection is closed: it comes back, and recovers where there is history.
+    #[default]
+    Close,
+    /// The oldest publications that wait for it are dropped, and its subscription ends. Only without history: where
+    /// there is some, a subscriber is promised that it misses nothing.
+    DropOldest,
+}
+
 /// Options of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChannelOptions {
@@ -56,6 +67,8 @@ pub struct ChannelOptions {
     pub join_leave: bool,
     /// Who may do what.
     pub access: Access,
+    /// What becomes of a slow subscriber.
+    pub slow_consumer: SlowConsumer,
 }
 
 /// Options of all channels.

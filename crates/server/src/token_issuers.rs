@@ -1,15 +1,14 @@
 //! From the configured issuers to what the verifier takes: their keys begin to be fetched here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fanfare_auth::RemoteIssuer;
 use fanfare_key_sets::{EndpointError, KeySets, limits};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::ClientConfig;
 
 use crate::config::{Config, TokenIssuer};
+use crate::pem_files;
 
 /// Why the keys of an issuer cannot be fetched at all.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +40,20 @@ pub enum Error {
 ///
 /// # Errors
 /// See [`Error`].
-pub fn start(config: &Config) -> Result<Vec<RemoteIssuer>, Error> {
-    config.token_issuers.iter().map(start_one).collect()
+pub fn start(config: &Config, metrics: &fanfare_key_sets::Metrics) -> Result<Vec<RemoteIssuer>, Error> {
+    config.token_issuers.iter().map(|issuer| start_one(issuer, metrics)).collect()
 }
 
-fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
+/// What is worth knowing of a node that is ready: issuers whose tokens it cannot judge now. It stays ready, since no
+/// other node is better off.
+pub fn without_keys(issuers: &[RemoteIssuer]) -> Option<String> {
+    let without = issuers.iter().filter(|issuer| issuer.keys.held().keys.is_none());
+    let names: Vec<String> = without.map(|issuer| format!("auth.issuers.{}", issuer.name)).collect();
+    (!names.is_empty())
+        .then(|| format!("no keys, or too old ones, of {}: its tokens are refused for now", names.join(", ")))
+}
+
+fn start_one(issuer: &TokenIssuer, metrics: &fanfare_key_sets::Metrics) -> Result<RemoteIssuer, Error> {
     let options = fanfare_key_sets::Options {
         name: issuer.name.clone(),
         issuer: issuer.issuer.clone(),
@@ -54,6 +62,7 @@ fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
         refresh_interval: issuer.refresh_interval,
         stale_ttl: issuer.stale_ttl,
         timeout: limits::FETCH_TIMEOUT,
+        metrics: metrics.clone(),
     };
     let keys = KeySets::start(options).map_err(|reason| Error::Place { name: issuer.name.clone(), reason })?;
     Ok(RemoteIssuer {
@@ -67,27 +76,13 @@ fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
 
 /// A machine that trusts nobody is no error here: the keys may be fetched without TLS, and if not, the log says why.
 fn tls(issuer: &TokenIssuer) -> Result<ClientConfig, Error> {
-    let mut roots = RootCertStore::empty();
-    match &issuer.ca_file {
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        Some(file) => add(&mut roots, file).map_err(|reason| Error::CaFile {
+    let roots = match &issuer.ca_file {
+        None => pem_files::system_roots(),
+        Some(file) => pem_files::roots(file).map_err(|error| Error::CaFile {
             name: issuer.name.clone(),
-            path: file.clone(),
-            reason,
+            path: error.path,
+            reason: error.reason,
         })?,
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(versions.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn add(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.map_err(|error| error.to_string())?;
-    if certificates.is_empty() {
-        return Err("it holds no certificate, as PEM".to_owned());
-    }
-    certificates.into_iter().try_for_each(|certificate| roots.add(certificate)).map_err(|error| error.to_string())
+    };
+    Ok(pem_files::client(roots)?.with_no_client_auth())
 }

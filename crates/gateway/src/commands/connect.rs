@@ -12,7 +12,8 @@ use futures_util::future::join_all;
 use super::subscribe::{Grant, Making, Plan, result_of};
 use super::{Commands, Failure};
 use crate::bad_request::BadRequest;
-use crate::shard::{Backlog, Committed, Origin, State, payload_bytes};
+use crate::shard::{Backlog, Committed, Origin, State, TokenStamp, payload_bytes};
+use crate::stats::Judged;
 
 impl Commands {
     /// Connects; an error reply leaves the session unusable until the client or a deadline closes it.
@@ -87,7 +88,9 @@ impl Commands {
             conn_info: claims.info.clone(),
             chan_info: bytes::Bytes::new(),
         };
-        let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info), claims.rights.clone()));
+        let token = claims.token.as_ref().map_or(TokenStamp::NONE, |token| self.stamp(token));
+        self.judge_connection(&claims.user, token, Judged::Connect)?;
+        let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info), claims.rights.clone(), token));
         let over = self.local.options.sessions_per_user_max.is_some_and(|max| sessions > max);
         if over && !claims.user.is_empty() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
     }
@@ -130,7 +133,7 @@ impl Commands {
             channel,
             origin,
             &request,
-            Grant { info, data, expire_at: None, overrides, allowed: Allowed::NOTHING },
+            Grant { info, data, expire_at: None, overrides, allowed: Allowed::NOTHING, token: None },
         )
     }
 

@@ -13,6 +13,7 @@ use fanfare_broker::{Event, Publication, StreamPosition};
 use fanfare_protocol::{Channel, ClientInfo, Disconnect, Push, Unsubscribe, UnsubscribePush};
 
 use super::channel::{ChannelState, Continuity, HeldBack, Joining, Listener, continuity};
+use super::judgement::TokenStamp;
 use super::session::{Origin, Session, Stage, State, Subscription};
 use super::{Departure, Effect, Shard};
 use crate::slots::SlotId;
@@ -29,6 +30,10 @@ pub(crate) struct NewSubscription {
     pub(crate) join_leave: bool,
     /// What its token allows besides listening.
     pub(crate) allowed: Allowed,
+    /// The subscription token that it is made with.
+    pub(crate) token: Option<TokenStamp>,
+    /// Whether publications that wait for it may be dropped if it is slow: by the channel, without positions only.
+    pub(crate) drops_oldest: bool,
     pub(crate) info: Option<Arc<ClientInfo>>,
 }
 
@@ -244,6 +249,7 @@ impl Shard {
             join_leave: new.join_leave,
             expire: 0,
             allowed: new.allowed,
+            token: new.token.map(Box::new),
             info: new.info.clone(),
             doomed: None,
         });
@@ -259,6 +265,7 @@ impl Shard {
         let channel = self.channels.insert(ChannelState {
             name: new.channel.clone(),
             directory: self.directory.listen(self.index, &new.channel),
+            drops_oldest: new.drops_oldest,
             listeners: Vec::new(),
             joining: Vec::new(),
             position: None,

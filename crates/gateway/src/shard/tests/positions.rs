@@ -37,7 +37,7 @@ fn what_arrives_while_joining_is_part_of_the_recovery() {
     for offset in [5, 6, 7] {
         bench.shard.take_event(&event("news", offset));
     }
-    let History { publications, cut: false, top } = history(4, 6);
+    let History { publications, top } = history(4, 6);
     let backlog = Backlog::Since { offset: 3, epoch: "e".to_owned(), publications, cut: false, top };
     let committed = bench.shard.commit(begun, backlog).unwrap().unwrap();
     let offsets: Vec<u64> =
@@ -136,7 +136,7 @@ fn what_finds_no_room_during_a_repair_is_read_too() {
 #[test]
 fn recovery_fails_as_the_protocol_says() {
     let recovers = |offset, epoch: &str, from, to| {
-        let History { publications, cut: false, top } = history(from, to);
+        let History { publications, top } = history(from, to);
         let backlog = Backlog::Since { offset, epoch: epoch.to_owned(), publications, cut: false, top };
         !backlog.is_unrecovered()
     };
