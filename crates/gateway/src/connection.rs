@@ -7,7 +7,7 @@
 //! When the session is closed from either side, the task reads on and discards, for a bounded time and amount: a
 //! socket that is dropped with unread input sends a reset, which would eat the close frame.
 
-mod wire;
+pub(crate) mod wire;
 
 use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;

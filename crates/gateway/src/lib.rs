@@ -17,6 +17,9 @@ mod connection;
 mod directory;
 mod driver;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 pub mod limits;
 mod local;

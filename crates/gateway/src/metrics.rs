@@ -57,8 +57,6 @@ const COUNTERS: [(&str, &str, Read); 14] = [
 const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
 const VIOLATIONS: (&str, &str) =
     ("fanfare_gateway_violations_total", "Sessions closed because the client broke the WebSocket protocol, by reason.");
-const BARRED: (&str, &str) =
-    ("fanfare_gateway_barred_total", "Sessions and subscriptions that a revocation refused or ended, by what it met.");
 const DROPPED: (&str, &str) = (
     "fanfare_gateway_publications_dropped_total",
     "Publications that were queued for a session and not sent, by reason.",
@@ -66,6 +64,8 @@ const DROPPED: (&str, &str) = (
 const HEARTBEAT_AGE: (&str, &str) =
     ("fanfare_gateway_shard_heartbeat_age_seconds", "Since the shard that is longest silent has shown that it lives.");
 const REFUSED: (&str, &str) = ("fanfare_gateway_refused_total", "WebSocket handshakes that got 503, by reason.");
+const BARRED: (&str, &str) =
+    ("fanfare_gateway_barred_total", "Sessions and subscriptions that a revocation refused or ended, by what it met.");
 const EXCESSES: (&str, &str) = (
     "fanfare_gateway_rate_limited_total",
     "Commands refused, and reads put off, because a session or a user sends too much, by limit.",
@@ -91,10 +91,10 @@ impl Metrics {
             named.chain(others).map(|(name, help)| description(name, help, &[])).collect();
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
         descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
-        descriptions.push(description(BARRED.0, BARRED.1, &["met"]));
         descriptions.push(description(DROPPED.0, DROPPED.1, &["reason"]));
         descriptions.push(description(HEARTBEAT_AGE.0, HEARTBEAT_AGE.1, &[]));
         descriptions.push(description(REFUSED.0, REFUSED.1, &["reason"]));
+        descriptions.push(description(BARRED.0, BARRED.1, &["met"]));
         descriptions.push(description(EXCESSES.0, EXCESSES.1, &["limit"]));
         descriptions.push(description(ERRORS.0, ERRORS.1, &["code"]));
         descriptions.push(description(BAD_REQUESTS.0, BAD_REQUESTS.1, &["reason"]));
@@ -129,13 +129,6 @@ impl Metrics {
         family(VIOLATIONS, MetricType::COUNTER, rows.collect())
     }
 
-    fn barred(&self) -> MetricFamily {
-        let rows = Judged::ALL
-            .iter()
-            .map(|(judged, label)| counter(self.sum_at(|stats| &stats.barred, *judged as usize), &[("met", label)]));
-        family(BARRED, MetricType::COUNTER, rows.collect())
-    }
-
     fn dropped(&self) -> MetricFamily {
         let dropped = self.sum(|stats| stats.dropped.get());
         family(DROPPED, MetricType::COUNTER, vec![counter(dropped, &[("reason", "slow_consumer")])])
@@ -151,6 +144,13 @@ impl Metrics {
     fn refused(&self) -> MetricFamily {
         let row = |why: NoPlace| counter(self.directory.refused(why) as f64, &[("reason", why.label())]);
         family(REFUSED, MetricType::COUNTER, NoPlace::ALL.map(row).to_vec())
+    }
+
+    fn barred(&self) -> MetricFamily {
+        let rows = Judged::ALL
+            .iter()
+            .map(|(judged, label)| counter(self.sum_at(|stats| &stats.barred, *judged as usize), &[("met", label)]));
+        family(BARRED, MetricType::COUNTER, rows.collect())
     }
 
     fn excesses(&self) -> MetricFamily {
@@ -219,10 +219,10 @@ impl Collector for Metrics {
         families.extend(self.rings());
         families.push(self.closes());
         families.push(self.violations());
-        families.push(self.barred());
         families.push(self.dropped());
         families.push(self.heartbeat_age());
         families.push(self.refused());
+        families.push(self.barred());
         families.push(self.excesses());
         families.push(self.errors());
         families.push(self.bad_requests());

@@ -27,12 +27,12 @@ pub(crate) enum Entry {
     Event(Event, OwnedSemaphorePermit),
     /// Carry this out and answer.
     Control(Arc<Control>, oneshot::Sender<()>, OwnedSemaphorePermit),
-    /// Judge these sessions by the revocations, and answer.
-    Judge(Arc<Whom>, oneshot::Sender<()>, OwnedSemaphorePermit),
     /// Say which sessions most waits for.
     Slowest(oneshot::Sender<Vec<SlowSession>>, OwnedSemaphorePermit),
     /// Close these sessions to free memory.
     Shed(Vec<SlotId>),
+    /// Judge these sessions by the revocations, and answer.
+    Judge(Arc<Whom>, oneshot::Sender<()>, OwnedSemaphorePermit),
     /// Close every session within so many milliseconds.
     Drain(u64),
     /// End the shard.

@@ -89,6 +89,15 @@ impl Handle {
     }
 }
 
+/// What a request is answered where there is a place for its session.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn answer(request: &Request<()>) -> Response<String> {
+    match check(request) {
+        Ok(key) => accept(&key, &agree(request.headers(), request.uri().query().unwrap_or_default())),
+        Err(refusal) => refuse(refusal),
+    }
+}
+
 fn unavailable(no_place: NoPlace) -> Refusal {
     let text = match no_place {
         NoPlace::Full => "no room for another connection on this node (limits.sessions_max); try again later\n",

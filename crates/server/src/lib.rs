@@ -8,6 +8,9 @@ mod broker;
 pub mod cli;
 pub mod config;
 mod descriptors;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod head;
 mod listener;

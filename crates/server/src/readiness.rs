@@ -15,8 +15,8 @@ pub(crate) struct Readiness {
     /// Cleared when the node drains.
     pub(crate) takes_connections: Arc<AtomicBool>,
     pub(crate) broker: NodeBroker,
-    pub(crate) memory: Arc<Memory>,
     pub(crate) issuers: Vec<RemoteIssuer>,
+    pub(crate) memory: Arc<Memory>,
 }
 
 impl Readiness {

@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use fanfare_testkit::bad_input::case;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 
@@ -179,7 +180,8 @@ fn without_descriptors_those_who_connect_are_told_and_the_others_served() {
         match stream.read(&mut answer) {
             Ok(length) => {
                 let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
-                assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("file descriptors"), "{answer}");
+                let status = format!("HTTP/1.1 {}", case(114, "connect").status());
+                assert!(answer.starts_with(&status) && answer.contains("file descriptors"), "{answer}");
                 assert!(answer.contains("retry-after: "), "{answer}");
                 told += 1;
             }
@@ -189,7 +191,7 @@ fn without_descriptors_those_who_connect_are_told_and_the_others_served() {
     }
     // The waits before the eighth come to 1.27 s.
     assert!(began.elapsed() >= Duration::from_secs(1), "it spins: {:?}", began.elapsed());
-    assert!(node.metric("fanfare_http_turned_away_total") > 0.0);
+    assert!(node.metric(case(114, "connect").counter().0) > 0.0);
     node.publish(1);
     hear(&mut canary, "{\"n\":1}");
     node.limit_descriptors(before);
@@ -203,6 +205,7 @@ fn without_descriptors_those_who_connect_are_told_and_the_others_served() {
 #[test]
 fn a_limit_of_descriptors_that_is_too_low_is_told_with_numbers_and_kept_to() {
     let node = Node::start(Some(300), &[("FANFARE_LIMITS__SESSIONS_MAX", "5000")]);
+    case(94, "limit").is_fine();
     let warning = node.start.iter().find(|entry| entry["level"] == "WARN").expect("a warning");
     assert!(warning["message"].as_str().unwrap().contains("limits.sessions_max"), "{warning}");
     let number = |name: &str| warning[name].as_u64().unwrap();
@@ -255,6 +258,8 @@ fn a_client_whose_process_is_stopped_is_closed_and_recovers_when_it_goes_on() {
     }
     kill_process(pid, Signal::STOP).unwrap();
     node.metric_becomes("fanfare_gateway_sessions", |count| count == 0.0);
+    let closed = format!("fanfare_gateway_closes_total{{code=\"{}\"}}", case(75, "stopped").close());
+    assert_eq!(node.metric(&closed), 1.0);
     for number in 6..=25 {
         node.publish(number);
     }

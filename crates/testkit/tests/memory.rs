@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use fanfare_server::memory::Max;
+use fanfare_testkit::bad_input::case;
 use fanfare_testkit::patience::eventually;
 use fanfare_testkit::{Client, Http, Node, Raw, Setup, client_frame, json, on_1_and_3_shards};
 
@@ -130,13 +131,14 @@ async fn when_memory_is_short_new_sessions_are_refused_and_others_served(shards:
     publish(&node, "kept:much", BUDGET * 88 / 100).await;
     node.metric_becomes("fanfare_memory_level", 1.0).await;
     let refused = Http::connect(node.address()).await.request("GET /connection/websocket", &UPGRADE, "").await;
-    assert_eq!(refused.status, 503);
+    assert_eq!(refused.status, case(115, "high").status());
     assert!(refused.body.contains("limits.memory_max"), "{}", refused.body);
     assert!((1..=30).contains(&refused.header("retry-after").unwrap().parse::<u64>().unwrap()));
     let ready = node.request("GET /readyz", &[], "").await;
     assert_eq!((ready.status, ready.body.contains("limits.memory_max")), (503, true));
     assert_eq!(node.request("GET /healthz", &[], "").await.status, 200);
-    assert_eq!(node.metric_row("fanfare_gateway_refused_total", "reason=\"memory\"").await, 1.0);
+    let (refused, reason) = case(115, "high").counter();
+    assert_eq!(node.metric_row(refused, reason).await, 1.0);
     node.publish("news", json!(1)).await;
     assert_eq!(canary.expect_publication("news").await["data"], 1);
     node.call("history_remove", json!({"channel": "kept:much"})).await;
@@ -163,9 +165,9 @@ async fn when_memory_is_nearly_used_up_the_largest_outbox_goes_first(shards: usi
         (node.closes(3008).await > 0.0).then_some(())
     })
     .await;
-    assert_eq!(large.expect_close().await, (3008, "slow".to_owned()));
+    assert_eq!(large.expect_close().await, (case(115, "critical").close(), "slow".to_owned()));
     node.metric_becomes("fanfare_memory_level", 0.0).await;
-    assert_eq!(node.metric("fanfare_gateway_shed_total").await, 1.0);
+    assert_eq!(node.metric(case(115, "critical").counter().0).await, 1.0);
     for _ in 0..20 {
         small.expect_publication("small").await;
     }
@@ -213,7 +215,8 @@ async fn a_thousand_that_ping_and_never_read_take_little_each(shards: usize) {
         }
     }
     assert!(most <= (PINGERS * PINGER_BYTES_MAX) as f64, "{most}");
-    let ended = || async { (node.closes(1008).await == PINGERS as f64).then_some(()) };
+    let code = case(15, "pings").close();
+    let ended = || async { (node.closes(code).await == PINGERS as f64).then_some(()) };
     eventually("all of them to be closed", ended).await;
     drop(pingers);
     node.metric_becomes("fanfare_gateway_sessions", 1.0).await;

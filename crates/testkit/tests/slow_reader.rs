@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant};
 
 use fanfare_broker::namespaces::{ChannelOptions, SlowConsumer};
+use fanfare_testkit::bad_input::case;
 use fanfare_testkit::patience::eventually;
 use fanfare_testkit::{Client, Ending, Node, Proxy, Setup, Unit, json, on_1_and_3_shards};
 use tokio::io::AsyncReadExt as _;
@@ -72,7 +73,7 @@ async fn a_slow_reader_is_closed_and_others_lose_nothing(shards: usize) {
     for _ in 0..4 {
         readers.push(subscribed(&node).await);
     }
-    publish_until(3008, &node, &mut readers).await;
+    publish_until(case(73, "bytes").close(), &node, &mut readers).await;
     assert_eq!(node.metric("fanfare_gateway_outbox_overflows_total").await, 1.0);
     assert!(node.metric("fanfare_gateway_outbox_bytes").await < 40_000.0, "what waited is dropped");
     node.presence_becomes("news", &slow.id, false).await;
@@ -113,7 +114,7 @@ async fn a_stalled_socket_is_given_up_in_time(shards: usize) {
         .await;
     let stalled = not_reading(&node).await;
     let mut readers = [subscribed(&node).await];
-    publish_until(3009, &node, &mut readers).await;
+    publish_until(case(73, "time").close(), &node, &mut readers).await;
     node.presence_becomes("news", &stalled.id, false).await;
     let before = Instant::now();
     // The peer never reads: the socket is cut, and its memory given back.
@@ -208,7 +209,7 @@ async fn a_reader_of_some_kilobytes_a_second_is_closed_and_others_lose_nothing(s
         }
     };
     tokio::select! {
-        _ = publish_until(3008, &node, &mut readers) => {}
+        _ = publish_until(case(72, "close").close(), &node, &mut readers) => {}
         () = trickle => panic!("the connection ended before the node closed it"),
     }
     assert_eq!(readers[0].so_far().await, []);
@@ -242,7 +243,8 @@ async fn where_the_oldest_are_dropped_the_connection_stays_and_is_told_once(shar
     slow.subscribe("live:map").await;
     let mut reader = node.client().connect().await;
     reader.subscribe("live:map").await;
-    let dropped = "fanfare_gateway_publications_dropped_total";
+    case(72, "drop").is_fine();
+    let (dropped, _) = case(72, "drop").counter();
     let mut published = 0;
     while node.metric(dropped).await == 0.0 {
         published += 1;

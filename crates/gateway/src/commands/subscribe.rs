@@ -185,8 +185,8 @@ impl Commands {
             announces,
             join_leave: forced || (request.join_leave && options.join_leave && may_see),
             allowed: grant.allowed,
-            token: grant.token,
             drops_oldest: !positioned && options.slow_consumer == SlowConsumer::DropOldest,
+            token: grant.token,
             info: (!grant.info.is_empty()).then(|| with_channel_info(&info, grant.info.clone())),
         };
         Ok(Plan {

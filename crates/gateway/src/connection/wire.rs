@@ -140,6 +140,8 @@ fn violation(error: &Error) -> FrameViolation {
 
 #[cfg(test)]
 mod properties;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod verdicts;
 
 #[cfg(test)]
 mod tests {

@@ -30,10 +30,10 @@ pub(crate) struct NewSubscription {
     pub(crate) join_leave: bool,
     /// What its token allows besides listening.
     pub(crate) allowed: Allowed,
-    /// The subscription token that it is made with.
-    pub(crate) token: Option<TokenStamp>,
     /// Whether publications that wait for it may be dropped if it is slow: by the channel, without positions only.
     pub(crate) drops_oldest: bool,
+    /// The subscription token that it is made with.
+    pub(crate) token: Option<TokenStamp>,
     pub(crate) info: Option<Arc<ClientInfo>>,
 }
 
