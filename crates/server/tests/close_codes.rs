@@ -198,3 +198,31 @@ async fn requests() {
     let log = format!("{:?}", node.log());
     assert!(!log.contains(SECRET), "{log}");
 }
+
+/// Row 76: what networks do every minute is nothing to write about.
+#[tokio::test]
+async fn connections_that_break_are_not_logged() {
+    let node = Program::start(BINARY, &[]).await;
+    let mut canary = Canary::start(node.client()).await;
+    let (before, lines) = (node.descriptors(), node.log().len());
+    let (reset, end) = (case(76, "reset"), case(76, "end"));
+    reset.is_fine();
+    end.is_fine();
+    let half = &client_frame(0x81, CONNECT.as_bytes())[..9];
+    for _ in 0..20 {
+        let mut client = node.client().connect().await;
+        client.subscribe("news").await;
+        client.send_bytes(half).await;
+        client.reset();
+        let mut raw = Raw::upgrade(node.address(), "", half).await;
+        raw.finish().await;
+        assert_eq!(raw.frame().await, None, "nobody is there to be told");
+    }
+    let (name, label) = reset.counter();
+    assert_eq!(reset.counter(), end.counter());
+    eventually(name, || async { (node.metric_row(name, label).await == 40.0).then_some(()) }).await;
+    canary.goes_on("connections that break").await;
+    eventually("the descriptors to be given back", || async { (node.descriptors() <= before).then_some(()) }).await;
+    assert_eq!(node.log().len(), lines, "{:?}", node.log());
+    canary.end().await;
+}

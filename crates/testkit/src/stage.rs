@@ -19,8 +19,8 @@ use crate::{Value, json};
 /// Where the canary sings; it is alone there.
 const CHANNEL: &str = "canary";
 
-/// Between two of its publications.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Between two of its publications: within what a session may publish in a second.
+const PAUSE: Duration = Duration::from_millis(25);
 
 /// A client that behaves, and misses nothing.
 pub struct Canary {

@@ -414,7 +414,10 @@ async fn positions_that_cannot_be_recovered(shards: usize) {
 /// Row 71: nothing is missing and nothing twice, where what is read and what comes meanwhile are put together.
 async fn recovering_while_the_channel_is_flooded(shards: usize) {
     let setup = Setup::new(shards)
-        .sessions(|options| options.recovery_publications_max = 100_000)
+        .sessions(|options| {
+            options.recovery_publications_max = 100_000;
+            options.session_rates = fanfare_gateway::Rates::default();
+        })
         .channels(|options| options.retention.as_mut().unwrap().size = 100_000);
     let mut stage = Stage::set_up(setup).await;
     let flood = case(71, "flood");

@@ -142,7 +142,8 @@ every attack a well-behaved client publishes and receives without a pause, and m
 about Redis: [operating.md](operating.md#what-is-promised-when-something-breaks).
 
 Codes of close frames and errors are those of [protocol.md](protocol.md). A reason that the protocol cannot carry is the
-label of a counter, and the `reason` in a line of the log, of which there are a few a second.
+label of a counter, and the `reason` in a line of the log, of which there are a few a second; `close_codes.rs` asks the
+program itself for its log. What the JavaScript SDK makes of refusals is tried in `crates/testkit/sdk/js/refusals.test.js`.
 
 ";
 

@@ -24,6 +24,7 @@ on_1_and_3_shards!(
     an_answer_arrives_whatever_else_was_sent,
     who_says_nothing_is_closed,
     forged_forwarding_headers_change_nothing,
+    a_subprotocol_that_nobody_knows_is_not_chosen,
 );
 
 const UPGRADE: &str = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -281,6 +282,23 @@ async fn forged_forwarding_headers_change_nothing(shards: usize) {
     assert_eq!(stage.counted(refused).await, 1.0);
     let proxy = "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\nGET / HTTP/1.1\r\n\r\n";
     is_refused(&mut stage, "PROXY", case(34, "PROXY"), proxy).await;
+    stage.is_clean().await;
+}
+
+/// Row 32.
+async fn a_subprotocol_that_nobody_knows_is_not_chosen(shards: usize) {
+    let mut stage = Stage::set(shards).await;
+    case(32, "unknown").is_fine();
+    for protocols in ["chat", "chat, CENTRIFUGE-JSON", "", ",", "centrifuge-json2"] {
+        let mut raw = Raw::connect(stage.node.address()).await;
+        let offered = format!("{UPGRADE}Sec-WebSocket-Protocol: {protocols}\r\n");
+        raw.write(get("GET /connection/websocket HTTP/1.1", &offered).as_bytes()).await;
+        let head = raw.head().await.to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 101 ") && !head.contains("sec-websocket-protocol"), "{head}");
+        raw.write(&client_frame(0x81, br#"{"id":1,"connect":{}}"#)).await;
+        assert_eq!(raw.frame().await.unwrap().first, 0x81, "JSON is spoken where nothing is agreed on");
+    }
+    stage.goes_on("unknown subprotocols").await;
     stage.is_clean().await;
 }
 

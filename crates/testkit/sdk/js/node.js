@@ -14,11 +14,12 @@ const hmacSecret = "suite-secret-h4T8cQ1rYb6nJ0sWm5eKx3zPd7";
 const readyMs = 20_000;
 
 export class Node {
-  static async start() {
+  // With further variables of the configuration, if there are any.
+  static async start(variables = {}) {
     const node = new Node();
     node.address = `127.0.0.1:${await freePort()}`;
     // Nothing of the surroundings: a variable of the person who runs the suite must not change the node.
-    const env = { FANFARE_LISTEN__ADDRESS: node.address };
+    const env = { FANFARE_LISTEN__ADDRESS: node.address, ...variables };
     node.process = spawn(binary, ["serve", "--config", config], { env, stdio: ["ignore", "ignore", "pipe"] });
     node.log = "";
     node.process.stderr.on("data", (text) => (node.log += text));
@@ -47,6 +48,13 @@ export class Node {
 
   publish(channel, data) {
     return this.api("publish", { channel, data });
+  }
+
+  // The sum of those rows of a metric that have this label.
+  async metric(name, label = "") {
+    const text = await (await fetch(`http://${this.address}/metrics`)).text();
+    const rows = text.split("\n").filter((row) => /^[ {]/.test(row.slice(name.length)) && row.startsWith(name));
+    return rows.filter((row) => row.includes(label)).reduce((sum, row) => sum + Number(row.split(" ").at(-1)), 0);
   }
 
   async #ready() {

@@ -165,3 +165,33 @@ fn a_drain_spreads_the_closes_over_its_window() {
     assert_eq!(closed(&bench), 100);
     assert_eq!(bench.sent(sessions[0]).pop(), Some(Sent::Close(3001)));
 }
+
+/// Pings, pongs and expiries go by the clock that no operator sets; what is asked from now on goes by the new time.
+#[test]
+fn row_113_a_wall_clock_that_jumps_closes_nobody() {
+    for wall_seconds in [1_000_000 + 3_600, 1_000_000 - 3_600, 0] {
+        let mut bench = Bench::new();
+        bench.shard.set_now(Now { millis: 0, unix_seconds: 1_000_000 });
+        let ids: Vec<_> = (0..50).map(|number| bench.connected(&format!("client-{number}"))).collect();
+        for id in &ids {
+            bench.shard.set_expiry(*id, Some(1_000_000 + 600));
+        }
+        bench.shard.set_now(Now { millis: 1_000, unix_seconds: wall_seconds });
+        bench.shard.run_deadlines();
+        for id in &ids {
+            assert_eq!(bench.sent(*id), [], "nothing is due after a second");
+        }
+        let late = bench.connected("late");
+        bench.shard.set_expiry(late, Some(wall_seconds + 1));
+        // The pings of all come and are answered, and none is closed but the one whose token ends by the new time.
+        for millis in [13_000, 26_000, 28_000] {
+            bench.shard.set_now(Now { millis, unix_seconds: wall_seconds + millis / 1_000 });
+            bench.shard.run_deadlines();
+            for id in &ids {
+                bench.shard.pong(*id);
+            }
+        }
+        assert!(ids.iter().all(|id| bench.shard.is_open(*id)), "{wall_seconds}");
+        assert!(!bench.shard.is_open(late), "{wall_seconds}");
+    }
+}
