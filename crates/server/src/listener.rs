@@ -182,7 +182,10 @@ impl Listener {
             let accepted = self.listener.accept().now_or_never();
             let Some(Ok((stream, _))) = accepted else { break };
             self.counts.turned_away.inc();
-            if let Err(error) = say_no_room(stream) {
+            // Where there is TLS there is nothing to say it in.
+            if self.tls.is_none()
+                && let Err(error) = say_no_room(stream)
+            {
                 tracing::trace!(%error, "a connection that was turned away has gone");
             }
             self.spare.take();
@@ -362,27 +365,7 @@ fn say_no_room(stream: TcpStream) -> io::Result<()> {
 
 /// The answer 503, as it is written to a socket that no HTTP server has.
 fn unavailable(text: &str) -> String {
-    answer(
-        "503 Service Unavailable",
-        &format!(
-            "retry-after: {RETRY_AFTER_SECONDS}
-"
-        ),
-        text,
-    )
-}
-
-fn answer(status: &str, headers: &str, text: &str) -> String {
-    format!(
-        "HTTP/1.1 {status}
-{headers}connection: close
-content-type: text/plain; charset=utf-8
-\
-         content-length: {}
-
-{text}",
-        text.len()
-    )
+    answer("503 Service Unavailable", &format!("retry-after: {RETRY_AFTER_SECONDS}\r\n"), text)
 }
 
 /// Waits until the listener is to end; the other side being gone means the same.
@@ -463,6 +446,14 @@ async fn refuse(stream: TcpStream, why: TooMany, place: OwnedSemaphorePermit) {
     drop(place);
 }
 
+fn answer(status: &str, headers: &str, text: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\n{headers}connection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {}\r\n\r\n{text}",
+        text.len()
+    )
+}
+
 /// Says something for the last time, and reads for a while: a socket that is closed with unread bytes takes back what it
 /// has said.
 async fn say_last(mut stream: TcpStream, answer: &str) {
@@ -479,6 +470,15 @@ async fn say_last(mut stream: TcpStream, answer: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The lines of a refusal ended without a carriage return, which is no HTTP.
+    #[test]
+    fn the_lines_of_a_refusal_end_as_those_of_http_do() {
+        let answer = unavailable("no room\n");
+        let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!((head.lines().count(), head.matches("\r\n").count()), (5, 4));
+        assert_eq!(text, "no room\n");
+    }
 
     /// Only the sockets of sessions had it: the end of a long answer waited for an acknowledgement.
     #[tokio::test]
