@@ -54,7 +54,7 @@ impl From<&[u8]> for Frame {
 }
 
 fn mark_of(channel: SlotId) -> [u8; MARK_BYTES] {
-    (u64::from(channel.index) + 1 | u64::from(channel.generation) << 32).to_le_bytes()
+    ((u64::from(channel.index) + 1) | (u64::from(channel.generation) << 32)).to_le_bytes()
 }
 
 /// What a frame carries.
