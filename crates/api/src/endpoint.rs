@@ -9,6 +9,7 @@ use axum::response::Response;
 use axum::routing::any;
 use bytes::Bytes;
 use http::request::Parts;
+use tokio::sync::watch;
 
 use crate::call::{Call, Method};
 use crate::caller::Caller;
@@ -19,13 +20,13 @@ use crate::route::Route;
 use crate::{Api, Metrics, batch, body, document, plain};
 
 struct Endpoint {
-    api: Api,
+    api: watch::Receiver<Arc<Api>>,
     metrics: Metrics,
     refusals: Refusals,
 }
 
 /// One handler for all of `/api`: what is unknown there is answered in JSON, too.
-pub(crate) fn router(api: Api, metrics: Metrics) -> Router {
+pub(crate) fn router(api: watch::Receiver<Arc<Api>>, metrics: Metrics) -> Router {
     let endpoint = Arc::new(Endpoint { api, metrics, refusals: Refusals::default() });
     let routes = Router::new().route("/api", any(serve)).route("/api/", any(serve)).route("/api/{*path}", any(serve));
     routes.with_state(endpoint)
@@ -34,8 +35,10 @@ pub(crate) fn router(api: Api, metrics: Metrics) -> Router {
 async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
     let mode = ErrorMode::of(&parts.headers);
+    // One request is judged by the same all the way.
+    let api = Arc::clone(&endpoint.api.borrow());
     let answer = match Route::find(parts.uri.path()) {
-        Ok(route) => (route.name(), endpoint.answer(&route, &parts, &mut body).await),
+        Ok(route) => (route.name(), endpoint.answer(&api, &route, &parts, &mut body).await),
         Err(failure) => ("unknown", Err(failure)),
     };
     match answer {
@@ -53,48 +56,48 @@ async fn serve(State(endpoint): State<Arc<Endpoint>>, request: Request) -> Respo
 }
 
 impl Endpoint {
-    async fn answer(&self, route: &Route<'_>, parts: &Parts, body: &mut Body) -> Result<Bytes, Failure> {
+    async fn answer(&self, api: &Api, route: &Route<'_>, parts: &Parts, body: &mut Body) -> Result<Bytes, Failure> {
         route.check_http_method(&parts.method)?;
         match route {
             Route::Document => Ok(Bytes::from_static(document::TEXT.as_bytes())),
             Route::Publish(channel) => {
-                let (caller, body) = self.admit(route, Method::Publish, parts, body).await?;
-                let publication = plain::read(&self.api, channel, parts, &body)?;
+                let (caller, body) = self.admit(api, (route, Method::Publish), parts, body).await?;
+                let publication = plain::read(api, channel, parts, &body)?;
                 self.metrics.judged(caller.may_reach([&*publication.channel]))?;
-                Ok(enveloped(publication.publish(&self.api).await?))
+                Ok(enveloped(publication.publish(api).await?))
             }
             Route::Method(method) => {
-                let (caller, body) = self.admit(route, *method, parts, body).await?;
+                let (caller, body) = self.admit(api, (route, *method), parts, body).await?;
                 let text = body_text(&body).map_err(Failure::bad_body)?;
-                self.call(caller, *method, text).await
+                self.call(api, caller, *method, text).await
             }
         }
     }
 
     /// The checks in their order: key, scope, headers, size. Caller and body, if all is well.
-    async fn admit(
+    async fn admit<'a>(
         &self,
-        route: &Route<'_>,
-        method: Method,
+        api: &'a Api,
+        (route, method): (&Route<'_>, Method),
         parts: &Parts,
         body: &mut Body,
-    ) -> Result<(Caller<'_>, Bytes), Failure> {
-        let caller = self.metrics.judged(self.api.auth.check(&parts.headers))?;
+    ) -> Result<(Caller<'a>, Bytes), Failure> {
+        let caller = self.metrics.judged(api.auth.check(&parts.headers))?;
         self.metrics.judged(caller.may_call(method))?;
         body::check_encoding(&parts.headers)?;
         if matches!(route, Route::Method(_)) {
             body::check_type(&parts.headers)?;
         }
-        Ok((caller, body::read(&parts.headers, body, &self.api.limits).await?))
+        Ok((caller, body::read(&parts.headers, body, &api.limits).await?))
     }
 
-    async fn call(&self, caller: Caller<'_>, method: Method, text: &str) -> Result<Bytes, Failure> {
+    async fn call(&self, api: &Api, caller: Caller<'_>, method: Method, text: &str) -> Result<Bytes, Failure> {
         if method == Method::Batch {
-            return batch::run(&self.api, &self.metrics, caller, text).await.map(Bytes::from);
+            return batch::run(api, &self.metrics, caller, text).await.map(Bytes::from);
         }
         let call = Call::parse(method, text).map_err(Failure::bad_body)?;
         self.metrics.judged(caller.may_make(&call))?;
-        Ok(enveloped(call.run(&self.api, caller).await?))
+        Ok(enveloped(call.run(api, caller).await?))
     }
 }
 

@@ -36,6 +36,7 @@ use std::time::Duration;
 use axum::Router;
 use fanfare_broker::Broker;
 use fanfare_broker::namespaces::Namespaces;
+use tokio::sync::watch;
 
 pub use authentication::Authentication;
 pub use key::{Key, Scope};
@@ -56,12 +57,8 @@ pub struct Api {
     pub token_lifetime_max: Option<Duration>,
 }
 
-/// The routes of the server API, all under `/api`.
-pub fn router(api: Api) -> Router {
-    router_with_metrics(api, Metrics::default())
-}
-
-/// Like [`router`], counting into metrics that the caller keeps to register them.
-pub fn router_with_metrics(api: Api, metrics: Metrics) -> Router {
+/// The routes of the server API, all under `/api`, counting into metrics that the caller keeps to register them. A
+/// request is judged and done by what `api` holds when it comes.
+pub fn router(api: watch::Receiver<Arc<Api>>, metrics: Metrics) -> Router {
     endpoint::router(api, metrics)
 }

@@ -81,7 +81,7 @@ pub(crate) struct Commands {
 
 impl Commands {
     pub(crate) fn new(local: Rc<Local>, session: SlotId) -> Self {
-        let deadline = Cell::new(Instant::now() + local.options.command_timeout);
+        let deadline = Cell::new(Instant::now() + local.options().command_timeout);
         Self { local, session, deadline }
     }
 
@@ -123,7 +123,7 @@ impl Commands {
     /// Carries a command out and queues its reply. May be dropped with the session's task only.
     pub(crate) async fn run(&self, command: Command) {
         let id = command.id;
-        self.deadline.set(Instant::now() + self.local.options.command_timeout);
+        self.deadline.set(Instant::now() + self.local.options().command_timeout);
         let result = self.dispatch(command).await;
         match result {
             Ok(()) | Err(Failure::Gone) => {}
@@ -223,7 +223,7 @@ impl Commands {
     /// Waits for the keys that a token may need, until the command's deadline at most. Without them the token is
     /// refused for the moment.
     async fn prepare(&self, token: &str) {
-        if tokio::time::timeout_at(self.deadline.get(), self.local.verifier.prepare(token)).await.is_err() {
+        if tokio::time::timeout_at(self.deadline.get(), self.local.verifier().prepare(token)).await.is_err() {
             tracing::debug!("the keys of a token's issuer did not come in time");
         }
     }
@@ -233,13 +233,18 @@ impl Commands {
     }
 
     /// A channel by its name, and its options. An empty name is a violation (3501).
-    fn channel(&self, name: &str) -> Result<(Channel, &ChannelOptions), Failure> {
+    fn channel(&self, name: &str) -> Result<(Channel, ChannelOptions), Failure> {
         if name.is_empty() {
             return Err(BadRequest::EmptyChannel.into());
         }
         let channel = self.parse(name)?;
-        let options = self.local.namespaces.options(&channel).ok_or(ErrorCode::UnknownChannel)?;
+        let options = self.channel_options(&channel)?;
         Ok((channel, options))
+    }
+
+    /// The options of a channel. They hold for the command under way, whatever is reloaded meanwhile.
+    fn channel_options(&self, channel: &Channel) -> Result<ChannelOptions, Failure> {
+        Ok(self.local.namespaces().options(channel).cloned().ok_or(ErrorCode::UnknownChannel)?)
     }
 
     fn parse(&self, name: &str) -> Result<Channel, Failure> {
@@ -248,7 +253,7 @@ impl Commands {
     }
 
     fn check_length(&self, name: &str) -> Result<(), Failure> {
-        if name.len() > self.local.options.channel_bytes_max {
+        if name.len() > self.local.options().channel_bytes_max {
             return Err(ErrorCode::BadRequest.into());
         }
         Ok(())
@@ -316,7 +321,7 @@ impl Commands {
     fn denied(&self, channel: &Channel, key: &'static str, reason: &str) -> Failure {
         self.with(|shard| shard.stats().denials.add(1));
         if self.local.may_log() {
-            let section = self.local.namespaces.section(channel);
+            let section = self.local.namespaces().section(channel);
             tracing::info!(channel = channel.as_str(), %section, key, reason, "permission denied: see this key");
         }
         ErrorCode::PermissionDenied.into()

@@ -44,8 +44,8 @@ pub(crate) struct NewSocket {
 /// Opens a session for a socket and starts its read task.
 pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
     let NewSocket { stream, tls, read, encoding, native_ping, place } = new;
-    let settings =
-        SocketSettings { unsent_bytes_max: local.options.unsent_bytes_max, peer_timeout: local.options.peer_timeout() };
+    let options = local.options();
+    let settings = SocketSettings { unsent_bytes_max: options.unsent_bytes_max, peer_timeout: options.peer_timeout() };
     let socket = match Socket::adopt(stream, tls, settings) {
         Ok(socket) => Rc::new(socket),
         Err(error) => return tracing::debug!(%error, "a socket ended before its session began"),
@@ -63,8 +63,8 @@ pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
     let connection = Connection {
         peer: Peer { local: Rc::clone(local), session, socket, encoding },
         early: (!read.is_empty()).then(|| Box::new(read)),
-        websocket: websocket(local.options.message_bytes_max),
-        intake: Intake::new(local.options.frame_limits(), native_ping),
+        websocket: websocket(options.message_bytes_max),
+        intake: Intake::new(options.frame_limits(), native_ping),
     };
     local.spawn(run(Box::new(connection), place));
 }
@@ -155,7 +155,7 @@ impl Connection {
             }
         });
         if self.intake.has_outgrown_buffer() && inbound.ended.is_none() {
-            self.websocket = websocket(local.options.message_bytes_max);
+            self.websocket = websocket(local.options().message_bytes_max);
         }
         if inbound.ended.is_some() {
             inbound.last_answers = answers;
@@ -166,7 +166,7 @@ impl Connection {
     /// What has come of a message that is not whole, after a read of this length: at most, since what else the read
     /// brought is counted too.
     fn partial_bytes(&self, inbound: &Inbound, length: usize) -> u32 {
-        let message_bytes_max = u32::try_from(self.peer.local.options.message_bytes_max).unwrap_or(u32::MAX);
+        let message_bytes_max = u32::try_from(self.peer.local.options().message_bytes_max).unwrap_or(u32::MAX);
         let before = if inbound.messages.is_empty() { self.intake.counted_bytes } else { 0 };
         let partial = before.saturating_add(length as u32).min(message_bytes_max);
         if inbound.is_followed { partial } else { 0 }

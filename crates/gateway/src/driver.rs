@@ -126,6 +126,7 @@ fn take_entries(local: &Rc<Local>, intake: &mut Intake) -> Next {
                 local.in_tick(|shard| shard.take_event(&event));
             }
             Entry::Control(control, done, _room) => commands::apply(local, &control, done),
+            Entry::Reload(settings) => local.reload(&settings),
             Entry::Slowest(answer, _room) => {
                 // Whoever asked may have given up waiting.
                 _ = answer.send(local.in_tick(|shard| shard.slowest()));
@@ -288,7 +289,7 @@ fn finish_if_closing(local: &Rc<Local>, id: SlotId, socket: Rc<Socket>) {
 /// read now is no gap yet.
 async fn repair(local: Rc<Local>, id: SlotId, channel: Channel, from: StreamPosition) {
     let since = Since { offset: from.offset, epoch: from.epoch.to_string() };
-    let limit = local.options.recovery_publications_max;
+    let limit = local.options().recovery_publications_max;
     let query = HistoryQuery { limit, since: Some(since), reverse: false };
     while local.with(|shard| shard.is_repairing(id)) {
         match in_time(&local, local.broker.history(&channel, query.clone())).await {
@@ -303,7 +304,7 @@ async fn repair(local: Rc<Local>, id: SlotId, channel: Channel, from: StreamPosi
 /// Waits for the broker as long as a command may.
 async fn in_time<T>(local: &Local, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let late = Err(Error::Unavailable("the broker did not answer in time"));
-    tokio::time::timeout(local.options.command_timeout, call).await.unwrap_or(late)
+    tokio::time::timeout(local.options().command_timeout, call).await.unwrap_or(late)
 }
 
 /// Carries out changes of presence, one after another; others do so beside it.
@@ -313,7 +314,7 @@ async fn change_presence(local: Rc<Local>) {
         match effect {
             Effect::Leave(departure) => commands::depart(&local, departure).await,
             Effect::RefreshPresence(channel, info) => {
-                let refreshed = local.broker.presence_add(&channel, info, local.options.presence_ttl);
+                let refreshed = local.broker.presence_add(&channel, info, local.options().presence_ttl);
                 if let Err(error) = in_time(&local, refreshed).await {
                     tracing::debug!(%error, "presence was not refreshed");
                 }
@@ -326,8 +327,8 @@ async fn change_presence(local: Rc<Local>) {
 
 /// Compares the positions of channels with the broker's, a few channels at a time (protocol §8.5).
 async fn check_positions(local: Rc<Local>) {
-    let interval = u64::try_from(local.options.position_check_interval.as_millis()).unwrap_or(u64::MAX);
-    let pause = limits::HEARTBEAT.min(local.options.position_check_interval);
+    let interval = u64::try_from(local.options().position_check_interval.as_millis()).unwrap_or(u64::MAX);
+    let pause = limits::HEARTBEAT.min(local.options().position_check_interval);
     let again = u64::try_from(limits::HEARTBEAT.as_millis()).unwrap_or(u64::MAX);
     loop {
         tokio::time::sleep(pause).await;

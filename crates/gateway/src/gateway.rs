@@ -20,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::places::{NoPlace, Place, Places};
 use crate::ring::Entry;
+use crate::settings::Settings;
 use crate::stats::Stats;
 
 /// Why a gateway was not started.
@@ -178,6 +179,14 @@ impl Handle {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Ok(())
+    }
+
+    /// Goes on with other settings: each shard as soon as it has taken what waits on its ring. Sessions and
+    /// subscriptions that are there stay.
+    pub fn reload(&self, settings: Settings) {
+        self.inner.places.set_max(settings.options.sessions_max);
+        let settings = Arc::new(settings);
+        self.inner.directory.push_everywhere(|| Entry::Reload(Arc::clone(&settings)));
     }
 
     /// Sessions, live or about to be.

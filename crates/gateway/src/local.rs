@@ -21,6 +21,7 @@ use crate::options::Options;
 use crate::presence_changes::{Number, PresenceChanges};
 use crate::rates::Excess;
 use crate::ring::Ring;
+use crate::settings::Settings;
 use crate::shard::{Now, Shard};
 use crate::slots::SlotId;
 use crate::socket::Socket;
@@ -35,10 +36,11 @@ pub(crate) struct Local {
     pub(crate) cork: RefCell<Vec<u8>>,
     pub(crate) presence_changes: PresenceChanges,
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) verifier: Arc<Verifier>,
-    pub(crate) namespaces: Arc<Namespaces>,
+    verifier: RefCell<Arc<Verifier>>,
+    /// Copies of this thread: each command takes a reference to them.
+    namespaces: RefCell<Rc<Namespaces>>,
+    options: RefCell<Rc<Options>>,
     pub(crate) application: Arc<dyn Application>,
-    pub(crate) options: Arc<Options>,
     pub(crate) ring: Arc<Ring>,
     directory: Arc<Directory>,
     /// The owner of every task of this thread.
@@ -58,14 +60,37 @@ impl Local {
             presence_changes: PresenceChanges::default(),
             ring: directory.ring(index),
             broker,
-            verifier,
-            namespaces,
+            verifier: RefCell::new(verifier),
+            namespaces: RefCell::new(Rc::new((*namespaces).clone())),
+            options: RefCell::new(Rc::new((*options).clone())),
             application,
-            options,
             directory,
             tasks: RefCell::default(),
             logged: Cell::default(),
         }
+    }
+
+    /// What sessions are run with; what was got before a reload stays as it was.
+    pub(crate) fn options(&self) -> Rc<Options> {
+        Rc::clone(&self.options.borrow())
+    }
+
+    /// What tokens are judged by.
+    pub(crate) fn verifier(&self) -> Arc<Verifier> {
+        Arc::clone(&self.verifier.borrow())
+    }
+
+    /// The options of channels.
+    pub(crate) fn namespaces(&self) -> Rc<Namespaces> {
+        Rc::clone(&self.namespaces.borrow())
+    }
+
+    /// Goes on with other settings.
+    pub(crate) fn reload(&self, settings: &Settings) {
+        self.in_tick(|shard| shard.set_options(Arc::clone(&settings.options)));
+        self.verifier.replace(Arc::clone(&settings.verifier));
+        self.namespaces.replace(Rc::new((*settings.namespaces).clone()));
+        self.options.replace(Rc::new((*settings.options).clone()));
     }
 
     /// The present, for the shard.
@@ -155,7 +180,11 @@ impl Local {
     /// Logs, now and then, that somebody sends too much.
     pub(crate) fn tell_excess(&self, excess: Excess) {
         if self.may_log() {
-            tracing::info!(key = excess.key(), "a client sends more than it may: see this key");
+            tracing::info!(
+                reason = excess.label(),
+                key = excess.key(),
+                "a client sends more than it may: see this key"
+            );
         }
     }
 

@@ -33,7 +33,7 @@ const GAUGES: [(&str, &str, Read); 5] = [
     }),
 ];
 
-const COUNTERS: [(&str, &str, Read); 14] = [
+const COUNTERS: [(&str, &str, Read); 15] = [
     ("fanfare_gateway_sessions_opened_total", "Sessions begun.", |stats| stats.sessions_opened.get()),
     ("fanfare_gateway_publications_total", "Publications taken by shards, once for each shard.", |stats| {
         stats.publications.get()
@@ -43,6 +43,11 @@ const COUNTERS: [(&str, &str, Read); 14] = [
     ("fanfare_gateway_sent_bytes_total", "Bytes written to sockets.", |stats| stats.bytes_out.get()),
     ("fanfare_gateway_commands_total", "Commands of clients.", |stats| stats.commands.get()),
     ("fanfare_gateway_denials_total", "Commands denied for want of permission.", |stats| stats.denials.get()),
+    (
+        "fanfare_gateway_presence_cut_total",
+        "Replies about presence that tell of a part of those who are present.",
+        |stats| stats.presence_cut.get(),
+    ),
     ("fanfare_gateway_gaps_total", "Gaps found in a channel on a shard.", |stats| stats.gaps.get()),
     ("fanfare_gateway_repairs_total", "Channels read again from history.", |stats| stats.repairs.get()),
     ("fanfare_gateway_insufficient_state_total", "Subscriptions told of a gap.", |stats| stats.insufficient.get()),

@@ -62,6 +62,8 @@ pub struct Options {
     pub presence_ttl: Duration,
     /// Bytes that the kernel may hold unsent for one client.
     pub unsent_bytes_max: usize,
+    /// Members told in one reply about presence; there may be more.
+    pub presence_members_max: usize,
     /// What one session may send in a second; over it commands get 111, and bytes are read later.
     pub session_rates: Rates,
     /// What the sessions of one user on this node may send in a second, together.
@@ -98,6 +100,7 @@ impl Default for Options {
             expired_close_delay: Duration::from_secs(25),
             presence_ttl: Duration::from_secs(60),
             unsent_bytes_max: 16_384,
+            presence_members_max: 1_000,
             session_rates: Rates { commands: Some(100), publishes: Some(50), bytes: Some(256 << 10) },
             user_rates: Rates { commands: Some(5_000), publishes: Some(1_000), bytes: Some(16 << 20) },
         }

@@ -38,7 +38,7 @@ impl NoPlace {
 pub(crate) struct Places {
     taken: Box<[AtomicUsize]>,
     total: AtomicUsize,
-    max: usize,
+    max: AtomicUsize,
 }
 
 /// The place of one session; dropping it gives it back.
@@ -69,17 +69,27 @@ impl fmt::Debug for Companion {
 
 impl Places {
     pub(crate) fn new(shards: usize, max: usize) -> Arc<Self> {
-        Arc::new(Self { taken: (0..shards).map(|_| AtomicUsize::new(0)).collect(), total: AtomicUsize::new(0), max })
+        Arc::new(Self {
+            taken: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
+            total: AtomicUsize::new(0),
+            max: AtomicUsize::new(max),
+        })
     }
 
     /// A place on the shard with the fewest sessions, unless the node is full.
     pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
-        let one_more = |total: usize| (total < self.max).then_some(total + 1);
+        let max = self.max.load(Ordering::Relaxed);
+        let one_more = |total: usize| (total < max).then_some(total + 1);
         self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         let counts = self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).enumerate();
         let shard = counts.min_by_key(|(_, count)| *count).map_or(0, |(shard, _)| shard);
         self.taken[shard].fetch_add(1, Ordering::Relaxed);
         Some(Place { places: Arc::clone(self), shard, companion: None })
+    }
+
+    /// From now on takes so many. Who has a place keeps it.
+    pub(crate) fn set_max(&self, max: usize) {
+        self.max.store(max, Ordering::Relaxed);
     }
 
     pub(crate) fn total(&self) -> usize {
@@ -118,6 +128,18 @@ mod tests {
         assert!(places.take().is_none());
         drop(taken);
         assert_eq!(places.total(), 0);
+        assert!(places.take().is_some());
+    }
+
+    #[test]
+    fn a_lower_limit_takes_no_place_away() {
+        let places = Places::new(1, 3);
+        let mut taken: Vec<Place> = (0..3).filter_map(|_| places.take()).collect();
+        places.set_max(1);
+        assert_eq!(places.total(), 3);
+        taken.truncate(1);
+        assert!(places.take().is_none());
+        taken.clear();
         assert!(places.take().is_some());
     }
 }

@@ -18,6 +18,7 @@ use fanfare_protocol::Channel;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::limits;
+use crate::settings::Settings;
 use crate::shard::SlowSession;
 use crate::slots::SlotId;
 
@@ -27,6 +28,8 @@ pub(crate) enum Entry {
     Event(Event, OwnedSemaphorePermit),
     /// Carry this out and answer.
     Control(Arc<Control>, oneshot::Sender<()>, OwnedSemaphorePermit),
+    /// Go on with these settings.
+    Reload(Arc<Settings>),
     /// Say which sessions most waits for.
     Slowest(oneshot::Sender<Vec<SlowSession>>, OwnedSemaphorePermit),
     /// Close these sessions to free memory.

@@ -132,6 +132,11 @@ impl Shard {
         }
     }
 
+    /// Goes on with other options.
+    pub(crate) fn set_options(&mut self, options: Arc<Options>) {
+        self.options = options;
+    }
+
     /// Tells the time. Every call after it happens then.
     pub(crate) fn set_now(&mut self, now: Now) {
         self.now = now;

@@ -103,6 +103,7 @@ pub(crate) struct Stats {
     pub(crate) violations: [Cell; FrameViolation::ALL.len()],
     /// In the order of [`Excess::ALL`].
     pub(crate) excesses: [Cell; Excess::ALL.len()],
+    pub(crate) presence_cut: Cell,
     pub(crate) cuts: Cell,
     /// In the order of [`Judged::ALL`].
     pub(crate) barred: [Cell; Judged::ALL.len()],
@@ -142,6 +143,7 @@ impl Stats {
             closes: Default::default(),
             violations: Default::default(),
             excesses: Default::default(),
+            presence_cut: Cell::default(),
             cuts: Cell::default(),
             barred: Default::default(),
             latency: histogram("fanfare_gateway_publish_to_write_seconds"),

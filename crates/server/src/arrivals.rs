@@ -1,4 +1,4 @@
-//! How many connections one address may have, and how fast they may come.
+//! How many connections one address may have, and how fast they may come, from one address and from all.
 //!
 //! An address is that of the peer or, if the peer is a trusted proxy, the one that it names in `X-Forwarded-For`; of
 //! an IPv6 address the first 64 bits count, since one customer has all that begin alike. A header of anybody else is
@@ -8,14 +8,15 @@
 //! names. Whoever holds a `Seat` is counted; the last holder gives it back.
 //!
 //! Of each address with connections, or with some within the last second, 64 bytes are kept: 64 MB for a million.
-//! Beyond `ADDRESSES_MAX` new addresses are let in uncounted; the limits of the node hold for them.
+//! Beyond `ADDRESSES_MAX` new addresses are let in uncounted; the limits of the node hold for them. What an address is
+//! refused does not count for the node, or one address could keep all others out.
 
 mod client;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use http::HeaderMap;
@@ -42,6 +43,10 @@ pub struct Options {
     pub accepts_per_second_max: Option<usize>,
     /// WebSocket handshakes in a second.
     pub handshakes_per_second_max: Option<usize>,
+    /// Connections accepted in a second, of all addresses.
+    pub node_accepts_per_second_max: Option<usize>,
+    /// WebSocket handshakes in a second, of all addresses.
+    pub node_handshakes_per_second_max: Option<usize>,
     /// Whether peers of this machine are exempt. Always, but for tests.
     pub loopback_is_exempt: bool,
 }
@@ -53,6 +58,8 @@ impl Default for Options {
             connections_per_address_max: Some(1_000),
             accepts_per_second_max: Some(500),
             handshakes_per_second_max: Some(250),
+            node_accepts_per_second_max: Some(10_000),
+            node_handshakes_per_second_max: Some(5_000),
             loopback_is_exempt: true,
         }
     }
@@ -64,16 +71,21 @@ pub(crate) enum TooMany {
     Connections,
     Accepts,
     Handshakes,
+    NodeAccepts,
+    NodeHandshakes,
 }
 
 impl TooMany {
-    const ALL: [Self; 3] = [Self::Connections, Self::Accepts, Self::Handshakes];
+    const ALL: [Self; 5] =
+        [Self::Connections, Self::Accepts, Self::Handshakes, Self::NodeAccepts, Self::NodeHandshakes];
 
     fn label(self) -> &'static str {
         match self {
             Self::Connections => "connections",
             Self::Accepts => "accepts",
             Self::Handshakes => "handshakes",
+            Self::NodeAccepts => "node_accepts",
+            Self::NodeHandshakes => "node_handshakes",
         }
     }
 
@@ -83,6 +95,8 @@ impl TooMany {
             Self::Connections => "limits.connections_per_address_max",
             Self::Accepts => "limits.accepts_per_second_max",
             Self::Handshakes => "limits.handshakes_per_second_max",
+            Self::NodeAccepts => "limits.node_accepts_per_second_max",
+            Self::NodeHandshakes => "limits.node_handshakes_per_second_max",
         }
     }
 
@@ -92,13 +106,40 @@ impl TooMany {
             Self::Connections => "too many connections of this address (limits.connections_per_address_max)\n",
             Self::Accepts => "too many connects of this address (limits.accepts_per_second_max); try again\n",
             Self::Handshakes => "too many connects of this address (limits.handshakes_per_second_max); try again\n",
+            Self::NodeAccepts => "too many connects on this node (limits.node_accepts_per_second_max); try again\n",
+            Self::NodeHandshakes => {
+                "too many connects on this node (limits.node_handshakes_per_second_max); try again\n"
+            }
+        }
+    }
+}
+
+/// What has a rate.
+#[derive(Debug, Clone, Copy)]
+enum Rate {
+    Accepts,
+    Handshakes,
+}
+
+impl Rate {
+    fn of_address(self, options: &Options) -> (Option<usize>, TooMany) {
+        match self {
+            Self::Accepts => (options.accepts_per_second_max, TooMany::Accepts),
+            Self::Handshakes => (options.handshakes_per_second_max, TooMany::Handshakes),
+        }
+    }
+
+    fn of_node(self, options: &Options) -> (Option<usize>, TooMany) {
+        match self {
+            Self::Accepts => (options.node_accepts_per_second_max, TooMany::NodeAccepts),
+            Self::Handshakes => (options.node_handshakes_per_second_max, TooMany::NodeHandshakes),
         }
     }
 }
 
 /// Counts what comes in, by address.
 pub(crate) struct Arrivals {
-    options: Options,
+    options: RwLock<Arc<Options>>,
     /// Microseconds since the start.
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
     refused: IntCounterVec,
@@ -108,6 +149,7 @@ pub(crate) struct Arrivals {
 #[derive(Default)]
 struct Addresses {
     known: HashMap<u64, Address>,
+    node: Buckets,
     sweep_at: usize,
     last_line: Option<Instant>,
 }
@@ -115,8 +157,22 @@ struct Addresses {
 #[derive(Default)]
 struct Address {
     connections: u32,
+    buckets: Buckets,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Buckets {
     accepts: Bucket,
     handshakes: Bucket,
+}
+
+impl Buckets {
+    fn of(&mut self, rate: Rate) -> &mut Bucket {
+        match rate {
+            Rate::Accepts => &mut self.accepts,
+            Rate::Handshakes => &mut self.handshakes,
+        }
+    }
 }
 
 /// What may be taken within a second, filled evenly: the time, in microseconds since the start, when it is full again.
@@ -138,7 +194,7 @@ impl Bucket {
 
 impl Address {
     fn is_idle(&self, now: u64) -> bool {
-        self.connections == 0 && self.accepts.0.max(self.handshakes.0) <= now
+        self.connections == 0 && self.buckets.accepts.0.max(self.buckets.handshakes.0) <= now
     }
 }
 
@@ -181,16 +237,23 @@ impl Arrivals {
     fn with_clock(options: Options, refused: IntCounterVec, clock: Box<dyn Fn() -> u64 + Send + Sync>) -> Arc<Self> {
         // A reason that has not come up yet is shown as 0.
         TooMany::ALL.into_iter().for_each(|why| drop(refused.with_label_values(&[why.label()])));
-        Arc::new(Self { options, clock, refused, addresses: Mutex::default() })
+        Arc::new(Self { options: RwLock::new(Arc::new(options)), clock, refused, addresses: Mutex::default() })
+    }
+
+    /// Goes on with other options. Connections that are there stay.
+    pub(crate) fn reload(&self, options: Options) {
+        *self.options.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(options);
+    }
+
+    fn options(&self) -> Arc<Options> {
+        Arc::clone(&self.options.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// A connection of this peer, before anything of it is read. What comes of a trusted proxy is judged when it
     /// names the client.
     pub(crate) fn accept(self: &Arc<Self>, peer: IpAddr) -> Result<Arc<Seat>, TooMany> {
         let is_counted = !self.is_trusted(peer) && !self.is_exempt(peer);
-        let (now, max) = (self.now(), self.options.accepts_per_second_max);
-        let take = |address: &mut Address| address.accepts.take(max, now);
-        let address = if is_counted { self.seat(peer, take, TooMany::Accepts)? } else { None };
+        let address = if is_counted { self.seat(peer, Some(Rate::Accepts))? } else { None };
         Ok(Arc::new(Seat::new(self, address, peer)))
     }
 
@@ -205,9 +268,7 @@ impl Arrivals {
     pub(crate) fn handshake(self: &Arc<Self>, seat: &Arc<Seat>, headers: &HeaderMap) -> Result<Arc<Seat>, TooMany> {
         match self.named_client(seat.peer, headers) {
             Some(client) => {
-                let (now, max) = (self.now(), self.options.handshakes_per_second_max);
-                let take = |address: &mut Address| address.handshakes.take(max, now);
-                let address = self.seat(client, take, TooMany::Handshakes)?;
+                let address = self.seat(client, Some(Rate::Handshakes))?;
                 Ok(Arc::new(Seat::new(self, address, seat.peer)))
             }
             None => {
@@ -223,7 +284,7 @@ impl Arrivals {
     /// trusted proxy names one. How fast they come is not limited, as it is not without a proxy.
     pub(crate) fn request(self: &Arc<Self>, seat: &Seat, headers: &HeaderMap) -> Result<Option<Seat>, TooMany> {
         let Some(client) = self.named_client(seat.peer, headers) else { return Ok(None) };
-        let address = self.seat(client, |_| true, TooMany::Connections)?;
+        let address = self.seat(client, None)?;
         Ok(Some(Seat::new(self, address, client)))
     }
 
@@ -240,31 +301,33 @@ impl Arrivals {
         client::named(headers, |address| self.is_trusted(address))
     }
 
-    /// A handshake of an address that has its seat already.
+    /// A handshake of an address that has its seat already. Who is exempt has none.
     fn shake(&self, seat: &Seat) -> Result<(), TooMany> {
-        let now = self.now();
-        let mut addresses = self.lock();
-        let Some(address) = seat.address.and_then(|address| addresses.known.get_mut(&address)) else { return Ok(()) };
-        if address.handshakes.take(self.options.handshakes_per_second_max, now) {
+        if seat.address.is_none() && (self.is_trusted(seat.peer) || self.is_exempt(seat.peer)) {
             return Ok(());
         }
-        Err(self.refuse(&mut addresses, TooMany::Handshakes, seat.peer))
+        let (now, options) = (self.now(), self.options());
+        let mut addresses = self.lock();
+        let taken = addresses.take(seat.address, Rate::Handshakes, &options, now);
+        taken.map_err(|why| self.refuse(&mut addresses, why, seat.peer))
     }
 
-    /// One more connection of an address, if it may have that and may have it now: `take` takes from its rate.
-    fn seat(&self, ip: IpAddr, take: impl FnOnce(&mut Address) -> bool, rate: TooMany) -> Result<Option<u64>, TooMany> {
-        let (key, now) = (key(ip), self.now());
+    /// One more connection of an address, if it may have that and may have it now; without a rate, at any time.
+    fn seat(&self, ip: IpAddr, rate: Option<Rate>) -> Result<Option<u64>, TooMany> {
+        let (now, options) = (self.now(), self.options());
         let mut addresses = self.lock();
-        let Some(address) = addresses.entry(key, now) else { return Ok(None) };
-        let max = self.options.connections_per_address_max;
-        if max.is_some_and(|max| address.connections as usize >= max) {
+        let key = addresses.enter(key(ip), now);
+        let max = options.connections_per_address_max.unwrap_or(usize::MAX);
+        if addresses.connections(key) >= max {
             return Err(self.refuse(&mut addresses, TooMany::Connections, ip));
         }
-        if !take(address) {
-            return Err(self.refuse(&mut addresses, rate, ip));
+        if let Some(rate) = rate
+            && let Err(why) = addresses.take(key, rate, &options, now)
+        {
+            return Err(self.refuse(&mut addresses, why, ip));
         }
-        address.connections += 1;
-        Ok(Some(key))
+        addresses.sit_down(key);
+        Ok(key)
     }
 
     /// Counts a refusal, and logs one a second: it may be a proxy that nobody has named.
@@ -273,17 +336,25 @@ impl Arrivals {
         let now = Instant::now();
         if addresses.last_line.is_none_or(|last| now.duration_since(last) >= SECOND) {
             addresses.last_line = Some(now);
-            tracing::info!(%address, key = why.key(), "an address has too many connections: see this key, and if it is a proxy listen.trusted_proxies");
+            let key = why.key();
+            match why {
+                TooMany::NodeAccepts | TooMany::NodeHandshakes => {
+                    tracing::info!(key, "more connections come than are taken: see this key");
+                }
+                _ => {
+                    tracing::info!(%address, key, "an address has too many connections: see this key, and if it is a proxy listen.trusted_proxies");
+                }
+            }
         }
         why
     }
 
     fn is_trusted(&self, address: IpAddr) -> bool {
-        self.options.trusted_proxies.iter().any(|network| network.contains(address))
+        self.options().trusted_proxies.iter().any(|network| network.contains(address))
     }
 
     fn is_exempt(&self, peer: IpAddr) -> bool {
-        self.options.loopback_is_exempt && peer.to_canonical().is_loopback()
+        self.options().loopback_is_exempt && peer.to_canonical().is_loopback()
     }
 
     fn now(&self) -> u64 {
@@ -296,8 +367,8 @@ impl Arrivals {
 }
 
 impl Addresses {
-    /// What is known of an address; `None` where there are too many of them.
-    fn entry(&mut self, key: u64, now: u64) -> Option<&mut Address> {
+    /// The address among those that are known; `None` where there are too many of them.
+    fn enter(&mut self, key: u64, now: u64) -> Option<u64> {
         if self.known.len() >= self.sweep_at.max(SWEEP_MIN) {
             self.known.retain(|_, address| !address.is_idle(now));
             // Never beyond the bound, where new addresses would be turned away for ever.
@@ -306,7 +377,34 @@ impl Addresses {
         if self.known.len() >= ADDRESSES_MAX && !self.known.contains_key(&key) {
             return None;
         }
-        Some(self.known.entry(key).or_default())
+        self.known.entry(key).or_default();
+        Some(key)
+    }
+
+    fn known(&mut self, key: Option<u64>) -> Option<&mut Address> {
+        self.known.get_mut(&key?)
+    }
+
+    fn connections(&mut self, key: Option<u64>) -> usize {
+        self.known(key).map_or(0, |address| address.connections as usize)
+    }
+
+    fn sit_down(&mut self, key: Option<u64>) {
+        if let Some(address) = self.known(key) {
+            address.connections += 1;
+        }
+    }
+
+    /// Takes what an address makes out of its own bucket, if it is counted, and then out of the node's.
+    fn take(&mut self, key: Option<u64>, rate: Rate, options: &Options, now: u64) -> Result<(), TooMany> {
+        let (per_second, why) = rate.of_address(options);
+        if let Some(address) = self.known(key)
+            && !address.buckets.of(rate).take(per_second, now)
+        {
+            return Err(why);
+        }
+        let (per_second, why) = rate.of_node(options);
+        if self.node.of(rate).take(per_second, now) { Ok(()) } else { Err(why) }
     }
 }
 

@@ -26,13 +26,14 @@ pub mod token;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use config_command::ConfigFlags;
 pub use output::{Exit, Failure, Io};
 
-use crate::config::{Config, Loaded, Variables};
+use crate::config::{Config, Variables};
 use crate::serve;
 
 /// Examples before the list of flags: most readers need no more.
@@ -163,8 +164,10 @@ struct Serve {
 }
 
 impl Serve {
-    fn load(&self) -> Result<Loaded, Failure> {
-        Ok(self.flags.sources(Variables::of_process()).and_then(Config::load)?)
+    /// Reads the configuration as it is at the moment, of the flags and variables that the process was started with.
+    fn read(self) -> serve::Read {
+        let variables = Variables::of_process();
+        Arc::new(move || self.flags.sources(variables.clone()).and_then(Config::load))
     }
 }
 
@@ -212,7 +215,7 @@ pub fn run(cli: Cli, io: &mut Io) -> Exit {
 fn dispatch(command: Command, io: &mut Io) -> Result<Exit, Failure> {
     match command {
         Command::Dev(dev) => serve::dev(dev.config(), io)?,
-        Command::Serve(command) => serve::serve(command.load()?, io)?,
+        Command::Serve(command) => serve::serve(command.read(), io)?,
         Command::Init(init) => init.run(io)?,
         Command::Config(config) => config.run(io, Variables::of_process())?,
         Command::Access(access) => access.run(io, Variables::of_process())?,

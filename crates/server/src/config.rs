@@ -2,7 +2,7 @@
 //!
 //! A flag counts before an environment variable, a variable before a credential of systemd, that before the file, the
 //! file before the default. Every problem is found before anything is said, and each says where it is and what to do. Downstream nobody checks
-//! again. Reloading is not known here.
+//! again. What a running node takes of a configuration that is read anew is decided in `reload.rs`.
 //!
 //! [`Config::load`] reads, [`Config::dev`] is what `fanfare dev` runs with. The keys are in `schema.rs`.
 
@@ -14,6 +14,7 @@ mod file;
 mod given;
 mod origins;
 mod problem;
+mod reload;
 mod schema;
 mod settings;
 mod source;
@@ -40,6 +41,7 @@ use fanfare_key_sets::Endpoint;
 use fanfare_protocol::PayloadLimits;
 
 pub use problem::{Problem, Problems};
+pub use reload::Reloaded;
 pub use settings::Settings;
 pub use source::Source;
 pub(crate) use source::others_may_read;
@@ -173,7 +175,7 @@ pub struct TokenKey {
 }
 
 /// An issuer of tokens whose keys are fetched.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TokenIssuer {
     /// Its name.
     pub name: String,

@@ -1,8 +1,10 @@
 //! The metrics of a node: what its parts count, and how `/metrics` shows it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use http::StatusCode;
 use prometheus::core::Collector;
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::head::Refusal;
 use crate::listener::{Counts, TIMEOUT};
@@ -18,6 +20,34 @@ const HANDSHAKE_REFUSALS: [StatusCode; 5] = [
     StatusCode::UPGRADE_REQUIRED,
     StatusCode::SERVICE_UNAVAILABLE,
 ];
+
+const TAKEN: &str = "taken";
+const REFUSED: &str = "refused";
+
+/// What is counted of reloads.
+#[derive(Debug, Clone)]
+pub(crate) struct Reloads {
+    outcomes: IntCounterVec,
+    taken_at: Gauge,
+}
+
+impl Reloads {
+    /// A configuration was taken.
+    pub(crate) fn taken(&self) {
+        self.outcomes.with_label_values(&[TAKEN]).inc();
+        self.stamp();
+    }
+
+    /// A configuration was refused, and the old one stays.
+    pub(crate) fn refused(&self) {
+        self.outcomes.with_label_values(&[REFUSED]).inc();
+    }
+
+    fn stamp(&self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.taken_at.set(now.as_secs_f64());
+    }
+}
 
 /// All metrics of a node.
 #[derive(Debug, Clone, Default)]
@@ -105,11 +135,29 @@ impl Metrics {
     pub(crate) fn arrivals(&self) -> Result<IntCounterVec, prometheus::Error> {
         let options = Opts::new(
             "fanfare_http_arrivals_refused_total",
-            "Connections and handshakes refused since their address has or makes too many, by reason: connections, accepts, handshakes.",
+            "Connections and handshakes refused since their address, or all together, have or make too many, by reason: connections, accepts, handshakes, node_accepts, node_handshakes.",
         );
         let refused = IntCounterVec::new(options, &["reason"])?;
         self.register(Box::new(refused.clone()))?;
         Ok(refused)
+    }
+
+    /// The counts of reloads. What the node was started with was taken, too.
+    pub(crate) fn reloads(&self) -> Result<Reloads, prometheus::Error> {
+        let options = Opts::new("fanfare_config_reloads_total", "Reloads of the configuration, by outcome.");
+        let outcomes = IntCounterVec::new(options, &["outcome"])?;
+        for outcome in [TAKEN, REFUSED] {
+            outcomes.with_label_values(&[outcome]);
+        }
+        let taken_at = Gauge::new(
+            "fanfare_config_taken_timestamp_seconds",
+            "When the running configuration was taken, in Unix time.",
+        )?;
+        self.register(Box::new(outcomes.clone()))?;
+        self.register(Box::new(taken_at.clone()))?;
+        let reloads = Reloads { outcomes, taken_at };
+        reloads.stamp();
+        Ok(reloads)
     }
 
     /// What is shown of the node's memory.

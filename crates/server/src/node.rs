@@ -9,25 +9,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use fanfare_api::{Api, Authentication, Key, Limits};
-use fanfare_auth::{RemoteIssuer, Verifier};
-use fanfare_gateway::{Application, ClientProtocol, Directory, Gateway, Handle, Parts};
+use fanfare_api::Api;
+use fanfare_gateway::{Application, ClientProtocol, Directory, Gateway, Handle, Parts, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::arrivals::Arrivals;
-use crate::broker::{NodeBroker, payload_limits};
+use crate::broker::NodeBroker;
 use crate::config::Config;
 use crate::descriptors::Shares;
 use crate::listener::{self, Listener, RefusalLog, Spare};
 use crate::memory::{self, Memory};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reloads};
 use crate::readiness::Readiness;
 use crate::redis_tls;
+use crate::reload::{self, Live, Running};
 use crate::routes::{self, Routes};
 use crate::tls::{self, Tls};
-use crate::{token_issuers, token_keys};
+use crate::token_issuers::{self, TokenIssuers};
+use crate::token_keys;
 
 /// How long requests under way may take when a node ends.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,7 +81,8 @@ pub struct Node {
     address: SocketAddr,
     gateway: Gateway,
     broker: NodeBroker,
-    tls: Option<Arc<Tls>>,
+    live: Live,
+    reloads: Reloads,
     ready: Arc<AtomicBool>,
     ending: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -119,7 +121,14 @@ impl Node {
         if let Some(tls) = &tls {
             sweeper.spawn(Arc::clone(tls).watch());
         }
-        let (gateway, broker, issuers) = start_gateway(&config, application, &metrics, &mut sweeper)?;
+        let fetching = fanfare_key_sets::Metrics::default();
+        metrics.register(fetching.collector())?;
+        let issuers = TokenIssuers::counted(fetching).start(&config)?;
+        let settings = reload::settings(&config, &issuers)?;
+        let directory = Directory::new(&settings.options);
+        let broker = NodeBroker::start(&config, &directory, &metrics, &mut sweeper)?;
+        let gateway = start_gateway(settings, directory, &broker, application)?;
+        metrics.register(Box::new(gateway.handle().metrics()))?;
         gateway.handle().started().await?;
         broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
@@ -135,8 +144,16 @@ impl Node {
             },
         );
         sweeper.spawn(Arc::clone(&memory).watch());
-        let readiness = Readiness { takes_connections: Arc::clone(&ready), broker: broker.clone(), issuers, memory };
         let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
+        let running = Running {
+            gateway: gateway.handle(),
+            broker: broker.clone(),
+            arrivals: Arc::clone(&arrivals),
+            tls: tls.clone(),
+        };
+        let (live, ends) = Live::new(&config, running, issuers);
+        let takes_connections = Arc::clone(&ready);
+        let readiness = Readiness { takes_connections, broker: broker.clone(), issuers: ends.issuers, memory };
         let routes = Routes {
             gateway: gateway.handle(),
             arrivals: Arc::clone(&arrivals),
@@ -144,11 +161,11 @@ impl Node {
             handshakes_refused: metrics.handshakes()?,
             refusals: counts.refusals.clone(),
             log: Arc::clone(&log),
-            allowed_origins: config.listen.allowed_origins.clone().into(),
+            allowed_origins: ends.allowed_origins,
             allowed_hosts: config.listen.allowed_hosts.clone().into(),
             readiness,
         };
-        let router = routes::router(routes, api(&config, &broker, &metrics)?, config.dev);
+        let router = routes::router(routes, api(ends.api, &metrics)?, config.dev);
         let listener = Listener {
             listener,
             router,
@@ -164,7 +181,8 @@ impl Node {
         };
         tasks.spawn(listener.run());
         tracing::info!(%address, name = config.gateway.node_name, shards = config.gateway.shards, "listening");
-        Ok(Self { address, gateway, broker, tls, ready, ending, tasks, _sweeper: sweeper })
+        let reloads = metrics.reloads()?;
+        Ok(Self { address, gateway, broker, live, reloads, ready, ending, tasks, _sweeper: sweeper })
     }
 
     /// Where it listens.
@@ -179,7 +197,21 @@ impl Node {
 
     /// The certificate that it speaks TLS with, to be read again; `None` without TLS.
     pub fn tls(&self) -> Option<&Tls> {
-        self.tls.as_deref()
+        self.live.tls()
+    }
+
+    /// Goes on with another configuration: see `config/reload.rs` for what of it. What needs a restart has to be as it
+    /// was. Call it within the node's runtime.
+    ///
+    /// # Errors
+    /// Keys or a certificate that cannot be read or are no good; nothing has changed then.
+    pub fn reload(&self, config: &Config) -> Result<(), Error> {
+        self.live.take(config)
+    }
+
+    /// What is counted of reloads.
+    pub(crate) fn reloads(&self) -> &Reloads {
+        &self.reloads
     }
 
     /// Takes no new connections and closes the sessions over `window`.
@@ -207,53 +239,18 @@ impl Node {
 }
 
 fn start_gateway(
-    config: &Config,
+    settings: Settings,
+    directory: Arc<Directory>,
+    broker: &NodeBroker,
     application: Arc<dyn Application>,
-    metrics: &Metrics,
-    tasks: &mut JoinSet<()>,
-) -> Result<(Gateway, NodeBroker, Vec<RemoteIssuer>), Error> {
-    let directory = Directory::new(&config.gateway);
-    let broker = NodeBroker::start(config, &directory, metrics, tasks)?;
-    let fetching = fanfare_key_sets::Metrics::default();
-    metrics.register(fetching.collector())?;
-    let issuers = token_issuers::start(config, &fetching)?;
-    let gateway = Gateway::start(Parts {
-        options: Arc::new(config.gateway.clone()),
-        directory,
-        broker: broker.broker(),
-        verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(issuers.clone())),
-        namespaces: Arc::new(config.namespaces.clone()),
-        application,
-    })?;
-    metrics.register(Box::new(gateway.handle().metrics()))?;
-    Ok((gateway, broker, issuers))
-}
-
-fn authentication(config: &Config) -> Authentication {
-    if config.dev {
-        return Authentication::Open;
-    }
-    let with_all_rights = Key::with_all_rights(config.api.keys.clone());
-    Authentication::Keys([with_all_rights].into_iter().chain(config.api.named_keys.iter().cloned()).collect())
+) -> Result<Gateway, Error> {
+    let (Settings { options, verifier, namespaces }, broker) = (settings, broker.broker());
+    Ok(Gateway::start(Parts { options, directory, broker, verifier, namespaces, application })?)
 }
 
 /// The routes of the API.
-fn api(config: &Config, broker: &NodeBroker, metrics: &Metrics) -> Result<axum::Router, Error> {
+fn api(api: watch::Receiver<Arc<Api>>, metrics: &Metrics) -> Result<axum::Router, Error> {
     let counts = fanfare_api::Metrics::default();
     counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
-    let api = Api {
-        broker: broker.broker(),
-        namespaces: Arc::new(config.namespaces.clone()),
-        auth: authentication(config),
-        limits: Limits {
-            body_bytes_max: config.api.body_bytes_max,
-            body_timeout: config.api.body_timeout,
-            batch_commands_max: config.api.batch_commands_max,
-            broadcast_channels_max: config.api.broadcast_channels_max,
-            channel_bytes_max: config.gateway.channel_bytes_max,
-            payload: payload_limits(config),
-        },
-        token_lifetime_max: config.auth.lifetime_max,
-    };
-    Ok(fanfare_api::router_with_metrics(api, counts))
+    Ok(fanfare_api::router(api, counts))
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fanfare_auth::RemoteIssuer;
+use tokio::sync::watch;
 
 use crate::broker::NodeBroker;
 use crate::memory::Memory;
-use crate::token_issuers;
+use crate::token_issuers::TokenIssuers;
 
 /// Everything that is asked.
 #[derive(Clone)]
@@ -15,8 +15,8 @@ pub(crate) struct Readiness {
     /// Cleared when the node drains.
     pub(crate) takes_connections: Arc<AtomicBool>,
     pub(crate) broker: NodeBroker,
-    pub(crate) issuers: Vec<RemoteIssuer>,
     pub(crate) memory: Arc<Memory>,
+    pub(crate) issuers: watch::Receiver<TokenIssuers>,
 }
 
 impl Readiness {
@@ -30,6 +30,6 @@ impl Readiness {
         }
         self.memory.ready()?;
         self.broker.ready()?;
-        Ok(token_issuers::without_keys(&self.issuers))
+        Ok(self.issuers.borrow().without_keys())
     }
 }

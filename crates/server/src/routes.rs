@@ -12,6 +12,7 @@ use fanfare_gateway::{Companion, Handle};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use prometheus::IntCounterVec;
+use tokio::sync::watch;
 
 use crate::arrivals::{Arrivals, Seat, TooMany};
 use crate::gate::Gate;
@@ -39,7 +40,7 @@ pub(crate) struct Routes {
     /// Requests refused, by reason.
     pub(crate) refusals: IntCounterVec,
     pub(crate) log: Arc<RefusalLog>,
-    pub(crate) allowed_origins: Arc<[String]>,
+    pub(crate) allowed_origins: watch::Receiver<Arc<[String]>>,
     pub(crate) allowed_hosts: Arc<[String]>,
     pub(crate) readiness: Readiness,
 }
@@ -124,7 +125,8 @@ async fn websocket(State(routes): State<Routes>, request: Request) -> Response {
 }
 
 fn handshake(routes: &Routes, mut request: Request) -> Response {
-    if !origin::is_allowed(request.headers(), routes.scheme(&request), &routes.allowed_origins) {
+    let allowed = Arc::clone(&routes.allowed_origins.borrow());
+    if !origin::is_allowed(request.headers(), routes.scheme(&request), &allowed) {
         routes.refused(ORIGIN, "listen.allowed_origins", &request);
         return origin::refuse();
     }

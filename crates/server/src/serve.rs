@@ -1,8 +1,11 @@
 //! Running a node as a process: log, threads, signals, and an orderly end.
 //!
-//! The first SIGTERM or Ctrl-C drains the node, a second one ends it at once.
+//! The first SIGTERM or Ctrl-C drains the node, a second one ends it at once. On SIGHUP a node that `fanfare serve` runs
+//! reads its configuration anew and goes on with what of it can be taken; of many that come while it does that, one
+//! more is made.
 
 use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_auth::{Issuer, NewToken};
@@ -10,18 +13,21 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Exit, Failure, Io};
-use crate::config::{Config, Loaded, Log, LogFormat, Problem};
+use crate::config::{Config, Loaded, Log, LogFormat, Problem, Problems, Reloaded, Settings};
 use crate::node::{Error, Node};
+
+/// How a configuration is read, again and again.
+pub type Read = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
 
 /// Runs `fanfare serve` until a signal ends it.
 ///
 /// # Errors
-/// A node that cannot be started, or has lost a shard.
-#[expect(clippy::needless_pass_by_value, reason = "a configuration is for one run")]
-pub fn serve(loaded: Loaded, io: &mut Io) -> Result<(), Failure> {
-    start_log(loaded.config.log, false);
-    tell(&loaded.warnings, loaded.config.log.format, io);
-    run(&loaded.config, io, &|_, _, _| Ok(()))
+/// A configuration that cannot be used, a node that cannot be started, or has lost a shard.
+pub fn serve(read: Read, io: &mut Io) -> Result<(), Failure> {
+    let Loaded { config, warnings, settings } = read()?;
+    start_log(config.log, false);
+    tell(&warnings, config.log.format, io);
+    run(&config, io, &|_, _, _| Ok(()), Some(Reloader { read, running: settings }))
 }
 
 /// Runs `fanfare dev` until a signal ends it.
@@ -39,18 +45,21 @@ pub fn dev(config: Config, io: &mut Io) -> Result<(), Failure> {
         );
     }
     start_log(config.log, true);
-    run(&config, io, &announce)
+    run(&config, io, &announce, None)
 }
+
+/// How long the end of a process waits for what a thread of it is doing.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_millis(500);
 
 type Announce<'a> = &'a dyn Fn(&mut Io, &Config, &Node) -> Result<(), Failure>;
 
-fn run(config: &Config, io: &mut Io, announce: Announce<'_>) -> Result<(), Failure> {
+fn run(config: &Config, io: &mut Io, announce: Announce<'_>, reloader: Option<Reloader>) -> Result<(), Failure> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(config.http_workers).thread_name("fanfare-http").enable_all().build();
     let runtime = runtime.map_err(|error| Failure::failed(format!("cannot start the HTTP threads: {error}")))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         // Before the node, so that no signal finds it without an orderly end.
-        let mut signals = Signals::listen().map_err(|error| Failure::failed(error.to_string()))?;
+        let mut signals = Signals::listen(reloader.is_some()).map_err(|error| Failure::failed(error.to_string()))?;
         let window = config.drain_window;
         let node = tokio::select! {
             node = Node::start(config.clone()) => node.map_err(not_started)?,
@@ -58,8 +67,11 @@ fn run(config: &Config, io: &mut Io, announce: Announce<'_>) -> Result<(), Failu
             () = signals.next() => return Ok(()),
         };
         announce(io, config, &node)?;
-        until_ended(node, &mut signals, window).await
-    })
+        until_ended(node, &mut signals, window, reloader).await
+    });
+    // A configuration file that does not let itself be read holds nothing up.
+    runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+    ended
 }
 
 /// To a reader with the snippet, to a collector as a line of the log.
@@ -67,10 +79,20 @@ fn tell(warnings: &[Problem], format: LogFormat, io: &mut Io) {
     for warning in warnings {
         match format {
             LogFormat::Text => io.warn(&warning.to_string()),
-            LogFormat::Json => {
-                tracing::warn!(place = %warning.place, hint = warning.hint.as_deref(), "{}", warning.message);
-            }
+            LogFormat::Json => log_warnings(std::slice::from_ref(warning)),
         }
+    }
+}
+
+fn log_warnings(warnings: &[Problem]) {
+    for warning in warnings {
+        tracing::warn!(place = %warning.place, hint = warning.hint.as_deref(), "{}", warning.message);
+    }
+}
+
+fn log_problems(problems: &Problems) {
+    for problem in problems.iter() {
+        tracing::error!(place = %problem.place, hint = problem.hint.as_deref(), "{}", problem.message);
     }
 }
 
@@ -90,30 +112,105 @@ fn not_started(error: Error) -> Failure {
     }
 }
 
-/// What asks the process to end.
+/// What asks the process to end, or to read its configuration.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// Only where there is something to read: else it ends the process as ever.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    fn listen(reloads: bool) -> io::Result<Self> {
+        let hangup = reloads.then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())?, hangup })
     }
 
+    /// Asked to end. May be dropped: no signal is lost.
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
     }
+
+    /// Asked to read the configuration, `true`, or to end. May be dropped: no signal is lost.
+    async fn next_or_hangup(&mut self) -> bool {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => _ = hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => false,
+            () = hangup => true,
+        }
+    }
+}
+
+/// Reads the configuration anew for a running node.
+struct Reloader {
+    read: Read,
+    /// What the node runs with.
+    running: Settings,
+}
+
+impl Reloader {
+    /// Gives the node what it can take of the configuration as it is now; the window of drains, if it was taken.
+    async fn reload(&mut self, node: &Node) -> Option<Duration> {
+        let read = Arc::clone(&self.read);
+        // A file may be slow to read.
+        let loaded = tokio::task::spawn_blocking(move || read()).await;
+        let Ok(loaded) = loaded else { return self.refused(node, "reading it ended by a panic") };
+        let taken = loaded.and_then(|mut loaded| {
+            log_warnings(&std::mem::take(&mut loaded.warnings));
+            loaded.over(&self.running)
+        });
+        let Reloaded { config, settings, after_restart } = match taken {
+            Ok(reloaded) => reloaded,
+            Err(problems) => {
+                log_problems(&problems);
+                return self.refused(node, "`fanfare config check` says more");
+            }
+        };
+        if let Err(error) = node.reload(&config) {
+            return self.refused(node, &error.to_string());
+        }
+        node.reloads().taken();
+        self.running = settings;
+        if !after_restart.is_empty() {
+            tracing::warn!(keys = after_restart.join(", "), "changed keys that take effect after restart");
+        }
+        tracing::info!(sessions = node.gateway().sessions(), "the configuration was reloaded");
+        Some(config.drain_window)
+    }
+
+    fn refused(&self, node: &Node, reason: &str) -> Option<Duration> {
+        node.reloads().refused();
+        tracing::error!(reason, "the configuration was not reloaded: the node goes on with the old one");
+        None
+    }
 }
 
 /// Waits for the end and makes it an orderly one.
-async fn until_ended(node: Node, signals: &mut Signals, window: Duration) -> Result<(), Failure> {
-    tokio::select! {
-        () = signals.next() => {}
-        () = lost_a_shard(&node) => return Err(Failure::failed("a shard ended by a panic; see the log above")),
+async fn until_ended(
+    node: Node,
+    signals: &mut Signals,
+    mut window: Duration,
+    mut reloader: Option<Reloader>,
+) -> Result<(), Failure> {
+    loop {
+        let hung_up = tokio::select! {
+            hung_up = signals.next_or_hangup() => hung_up,
+            () = lost_a_shard(&node) => return Err(Failure::failed("a shard ended by a panic; see the log above")),
+        };
+        let Some(reloader) = reloader.as_mut().filter(|_| hung_up) else { break };
+        tokio::select! {
+            reloaded = reloader.reload(&node) => window = reloaded.unwrap_or(window),
+            () = signals.next() => break,
+        }
     }
     let drained = async {
         node.drain(window).await;

@@ -36,21 +36,46 @@ pub enum Error {
     Versions(#[from] rustls::Error),
 }
 
-/// The issuers, each with its keys being fetched. Call it within the node's runtime.
-///
-/// # Errors
-/// See [`Error`].
-pub fn start(config: &Config, metrics: &fanfare_key_sets::Metrics) -> Result<Vec<RemoteIssuer>, Error> {
-    config.token_issuers.iter().map(|issuer| start_one(issuer, metrics)).collect()
+/// The issuers of a running node, each with its keys being fetched.
+#[derive(Debug, Clone, Default)]
+pub struct TokenIssuers {
+    each: Vec<(TokenIssuer, RemoteIssuer)>,
+    metrics: fanfare_key_sets::Metrics,
 }
 
-/// What is worth knowing of a node that is ready: issuers whose tokens it cannot judge now. It stays ready, since no
-/// other node is better off.
-pub fn without_keys(issuers: &[RemoteIssuer]) -> Option<String> {
-    let without = issuers.iter().filter(|issuer| issuer.keys.held().keys.is_none());
-    let names: Vec<String> = without.map(|issuer| format!("auth.issuers.{}", issuer.name)).collect();
-    (!names.is_empty())
-        .then(|| format!("no keys, or too old ones, of {}: its tokens are refused for now", names.join(", ")))
+impl TokenIssuers {
+    /// None yet, whose fetching is counted here.
+    pub(crate) fn counted(metrics: fanfare_key_sets::Metrics) -> Self {
+        Self { each: Vec::new(), metrics }
+    }
+
+    /// The issuers of a configuration. One that is configured as before goes on with the keys that it has. Call it
+    /// within the node's runtime.
+    ///
+    /// # Errors
+    /// See [`Error`]; nothing is begun then.
+    pub fn start(&self, config: &Config) -> Result<Self, Error> {
+        let each = config.token_issuers.iter().map(|issuer| {
+            let running = self.each.iter().find(|(options, _)| options == issuer);
+            let remote = running.map_or_else(|| start_one(issuer, &self.metrics), |(_, remote)| Ok(remote.clone()))?;
+            Ok((issuer.clone(), remote))
+        });
+        Ok(Self { each: each.collect::<Result<_, Error>>()?, metrics: self.metrics.clone() })
+    }
+
+    /// As the verifier takes them.
+    pub fn remotes(&self) -> Vec<RemoteIssuer> {
+        self.each.iter().map(|(_, remote)| remote.clone()).collect()
+    }
+
+    /// What is worth knowing of a node that is ready: issuers whose tokens it cannot judge now. It stays ready, since no
+    /// other node is better off.
+    pub fn without_keys(&self) -> Option<String> {
+        let without = self.each.iter().filter(|(_, issuer)| issuer.keys.held().keys.is_none());
+        let names: Vec<String> = without.map(|(_, issuer)| format!("auth.issuers.{}", issuer.name)).collect();
+        (!names.is_empty())
+            .then(|| format!("no keys, or too old ones, of {}: its tokens are refused for now", names.join(", ")))
+    }
 }
 
 fn start_one(issuer: &TokenIssuer, metrics: &fanfare_key_sets::Metrics) -> Result<RemoteIssuer, Error> {

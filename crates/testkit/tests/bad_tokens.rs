@@ -1,5 +1,5 @@
-//! Hostile, foreign and stale tokens, with a client beside each that behaves and misses nothing. The numbers are those of
-//! the table of bad input. What makes a token bad is tried in full in `crates/auth/tests`; this is what a node does then.
+//! Hostile, foreign and stale tokens: rows 36 to 42 of the table of bad input. What makes a token bad is tried in full in
+//! `crates/auth/tests`; this is what a node does then.
 
 #![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
 
@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use fanfare_testkit::{Client, KeyServer, Node, Setup, Value, json, on_1_and_3_shards, token};
+use fanfare_testkit::bad_input::{Case, case};
+use fanfare_testkit::{KeyServer, Setup, Stage, Value, json, on_1_and_3_shards, token};
 use tokio::net::TcpListener;
 
 on_1_and_3_shards!(
@@ -19,28 +20,6 @@ on_1_and_3_shards!(
     row_41_a_token_that_is_revoked_while_its_session_lasts,
     row_42_dates_that_are_none,
 );
-
-/// A client that behaves: it hears all that is published for it, in order.
-struct Canary {
-    client: Client,
-    heard: u64,
-}
-
-impl Canary {
-    async fn of(node: &Node) -> Self {
-        let mut client = node.client().token(&valid("canary")).connect().await;
-        client.subscribe("canary").await;
-        Self { client, heard: 0 }
-    }
-
-    async fn goes_on(&mut self, node: &Node) {
-        for _ in 0..3 {
-            self.heard += 1;
-            node.publish("canary", json!(self.heard)).await;
-            assert_eq!(self.client.expect_publication("canary").await["data"], self.heard);
-        }
-    }
-}
 
 fn setup(shards: usize) -> Setup {
     Setup::new(shards).configure(|config| {
@@ -76,47 +55,53 @@ fn raw(header: &str, claims: &str) -> String {
     format!("{message}.{signature}")
 }
 
-/// At connect, at refresh and for a subscription: a token that nobody can believe.
-async fn is_invalid(node: &Node, what: &str, token: &str) {
-    let closes = node.closes(3500).await;
-    assert_eq!(node.client().token(token).closed().await.0, 3500, "{what}");
-    let mut client = node.client().token(&valid("42")).connect().await;
-    assert_eq!(client.refused("subscribe", json!({"channel": "$a", "token": token})).await, 103, "{what}");
-    assert_eq!(client.closed_by("refresh", json!({"token": token})).await.0, 3500, "{what}");
-    assert_eq!(node.closes(3500).await, closes + 2.0, "{what}");
+/// A token that nobody can believe: at connect, at refresh and for a subscription.
+async fn is_invalid(stage: &mut Stage, what: &str, token: &str, [connection, subscription]: [&Case; 2]) {
+    let before = stage.counted(connection).await;
+    assert_eq!(stage.node.client().token(token).closed().await.0, connection.close(), "{what}");
+    let mut client = stage.node.client().token(&valid("42")).connect().await;
+    let asked = json!({"channel": "$a", "token": token});
+    stage.refuses(what, subscription, &mut client, "subscribe", asked).await;
+    assert_eq!(client.closed_by("refresh", json!({"token": token})).await.0, connection.close(), "{what}");
+    stage.moved(connection, before, 2.0).await;
+    stage.goes_on(what).await;
 }
 
 async fn row_36_expired_early_foreign_and_forged_tokens(shards: usize) {
-    let node = setup(shards).start().await;
-    let mut canary = Canary::of(&node).await;
+    let mut stage = Stage::set_up(setup(shards)).await;
     let now = token::now();
-    for (what, other) in [("expired", json!({"exp": now - 1})), ("early", json!({"nbf": now + 60}))] {
-        let errors = node.metric("fanfare_gateway_errors_total").await;
-        let (_, reply) = node.client().token(&with(&other)).ask().await;
-        assert_eq!(reply["error"]["code"], 109, "{what}: {reply}");
-        assert_eq!(node.metric("fanfare_gateway_errors_total").await, errors + 1.0, "{what}");
-        let mut client = node.client().token(&valid("42")).connect().await;
-        assert_eq!(client.closed_by("refresh", json!({"token": with(&other)})).await.0, 3005, "{what}");
-        canary.goes_on(&node).await;
+    for (case, other) in [(case(36, "expired"), json!({"exp": now - 1})), (case(36, "early"), json!({"nbf": now + 60}))]
+    {
+        let before = stage.counted(case).await;
+        let (_, reply) = stage.node.client().token(&with(&other)).ask().await;
+        assert_eq!(reply["error"]["code"], case.error(), "{reply}");
+        stage.moved(case, before, 1.0).await;
+        stage.goes_on(&case.name).await;
     }
-    let forged = token::signed_with("another secret of thirty-two bytes, or more", &claims("42", &json!({})));
-    let expired = token::signed_with("another secret of thirty-two bytes, or more", &claims("42", &json!({"exp": 1})));
+    let late = case(36, "expired, at refresh");
+    let before = stage.counted(late).await;
+    let mut client = stage.node.client().token(&valid("42")).connect().await;
+    assert_eq!(client.closed_by("refresh", json!({"token": with(&json!({"exp": now - 1}))})).await.0, late.close());
+    stage.moved(late, before, 1.0).await;
+
+    let answers = [case(36, "foreign or forged"), case(36, "foreign or forged, of a subscription")];
+    let forged = |other| token::signed_with("another secret of thirty-two bytes, or more", &claims("42", &other));
     for (what, token) in [
         ("another audience", with(&json!({"aud": "other"}))),
         ("no audience", with(&json!({"aud": null}))),
         ("another issuer", with(&json!({"iss": "other"}))),
-        ("another signature", forged),
-        ("another signature, and expired", expired),
+        ("another signature", forged(json!({}))),
+        ("another signature, and expired", forged(json!({"exp": 1}))),
         ("half a signature", valid("42").split_at(valid("42").len() - 20).0.to_owned()),
     ] {
-        is_invalid(&node, what, &token).await;
-        canary.goes_on(&node).await;
+        is_invalid(&mut stage, what, &token, answers).await;
     }
+    stage.is_clean().await;
 }
 
 async fn row_37_tokens_that_bring_their_own_key_or_algorithm(shards: usize) {
-    let node = setup(shards).start().await;
-    let mut canary = Canary::of(&node).await;
+    let mut stage = Stage::set_up(setup(shards)).await;
+    let answers = [case(37, "connection"), case(37, "subscription")];
     // Nobody may ask these for a key.
     let (server, bait) = (KeyServer::start().await, TcpListener::bind("127.0.0.1:0").await.unwrap());
     let url = format!("http://{}/keys", bait.local_addr().unwrap());
@@ -136,98 +121,107 @@ async fn row_37_tokens_that_bring_their_own_key_or_algorithm(shards: usize) {
         ("a URL of certificates", raw(&json!({"alg": "RS256", "x5u": server.url("/keys")}).to_string(), &body)),
         ("a key", raw(r#"{"alg":"RS256","jwk":{"kty":"oct","k":"AAAA"}}"#, &body)),
     ] {
-        is_invalid(&node, what, &token).await;
-        canary.goes_on(&node).await;
+        is_invalid(&mut stage, what, &token, answers).await;
     }
     assert_eq!(server.asked_in_total(), 0);
     let asked = tokio::time::timeout(Duration::from_millis(50), bait.accept()).await;
     assert!(asked.is_err(), "somebody asked for a key");
+    stage.is_clean().await;
 }
 
 async fn row_38_the_channel_of_another_user(shards: usize) {
-    let node = setup(shards).start().await;
-    let mut canary = Canary::of(&node).await;
-    let mut owner = node.client().token(&valid("42")).connect().await;
-    let mut other = node.client().token(&valid("43")).connect().await;
-    let denials = node.metric("fanfare_gateway_denials_total").await;
-    assert_eq!(other.refused("subscribe", json!({"channel": "#42"})).await, 103);
-    assert_eq!(node.metric("fanfare_gateway_denials_total").await, denials + 1.0);
-    node.publish("#42", json!("for 42 alone")).await;
+    let mut stage = Stage::set_up(setup(shards)).await;
+    let (denied, foreign) = (case(38, "channel"), case(38, "subscription token"));
+    let mut owner = stage.node.client().token(&valid("42")).connect().await;
+    let mut other = stage.node.client().token(&valid("43")).connect().await;
+    stage.refuses("the personal channel", denied, &mut other, "subscribe", json!({"channel": "#42"})).await;
+    stage.node.publish("#42", json!("for 42 alone")).await;
     assert_eq!(owner.expect_publication("#42").await["data"], "for 42 alone");
-    assert_eq!(other.so_far().await, []);
+    let heard = other.so_far().await;
+    assert!(heard.iter().all(|unit| unit.value["push"]["pub"].is_null()), "{heard:?}");
     let of_owner = token::with_claims(&claims("42", &json!({"channel": "$private"})));
     let asked = json!({"channel": "$private", "token": of_owner});
-    assert_eq!(other.closed_by("subscribe", asked.clone()).await.0, 3500);
+    let before = stage.counted(foreign).await;
+    assert_eq!(other.closed_by("subscribe", asked.clone()).await.0, foreign.close());
+    stage.moved(foreign, before, 1.0).await;
     owner.call("subscribe", asked).await;
-    canary.goes_on(&node).await;
+    owner.close().await;
+    stage.is_clean().await;
 }
 
 async fn row_39_a_token_that_expires_while_its_session_lasts(shards: usize) {
     let setup = setup(shards).sessions(|options| options.expired_close_delay = Duration::from_millis(500));
-    let node = setup.start().await;
-    let mut canary = Canary::of(&node).await;
+    let mut stage = Stage::set_up(setup).await;
+    let case = case(39, "expiry");
     let expires_at = token::now() + 2;
-    let mut client = node.client().token(&with(&json!({"exp": expires_at}))).connect().await;
+    let mut client = stage.node.client().token(&with(&json!({"exp": expires_at}))).connect().await;
     assert_eq!(client.connected["expires"], true);
     client.subscribe("news").await;
-    node.publish("news", json!("in time")).await;
+    stage.node.publish("news", json!("in time")).await;
     assert_eq!(client.expect_publication("news").await["data"], "in time");
-    let closes = node.closes(3005).await;
-    assert_eq!(client.expect_close().await.0, 3005);
+    let before = stage.counted(case).await;
+    assert_eq!(client.expect_close().await.0, case.close());
     assert!(token::now() >= expires_at, "not before its time");
-    node.publish("news", json!("too late")).await;
+    stage.node.publish("news", json!("too late")).await;
     let late = client.take_arrived();
     assert!(late.iter().all(|unit| unit.value["push"]["pub"]["data"] != "too late"), "{late:?}");
-    assert_eq!(node.closes(3005).await, closes + 1.0);
-    canary.goes_on(&node).await;
+    stage.moved(case, before, 1.0).await;
+    stage.goes_on("the expiry").await;
+    stage.is_clean().await;
 }
 
 async fn row_40_a_refresh_with_the_token_of_another_user(shards: usize) {
-    let node = setup(shards).start().await;
-    let mut canary = Canary::of(&node).await;
+    let mut stage = Stage::set_up(setup(shards)).await;
+    let case = case(40, "refresh");
     for user in ["43", "", "42 "] {
-        let closes = node.closes(3500).await;
-        let mut client = node.client().token(&valid("42")).connect().await;
-        assert_eq!(client.closed_by("refresh", json!({"token": valid(user)})).await.0, 3500, "{user:?}");
-        assert_eq!(node.closes(3500).await, closes + 1.0, "{user:?}");
-        canary.goes_on(&node).await;
+        let before = stage.counted(case).await;
+        let mut client = stage.node.client().token(&valid("42")).connect().await;
+        assert_eq!(client.closed_by("refresh", json!({"token": valid(user)})).await.0, case.close(), "{user:?}");
+        stage.moved(case, before, 1.0).await;
+        stage.goes_on(user).await;
     }
+    stage.is_clean().await;
 }
 
 /// On all nodes: see `revocation.rs`.
 async fn row_41_a_token_that_is_revoked_while_its_session_lasts(shards: usize) {
-    let node = setup(shards).start().await;
-    let mut canary = Canary::of(&node).await;
-    let stolen = with(&json!({"jti": "stolen"}));
-    let mut clients = Vec::new();
-    for _ in 0..8 {
-        let mut client = node.client().token(&stolen).connect().await;
-        client.subscribe("news").await;
-        clients.push(client);
+    let mut stage = Stage::set_up(setup(shards)).await;
+    for (case, method, request, bad) in [
+        (case(41, "token"), "revoke_token", json!({"uid": "stolen"}), with(&json!({"jti": "stolen"}))),
+        (case(41, "user"), "block_user", json!({"user": "43"}), valid("43")),
+    ] {
+        let before = stage.counted(case).await;
+        let mut clients = Vec::new();
+        for _ in 0..8 {
+            let mut client = stage.node.client().token(&bad).connect().await;
+            client.subscribe("news").await;
+            clients.push(client);
+        }
+        let mut kept = stage.node.client().token(&with(&json!({"jti": "kept"}))).connect().await;
+        stage.node.call(method, request).await;
+        stage.node.publish("news", json!("too late")).await;
+        for client in &mut clients {
+            assert_eq!(client.expect_close().await.0, case.close());
+            let late = client.take_arrived();
+            assert!(late.iter().all(|unit| unit.value["push"]["pub"].is_null()), "{late:?}");
+        }
+        stage.moved(case, before, 8.0).await;
+        assert_eq!(stage.node.client().token(&bad).closed().await.0, case.close());
+        assert_eq!(kept.so_far().await, []);
+        stage.goes_on(method).await;
     }
-    let mut kept = node.client().token(&with(&json!({"jti": "kept"}))).connect().await;
-    let closes = node.closes(3500).await;
-    node.call("revoke_token", json!({"uid": "stolen"})).await;
-    node.publish("news", json!("too late")).await;
-    for client in &mut clients {
-        assert_eq!(client.expect_close().await.0, 3500);
-        let late = client.take_arrived();
-        assert!(late.iter().all(|unit| unit.value["push"]["pub"].is_null()), "{late:?}");
-    }
-    assert_eq!(node.closes(3500).await, closes + 8.0);
-    assert_eq!(node.metric_row("fanfare_gateway_barred_total", "met=\"session\"").await, 8.0);
-    assert_eq!(kept.so_far().await, []);
-    canary.goes_on(&node).await;
+    stage.is_clean().await;
 }
 
 async fn row_42_dates_that_are_none(shards: usize) {
-    let node = setup(shards).start().await;
-    let mut canary = Canary::of(&node).await;
+    let mut stage = Stage::set_up(setup(shards)).await;
+    let answers = [case(42, "connection"), case(42, "subscription")];
     for claim in ["exp", "nbf", "iat", "expire_at"] {
         for date in ["1e300", "\"4102444800\"", "-1", "true", "[1]", "{}", "18446744073709551616", "4102444800000"] {
             let body = format!(r#"{{"sub":"42","aud":"hub","iss":"shop","{claim}":{date}}}"#);
-            is_invalid(&node, &format!("{claim} {date}"), &raw(r#"{"alg":"HS256","typ":"JWT"}"#, &body)).await;
+            let token = raw(r#"{"alg":"HS256","typ":"JWT"}"#, &body);
+            is_invalid(&mut stage, &format!("{claim} {date}"), &token, answers).await;
         }
-        canary.goes_on(&node).await;
     }
+    stage.is_clean().await;
 }

@@ -10,10 +10,13 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use fanfare_auth::Uses;
 use fanfare_broker_redis::Server;
 use fanfare_protocol::{ErrorCode, Unsubscribe};
 use fanfare_server::cli::{self, Io};
+use fanfare_server::config::TokenIssuer;
 use fanfare_server::{Config, Node};
 
 fn root() -> PathBuf {
@@ -287,6 +290,20 @@ fn metrics_of(address: SocketAddr) -> BTreeSet<String> {
     metrics.lines().filter_map(name).collect()
 }
 
+/// Its keys cannot be fetched, and that is counted.
+fn issuer_that_is_not_there() -> TokenIssuer {
+    TokenIssuer {
+        name: "id".to_owned(),
+        issuer: "http://127.0.0.1:1".to_owned(),
+        audience: "hub".to_owned(),
+        jwks: None,
+        ca_file: None,
+        uses: Uses::Both,
+        refresh_interval: Duration::from_secs(3_600),
+        stale_ttl: Duration::from_secs(3_600),
+    }
+}
+
 #[tokio::test]
 async fn the_metrics_are_documented() {
     let mut shown = BTreeSet::new();
@@ -296,6 +313,7 @@ async fn the_metrics_are_documented() {
         config.listen.address.set_port(0);
         config.gateway.shards = 1;
         config.redis.server = redis;
+        config.token_issuers = vec![issuer_that_is_not_there()];
         let node = Node::start(config).await.unwrap();
         let address = node.address();
         shown.extend(tokio::task::spawn_blocking(move || metrics_of(address)).await.unwrap());

@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 on_1_and_3_shards!(
     tokens_of_a_provider_connect_subscribe_and_refresh,
     while_keys_cannot_be_had_a_client_is_told_to_come_back,
+    a_token_of_a_provider_is_revoked_like_any_other,
 );
 
 const AUDIENCE: &str = "hub";
@@ -349,12 +350,51 @@ async fn while_keys_cannot_be_had_a_client_is_told_to_come_back(shards: usize) {
     let token = pair.token(Some("a"), &claims(&server));
     let (_, refused) = node.client().token(&token).ask().await;
     assert_eq!((&refused["error"]["code"], &refused["error"]["temporary"]), (&json!(100), &json!(true)));
+    let known = node.request("GET /readyz", &[], "").await;
+    assert_eq!(known.status, 200, "no other node is better off");
+    assert!(known.body.contains("auth.issuers.id"), "{}", known.body);
+    assert!(fetches(&node, "status").await > 0.0);
+    assert_eq!((fetches(&node, "ok").await, fetches(&node, "timeout").await), (0.0, 0.0));
     server.put("/keys", Page::Json(key_set(&[("a", &pair)])));
     eventually("the keys", || async {
         let (_, reply) = node.client().token(&token).ask().await;
         reply["connect"]["client"].is_string().then_some(())
     })
     .await;
+    assert_eq!(fetches(&node, "ok").await, 1.0);
+    assert_eq!(node.request("GET /readyz", &[], "").await.body, "ready\n");
+}
+
+/// How often fetching the keys has ended like this.
+async fn fetches(node: &Node, result: &str) -> f64 {
+    node.metric_row("fanfare_key_sets_fetches_total", &format!("issuer=\"id\",result=\"{result}\"")).await
+}
+
+async fn a_token_of_a_provider_is_revoked_like_any_other(shards: usize) {
+    let server = KeyServer::start().await;
+    let pair = KeyPair::new(Algorithm::EdDSA);
+    server.put("/keys", Page::Json(key_set(&[("a", &pair)])));
+    let node = node(shards, &server, document(&server)).await;
+    let token = |id: &str, issued_at: Option<u64>| {
+        let mut claims = claims(&server);
+        claims["jti"] = json!(id);
+        claims["iat"] = json!(issued_at);
+        pair.token(Some("a"), &claims)
+    };
+    let now = token::now();
+    let mut revoked = node.client().token(&token("t1", Some(now))).connect().await;
+    let mut undated = node.client().token(&token("t2", None)).connect().await;
+    let mut kept = node.client().token(&token("t3", Some(now))).connect().await;
+    node.call("revoke_token", json!({"uid": "t1"})).await;
+    assert_eq!(revoked.expect_close().await.0, 3500);
+    assert_eq!(node.client().token(&token("t1", Some(now))).closed().await.0, 3500);
+    node.call("invalidate_user_tokens", json!({"user": "42", "issued_before": now - 1})).await;
+    assert_eq!(undated.expect_close().await.0, 3500);
+    let refresh = json!({"token": token("t4", Some(now - 60))});
+    assert_eq!(kept.so_far().await, []);
+    assert_eq!(kept.closed_by("refresh", refresh).await.0, 3500);
+    node.call("block_user", json!({"user": "42"})).await;
+    assert_eq!(node.client().token(&token("t5", Some(now))).closed().await.0, 3503);
 }
 
 /// A fetch that does not end holds up the client whose token wants it, and nobody else on its shard.

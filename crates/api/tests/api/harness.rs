@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use fanfare_api::{Api, Authentication, Limits, Metrics, router_with_metrics};
+use fanfare_api::{Api, Authentication, Limits, Metrics, router};
 use fanfare_broker::namespaces::{ChannelOptions, Namespaces};
 use fanfare_broker::{
     Control, Error, Event, MemoryBroker, NoRoom, NodeReport, NodeSink, PublicationSink, Retention, Room, Whom, memory,
@@ -124,7 +124,8 @@ impl Hub {
         let namespaces = Arc::new(namespaces());
         let metrics = Metrics::default();
         let api = Api { broker: broker.clone(), namespaces, auth, limits, token_lifetime_max };
-        Self { router: router_with_metrics(api, metrics.clone()), broker, recorder, metrics }
+        let (_, api) = tokio::sync::watch::channel(Arc::new(api));
+        Self { router: router(api, metrics.clone()), broker, recorder, metrics }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Reply {

@@ -13,6 +13,9 @@ use fanfare_protocol::{
 use super::{Commands, Failure};
 use crate::shard::message_of;
 
+/// Who is in a channel, by client id.
+type Present = BTreeMap<String, Arc<ClientInfo>>;
+
 /// As many publications as fit into a reply, at least one: the rest is there for the next page.
 fn page(publications: &[Arc<Publication>], bytes_max: usize) -> &[Arc<Publication>] {
     let mut left = bytes_max;
@@ -25,13 +28,28 @@ fn page(publications: &[Arc<Publication>], bytes_max: usize) -> &[Arc<Publicatio
     &publications[..count]
 }
 
+/// As many of those who are present as a reply takes, at least one. Which of many is left to chance: it goes by their
+/// client ids.
+fn shown(present: Present, members_max: usize, bytes_max: usize) -> Present {
+    let mut bytes = 0;
+    let mut shown = Present::new();
+    for (client, info) in present.into_iter().take(members_max) {
+        bytes += client.len() + info.user.len() + info.client.len() + info.conn_info.len() + info.chan_info.len();
+        if bytes > bytes_max && !shown.is_empty() {
+            break;
+        }
+        shown.insert(client, info);
+    }
+    shown
+}
+
 impl Commands {
     /// Publishes (protocol §7.3). The payload is judged here, once.
     pub(super) async fn publish(&self, id: u32, request: PublishRequest) -> Result<(), Failure> {
         let (channel, options) = self.channel(&request.channel)?;
         let json = self.judge_payload(&request.data)?;
         let info = self.publisher(&channel)?;
-        self.demand(Operation::Publish, &channel, options)?;
+        self.demand(Operation::Publish, &channel, &options)?;
         let publish =
             Publish { data: request.data, json, info: Some(info), retention: options.retention, ..Publish::default() };
         self.in_time(self.local.broker.publish(&channel, publish)).await?;
@@ -44,7 +62,7 @@ impl Commands {
         if data.is_empty() {
             return Err(ErrorCode::BadRequest.into());
         }
-        let limits = PayloadLimits { bytes_max: self.local.options.payload_bytes_max, ..PayloadLimits::default() };
+        let limits = PayloadLimits { bytes_max: self.local.options().payload_bytes_max, ..PayloadLimits::default() };
         payload::inspect(data, &limits).map_err(|_| ErrorCode::BadRequest.into())
     }
 
@@ -64,8 +82,8 @@ impl Commands {
         if options.retention.is_none() {
             return Err(ErrorCode::NotAvailable.into());
         }
-        self.demand(Operation::ReadHistory, &channel, options)?;
-        let page_max = self.local.options.history_page_max;
+        self.demand(Operation::ReadHistory, &channel, &options)?;
+        let page_max = self.local.options().history_page_max;
         let query = HistoryQuery {
             limit: usize::try_from(request.limit).map_or(page_max, |limit| limit.min(page_max)),
             since: request.since.map(|since| Since { offset: since.offset, epoch: since.epoch }),
@@ -75,7 +93,7 @@ impl Commands {
         if self.is_json() && history.publications.iter().any(|publication| !publication.json) {
             return Err(fanfare_protocol::Disconnect::INAPPROPRIATE_PROTOCOL.into());
         }
-        let page = page(&history.publications, self.local.options.reply_bytes_max());
+        let page = page(&history.publications, self.local.options().reply_bytes_max());
         let result = HistoryResult {
             publications: page.iter().map(|publication| message_of(publication)).collect(),
             epoch: history.top.epoch.to_string(),
@@ -89,8 +107,17 @@ impl Commands {
     pub(super) async fn presence(&self, id: u32, request: &PresenceRequest) -> Result<(), Failure> {
         let channel = self.readable_presence(&request.channel)?;
         let present = self.in_time(self.local.broker.presence(&channel)).await?;
+        let options = self.local.options();
+        let (members, shown) = (present.len(), shown(present, options.presence_members_max, options.reply_bytes_max()));
+        if shown.len() < members {
+            self.with(|shard| shard.stats().presence_cut.add(1));
+            if self.local.may_log() {
+                let key = "limits.presence_members_max";
+                tracing::info!(key, members, shown = shown.len(), "presence was told in part: see this key");
+            }
+        }
         let presence: BTreeMap<String, ClientInfo> =
-            present.into_iter().map(|(client, info)| (client, Arc::unwrap_or_clone(info))).collect();
+            shown.into_iter().map(|(client, info)| (client, Arc::unwrap_or_clone(info))).collect();
         self.reply(&Reply { id, presence: Some(PresenceResult { presence }), ..Reply::default() });
         Ok(())
     }
@@ -110,7 +137,7 @@ impl Commands {
         if !options.presence {
             return Err(ErrorCode::NotAvailable.into());
         }
-        self.demand(Operation::ReadPresence, &channel, options)?;
+        self.demand(Operation::ReadPresence, &channel, &options)?;
         Ok(channel)
     }
 

@@ -51,7 +51,7 @@ impl Commands {
             return self.anonymous();
         }
         let claims = self.verify(token)?;
-        if claims.user.is_empty() && !self.local.options.allow_anonymous {
+        if claims.user.is_empty() && !self.local.options().allow_anonymous {
             return Err(Disconnect::PERMISSION_DENIED.into());
         }
         Ok(claims)
@@ -59,7 +59,7 @@ impl Commands {
 
     fn verify(&self, token: &str) -> Result<ConnectionClaims, Failure> {
         let now = self.local.now().unix_seconds;
-        self.local.verifier.connection(token, now).map_err(|error| {
+        self.local.verifier().connection(token, now).map_err(|error| {
             if self.local.may_log() {
                 tracing::info!(%error, "a connection token was refused");
             }
@@ -72,7 +72,7 @@ impl Commands {
     }
 
     fn anonymous(&self) -> Result<ConnectionClaims, Failure> {
-        if self.local.options.allow_anonymous {
+        if self.local.options().allow_anonymous {
             return Ok(ConnectionClaims::default());
         }
         if self.local.may_log() {
@@ -91,7 +91,7 @@ impl Commands {
         let token = claims.token.as_ref().map_or(TokenStamp::NONE, |token| self.stamp(token));
         self.judge_connection(&claims.user, token, Judged::Connect)?;
         let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info), claims.rights.clone(), token));
-        let over = self.local.options.sessions_per_user_max.is_some_and(|max| sessions > max);
+        let over = self.local.options().sessions_per_user_max.is_some_and(|max| sessions > max);
         if over && !claims.user.is_empty() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
     }
 
@@ -111,7 +111,7 @@ impl Commands {
                 wanted.entry(channel).or_insert_with(|| (Origin::Requested, ServerSubscription::default()));
             }
         }
-        if wanted.len() > self.local.options.channels_per_session_max {
+        if wanted.len() > self.local.options().channels_per_session_max {
             return Err(Disconnect::CHANNEL_LIMIT.into());
         }
         wanted
@@ -139,7 +139,8 @@ impl Commands {
 
     /// The user's own channel, if the node gives one out.
     pub(super) fn personal_channel(&self, user: &str) -> Option<Channel> {
-        let namespace = self.local.options.personal_channel.as_ref().filter(|_| !user.is_empty())?;
+        let options = self.local.options();
+        let namespace = options.personal_channel.as_ref().filter(|_| !user.is_empty())?;
         let personal = personal_channel(namespace, user);
         if personal.is_none() && self.local.may_log() {
             let key = "session.personal_channel";
@@ -152,8 +153,8 @@ impl Commands {
     /// rest is left out, but an unknown namespace is a violation.
     fn requested_channel(&self, name: &str) -> Result<Option<Channel>, Failure> {
         let Ok(channel) = self.parse(name) else { return Ok(None) };
-        let options = self.local.namespaces.options(&channel).ok_or(BadRequest::UnknownNamespace)?;
-        Ok(self.may(Operation::Subscribe, &channel, options)?.is_ok().then_some(channel))
+        let options = self.local.namespaces().options(&channel).cloned().ok_or(BadRequest::UnknownNamespace)?;
+        Ok(self.may(Operation::Subscribe, &channel, &options)?.is_ok().then_some(channel))
     }
 
     /// Begins all, gathers for all at once; undoes all if one fails.
@@ -169,7 +170,7 @@ impl Commands {
             }
         }
         let Some(failure) = failure else {
-            share_outbox(&mut made, self.local.options.reply_bytes_max());
+            share_outbox(&mut made, self.local.options().reply_bytes_max());
             return Ok(made);
         };
         for (making, _) in &made {

@@ -45,7 +45,7 @@ impl Commands {
 
     fn verify_refresh(&self, token: &str) -> Result<ConnectionClaims, Failure> {
         let now = self.local.now().unix_seconds;
-        let claims = self.local.verifier.connection(token, now).map_err(|error| match error {
+        let claims = self.local.verifier().connection(token, now).map_err(|error| match error {
             TokenError::Expired | TokenError::NotYetValid => Failure::Close(Disconnect::CONNECTION_EXPIRED),
             TokenError::KeysUnavailable => Failure::Error(ErrorCode::Internal),
             TokenError::Invalid(_) | TokenError::NotConfigured => Failure::Close(Disconnect::INVALID_TOKEN),
@@ -99,7 +99,7 @@ impl Commands {
         token: &str,
     ) -> Result<SubscriptionClaims, Failure> {
         let now = self.local.now().unix_seconds;
-        let claims = self.local.verifier.subscription(token, now).map_err(|error| match error {
+        let claims = self.local.verifier().subscription(token, now).map_err(|error| match error {
             TokenError::Expired | TokenError::NotYetValid => Failure::Error(ErrorCode::TokenExpired),
             TokenError::KeysUnavailable => Failure::Error(ErrorCode::Internal),
             TokenError::Invalid(_) | TokenError::NotConfigured => Failure::Close(Disconnect::INVALID_TOKEN),

@@ -97,12 +97,12 @@ impl Commands {
         }
         self.check_room()?;
         let channel = channel.map_err(|_| self.code_of_bad_name(&request.channel))?;
-        let options = self.local.namespaces.options(&channel).ok_or(ErrorCode::UnknownChannel)?;
+        let options = self.channel_options(&channel)?;
         if request.r#type != 0 {
             return Err(ErrorCode::PermissionDenied.into());
         }
         let token = std::mem::take(&mut request.token);
-        let grant = self.authorize(&channel, options, &token)?;
+        let grant = self.authorize(&channel, &options, &token)?;
         if grant.expire_at.is_some_and(|expire_at| expire_at <= self.local.now().unix_seconds) {
             return Err(ErrorCode::Expired.into());
         }
@@ -115,13 +115,13 @@ impl Commands {
     /// An unknown namespace comes before a bad name.
     fn code_of_bad_name(&self, name: &str) -> ErrorCode {
         match Channel::namespace_of(name) {
-            Some(namespace) if !self.local.namespaces.has(namespace) => ErrorCode::UnknownChannel,
+            Some(namespace) if !self.local.namespaces().has(namespace) => ErrorCode::UnknownChannel,
             _ => ErrorCode::BadRequest,
         }
     }
 
     fn check_room(&self) -> Result<(), Failure> {
-        let max = self.local.options.channels_per_session_max;
+        let max = self.local.options().channels_per_session_max;
         let full = self.with(|shard| shard.session(self.session).is_some_and(|s| s.subscriptions.len() >= max));
         if full { Err(ErrorCode::LimitExceeded.into()) } else { Ok(()) }
     }
@@ -143,7 +143,7 @@ impl Commands {
 
     fn verify_subscription(&self, channel: &Channel, token: &str) -> Result<SubscriptionClaims, Failure> {
         let now = self.local.now().unix_seconds;
-        let claims = self.local.verifier.subscription(token, now).map_err(|error| match error {
+        let claims = self.local.verifier().subscription(token, now).map_err(|error| match error {
             TokenError::Expired | TokenError::NotYetValid => ErrorCode::TokenExpired,
             TokenError::KeysUnavailable => ErrorCode::Internal,
             TokenError::Invalid(_) | TokenError::NotConfigured => ErrorCode::PermissionDenied,
@@ -170,12 +170,12 @@ impl Commands {
         grant: Grant,
     ) -> Result<Plan, Failure> {
         let info = self.info()?;
-        let options = self.local.namespaces.options(&channel).ok_or(ErrorCode::UnknownChannel)?;
+        let options = self.channel_options(&channel)?;
         let overrides = &grant.overrides;
         let has_history = options.retention.is_some();
         let recoverable = has_history && overrides.force_recovery != Some(false);
         let positioned = recoverable || (has_history && overrides.force_positioning != Some(false));
-        let may_see = self.may_when(Operation::ReadPresence, &channel, options, Some(grant.allowed))?.is_ok();
+        let may_see = self.may_when(Operation::ReadPresence, &channel, &options, Some(grant.allowed))?.is_ok();
         let announces = overrides.join_leave.unwrap_or(options.join_leave);
         let forced = overrides.force_push_join_leave == Some(true);
         let new = NewSubscription {
@@ -239,7 +239,7 @@ impl Commands {
     async fn gather(&self, plan: &Plan, info: &Arc<ClientInfo>) -> Result<Backlog, Failure> {
         if plan.new.presence {
             self.wait_for_own_presence().await?;
-            let ttl = self.local.options.presence_ttl;
+            let ttl = self.local.options().presence_ttl;
             self.in_time(self.local.broker.presence_add(&plan.new.channel, Arc::clone(info), ttl)).await?;
         }
         self.in_time(self.backlog(plan)).await
@@ -263,14 +263,14 @@ impl Commands {
         let Some(since) = &plan.since else {
             return Ok(Backlog::Top(self.local.broker.history(&plan.new.channel, top).await?.top));
         };
-        let limit = self.local.options.recovery_publications_max;
+        let limit = self.local.options().recovery_publications_max;
         let query = HistoryQuery { limit, since: Some(since.clone()), reverse: false };
         let history = match self.local.broker.history(&plan.new.channel, query).await {
             Err(Error::UnrecoverablePosition) => self.local.broker.history(&plan.new.channel, top).await?,
             history => history?,
         };
         // Without them the subscription is not recovered: the client is told of the gap.
-        let fits = payload_bytes(&history.publications) <= self.local.options.reply_bytes_max();
+        let fits = payload_bytes(&history.publications) <= self.local.options().reply_bytes_max();
         let publications = if fits { history.publications } else { Vec::new() };
         Ok(Backlog::Since {
             offset: since.offset,

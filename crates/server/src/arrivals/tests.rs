@@ -101,9 +101,52 @@ fn accepts_and_handshakes_of_an_address_are_limited_each() {
 
 #[test]
 fn addresses_that_have_gone_are_forgotten() {
-    let arrivals = arrivals(|options| options.accepts_per_second_max = None);
+    let arrivals = arrivals(|options| {
+        options.accepts_per_second_max = None;
+        options.node_accepts_per_second_max = None;
+    });
     for number in 0..10 * SWEEP_MIN as u32 {
         drop(arrivals.accept(IpAddr::from(std::net::Ipv4Addr::from_bits(0x0800_0000 + number))).ok().unwrap());
     }
     assert!(arrivals.lock().known.len() <= 2 * SWEEP_MIN);
+}
+
+fn node_limits(options: &mut Options) {
+    options.node_accepts_per_second_max = Some(4);
+    options.node_handshakes_per_second_max = Some(2);
+}
+
+#[test]
+fn all_addresses_together_have_a_rate() {
+    let arrivals = arrivals(node_limits);
+    let address = |host: usize| ip(&format!("203.0.113.{host}"));
+    let seats: Vec<_> = (0..4).map(|host| arrivals.accept(address(host)).ok().unwrap()).collect();
+    assert_eq!(arrivals.accept(address(9)).err(), Some(TooMany::NodeAccepts));
+    assert!(seats[..2].iter().all(|seat| arrivals.handshake(seat, &nothing()).is_ok()));
+    assert_eq!(arrivals.handshake(&seats[2], &nothing()).err(), Some(TooMany::NodeHandshakes));
+    assert!(arrivals.accept(ip("127.0.0.1")).is_ok(), "this machine is exempt");
+}
+
+#[test]
+fn an_address_that_is_refused_takes_nothing_from_the_others() {
+    let arrivals = arrivals(|options| {
+        node_limits(options);
+        options.accepts_per_second_max = Some(1);
+    });
+    let _seat = arrivals.accept(ip("203.0.113.1")).ok().unwrap();
+    assert!((0..100).all(|_| arrivals.accept(ip("203.0.113.1")).err() == Some(TooMany::Accepts)));
+    assert!(arrivals.accept(ip("203.0.113.2")).is_ok());
+}
+
+#[test]
+fn the_rate_of_the_node_holds_for_clients_that_a_proxy_names() {
+    let arrivals = arrivals(|options| {
+        node_limits(options);
+        options.trusted_proxies = vec![Network::parse("127.0.0.9").unwrap()];
+    });
+    let proxy: Vec<_> = (0..10).filter_map(|_| arrivals.accept(ip("127.0.0.9")).ok()).collect();
+    assert_eq!(proxy.len(), 10);
+    let named = |host: usize| arrivals.handshake(&proxy[host], &forwarded(&format!("203.0.113.{host}"))).err();
+    assert_eq!([named(0), named(1), named(2)], [None, None, Some(TooMany::NodeHandshakes)]);
+    assert!(arrivals.handshake(&proxy[3], &nothing()).is_ok(), "a proxy that names nobody is exempt");
 }

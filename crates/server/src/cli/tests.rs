@@ -293,6 +293,36 @@ fn against_a_node_each_command_does_what_it_says() {
 }
 
 #[test]
+fn users_are_blocked_and_tokens_revoked_and_that_is_taken_back() {
+    let node = RunningNode::start();
+    let (exit, out, err) = node.run(&["block", "42", "--for", "1h"]);
+    assert_eq!((exit, out.as_str()), (Exit::Ok, "blocked 42\n"));
+    assert!(err.contains("redis.url"), "it ends with the node: {err}");
+    assert_eq!(node.ok(&["block", "43", "--json"]), "{\"user\":\"43\",\"durable\":false}\n");
+    assert_eq!(node.ok(&["unblock", "43"]), "43 is let in again\n");
+    assert_eq!(node.ok(&["unblock", "43"]), "43 was not blocked\n");
+    assert_eq!(node.ok(&["revoke", "token", "t1"]), "revoked the token t1\n");
+    assert_eq!(node.ok(&["revoke", "user", "42", "--before", "7"]), "revoked the older tokens of 42\n");
+    let everybody = ["revoke", "everybody", "--channel", "news", "--before", "8", "--json"];
+    assert_eq!(node.ok(&everybody), "{\"durable\":false}\n");
+    let listed = node.ok(&["revoke", "list", "--json"]);
+    assert_eq!(listed.lines().count(), 4, "{listed}");
+    assert!(listed.contains(r#"{"kind":"all_tokens","channel":"news","issued_before":8}"#), "{listed}");
+    assert_eq!(node.ok(&["revoke", "list", "--kind", "token", "--json"]), "{\"kind\":\"token\",\"uid\":\"t1\"}\n");
+    for undo in [
+        &["revoke", "token", "t1", "--undo"][..],
+        &["revoke", "user", "42", "--undo"],
+        &["revoke", "everybody", "--channel", "news", "--undo"],
+    ] {
+        assert_eq!(node.ok(undo), "took the revocation back\n");
+        assert_eq!(node.ok(undo), "there was no such revocation\n");
+    }
+    assert_eq!(node.ok(&["revoke", "list"]).lines().count(), 2);
+    assert_eq!(node.run(&["revoke", "list", "--kind", "x"]).0, Exit::Failed);
+    assert_eq!(node.run(&["block", "42", "--for", "soon"]).0, Exit::Usage);
+}
+
+#[test]
 fn a_subscription_that_waits_in_vain_times_out() {
     let node = RunningNode::start();
     let (exit, out, err) = node.run(&["sub", "news", "-n", "1", "--timeout", "200ms"]);

@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::config_command::ConfigFlags;
 use super::{Failure, Io};
 use crate::config::{Config, Variables, parse_duration};
-use crate::{token_issuers, token_keys};
+use crate::token_issuers::TokenIssuers;
+use crate::token_keys;
 
 /// What `fanfare token` takes.
 #[derive(Debug, clap::Subcommand)]
@@ -210,8 +211,8 @@ pub(super) fn with_issuers(verifier: Verifier, config: &Config, token: &str) -> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::usage(format!("cannot fetch keys: {error}")))?;
     runtime.block_on(async {
-        let issuers = token_issuers::start(config, &fanfare_key_sets::Metrics::default())
-            .map_err(|error| Failure::usage(error.to_string()))?;
+        let issuers =
+            TokenIssuers::default().start(config).map_err(|error| Failure::usage(error.to_string()))?.remotes();
         let verifier = verifier.with_issuers(issuers);
         let prepared = verifier.prepare(token);
         // What could not be fetched in time stands in the verdict.

@@ -460,6 +460,13 @@ fn what_is_perhaps_not_meant_is_warned_of() {
              2 | roles_claim = \"off\"\n  |               ^^^^^\n  = hint: name the claim, or take the tables of roles out",
         ),
         (
+            "[limits]\nchannels_per_session_max = 5000\n",
+            "fanfare.toml:2:28: limits.channels_per_session_max (5000) is more than a client can say at once: 1000 \
+             commands, ten seconds of limits.commands_per_second_max\n  |\n\
+             2 | channels_per_session_max = 5000\n  |                            ^^^^\n  \
+             = hint: raise limits.commands_per_second_max to 501 or more",
+        ),
+        (
             "[listen]\nallowed_origins = [\"*\"]\n",
             "fanfare.toml:2:19: listen.allowed_origins lets any web page connect\n  |\n\
              2 | allowed_origins = [\"*\"]\n  |                   ^^^^^\n  = hint: name the origins of your own pages",

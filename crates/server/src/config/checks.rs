@@ -105,6 +105,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<Problem> {
     warnings.extend(weak_secret(settings));
     warnings.extend(any_origin(settings));
     warnings.extend(idle_roles(settings));
+    warnings.extend(slow_return(settings));
     for table in settings.channel_tables() {
         warnings.extend(unused_audiences(settings, table));
     }
@@ -259,6 +260,22 @@ fn idle_roles(settings: &Settings) -> Option<Problem> {
     is_idle.then(|| {
         let problem = settings.problem(claim, format!("{} is \"off\", so that nobody has a role", claim.title()));
         problem.hint("name the claim, or take the tables of roles out")
+    })
+}
+
+/// A client that comes back subscribes to everything at once.
+fn slow_return(settings: &Settings) -> Option<Problem> {
+    let [channels, commands] =
+        ["limits.channels_per_session_max", "limits.commands_per_second_max"].map(|key| settings.get(key));
+    let at_once = commands.value.number_or_word()? * fanfare_gateway::limits::BURST_SECONDS as usize;
+    let max = channels.value.number();
+    (max >= at_once).then(|| {
+        let message = format!(
+            "{} ({max}) is more than a client can say at once: {at_once} commands, ten seconds of {}",
+            channels.title(),
+            commands.title()
+        );
+        settings.problem(channels, message).hint(format!("raise {} to {} or more", commands.title(), max / 10 + 1))
     })
 }
 

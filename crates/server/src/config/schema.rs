@@ -789,6 +789,24 @@ const LIMITS: Section = Section {
         )
         .or("off"),
         node(
+            "node_accepts_per_second_max",
+            Kind::Count(1, 1_000_000),
+            "10000",
+            "Connections that all addresses together may make in a second; further ones get 503. Exempt are peers of this \
+             machine, and listen.trusted_proxies.",
+            |draft, value| draft.arrivals.node_accepts_per_second_max = value.number_or_word(),
+        )
+        .or("off"),
+        node(
+            "node_handshakes_per_second_max",
+            Kind::Count(1, 1_000_000),
+            "5000",
+            "WebSockets that all addresses together may open in a second; further ones get 503. Exempt are peers of this \
+             machine, unless one of listen.trusted_proxies names the client.",
+            |draft, value| draft.arrivals.node_handshakes_per_second_max = value.number_or_word(),
+        )
+        .or("off"),
+        node(
             "commands_per_second_max",
             Kind::Count(1, RATE_MAX),
             "100",
@@ -885,6 +903,14 @@ const LIMITS: Section = Section {
             "Bytes of publications waiting for one shard. When it is full, publishing waits up to 1s and then \
              fails with 100. At least twice limits.payload_bytes_max.",
             |draft, value| draft.gateway.ring_bytes_max = value.number(),
+        ),
+        node(
+            "presence_members_max",
+            Kind::Count(1, 100_000),
+            "1000",
+            "Members told in one reply to a client that asks who is present; how many there are in all is told by \
+             presence_stats. Half of limits.outbox_bytes_max bounds the reply too.",
+            |draft, value| draft.gateway.presence_members_max = value.number(),
         ),
         node(
             "history_page_max",

@@ -11,11 +11,12 @@ use super::value::Value;
 
 /// Every key of every section and namespace. A later source puts its values over those of an earlier one.
 pub struct Settings {
-    entries: Vec<Setting>,
+    pub(super) entries: Vec<Setting>,
     pub(crate) source: Option<Source>,
 }
 
 /// One key, its value, and where that comes from.
+#[derive(Clone)]
 pub(crate) struct Setting {
     pub(crate) section: &'static Section,
     pub(crate) namespace: Option<String>,
@@ -39,6 +40,8 @@ pub(crate) enum Origin {
     Variable(String),
     /// A flag.
     Flag(&'static str),
+    /// What the node runs with; the file may say something else by now.
+    Running,
 }
 
 /// A key of a section, or of a namespace.
@@ -134,6 +137,7 @@ impl Settings {
             (Origin::Credential(name), _) => format!("credential {name}"),
             (Origin::Variable(name), _) => format!("environment {name}"),
             (Origin::Flag(name), _) => format!("flag {name}"),
+            (Origin::Running, _) => "the running node".to_owned(),
             _ => "default".to_owned(),
         }
     }

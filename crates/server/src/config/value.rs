@@ -89,6 +89,21 @@ pub(crate) enum Value {
     Secrets(Vec<Secret>),
 }
 
+impl Value {
+    /// Whether it means the same as another of the same key.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Secret(one), Self::Secret(other)) => one.expose() == other.expose(),
+            (Self::Secrets(ones), Self::Secrets(others)) => {
+                ones.iter().map(Secret::expose).eq(others.iter().map(Secret::expose))
+            }
+            (Self::Secret(_) | Self::Secrets(_), _) | (_, Self::Secret(_) | Self::Secrets(_)) => false,
+            // Nothing else hides from this what it is.
+            (one, other) => format!("{one:?}") == format!("{other:?}"),
+        }
+    }
+}
+
 /// How a number is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
