@@ -13,7 +13,6 @@ on_1_and_3_shards!(
     a_batch_with_a_bad_one,
     idempotency_keys,
     broadcasts_that_are_too_large,
-    publishing_faster_than_rings_take_it,
     bodies_that_are_something_else,
 );
 
@@ -144,38 +143,6 @@ async fn broadcasts_that_are_too_large(shards: usize) {
     let nothing = stage.node.call("history", json!({"channel": "c0"})).await;
     assert_eq!(nothing["offset"], 0);
     stage.goes_on("broadcasts").await;
-    stage.is_clean().await;
-}
-
-/// Row 85: what finds no room in time is refused, and nothing of it is delivered.
-async fn publishing_faster_than_rings_take_it(shards: usize) {
-    let setup = Setup::new(shards).sessions(|options| options.ring_bytes_max = 2_000);
-    let mut stage = Stage::set_up(setup).await;
-    let full = case(85, "full rings");
-    let mut client = stage.node.client().connect().await;
-    client.subscribe("news").await;
-    let mut accepted = Vec::new();
-    let publishing = (0..40).map(|number| {
-        // One that no ring has room for, among others.
-        let payload = if number == 20 { "x".repeat(50_000) } else { format!("{number}") };
-        let node = &stage.node;
-        async move { (number, node.api("publish", &json!({"channel": "news", "data": payload})).await) }
-    });
-    for (number, answer) in futures_util::future::join_all(publishing).await {
-        match answer["result"]["offset"].as_u64() {
-            Some(offset) => accepted.push((offset, json!(format!("{number}")))),
-            None => assert_eq!((number, &answer["error"]["code"]), (20, &json!(full.error())), "{answer}"),
-        }
-    }
-    assert_eq!(stage.counted(full).await, 1.0);
-    accepted.sort_by_key(|(offset, _)| *offset);
-    for (offset, data) in accepted {
-        let publication = client.expect_publication("news").await;
-        assert_eq!((&publication["offset"], &publication["data"]), (&json!(offset), &data));
-    }
-    client.close().await;
-    stage.goes_on("full rings").await;
-    stage.node.forget_idle();
     stage.is_clean().await;
 }
 

@@ -1,5 +1,5 @@
 //! What bad HTTP requests get (rows 21 to 35 of the table of bad input), with a client beside that behaves and misses
-//! nothing. Rows 29 and 30 are about TLS, which there is none of yet but for somebody who speaks it to us.
+//! nothing. Rows 29 and 30, about TLS, are tried in `tls.rs`.
 
 #![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
 
@@ -62,7 +62,6 @@ async fn bad_heads_are_refused(shards: usize) {
     let mut stage = Stage::set(shards).await;
     let websocket = "GET /connection/websocket HTTP/1.1";
     let healthz = "GET /healthz HTTP/1.1";
-    let not_http = case(29, "TLS to a plain port");
     let rows: [(&Case, &str, String); 24] = [
         (case(22, "version"), "HTTP/1.0", get("GET /healthz HTTP/1.0", "")),
         (case(22, "version"), "HTTP/2.0", get("GET /healthz HTTP/2.0", "")),
@@ -91,12 +90,11 @@ async fn bad_heads_are_refused(shards: usize) {
             get(websocket, &format!("Sec-WebSocket-Protocol: {}\r\n", " ".repeat(32_000))),
         ),
         (case(33, "target"), "a URL of 20 k", get(&format!("GET /?token={} HTTP/1.1", "x".repeat(20_000)), "")),
-        (not_http, "a line before the request", format!("\r\n{}", get(healthz, ""))),
+        (case(24, "no HTTP"), "a line before the request", format!("\r\n{}", get(healthz, ""))),
     ];
     for (case, what, bytes) in rows {
         is_refused(&mut stage, what, case, bytes).await;
     }
-    is_refused(&mut stage, "TLS", not_http, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").await;
     is_refused(&mut stage, "no HTTP at all", case(34, "PROXY"), get("GET /healthz", "")).await;
     stage.is_clean().await;
 }
