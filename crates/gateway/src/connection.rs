@@ -19,9 +19,10 @@ use futures_util::FutureExt as _;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketContext};
 
 use self::wire::{Inbound, Intake};
+use crate::backend::Headers;
 use crate::commands::Commands;
 use crate::limits;
-use crate::local::Local;
+use crate::local::{Kept, Local};
 use crate::places::Place;
 use crate::shard::State;
 use crate::slots::SlotId;
@@ -34,13 +35,15 @@ pub(crate) struct NewSocket {
     pub(crate) read: Bytes,
     pub(crate) encoding: Encoding,
     pub(crate) native_ping: bool,
+    /// What hooks pass on of its request.
+    pub(crate) headers: Headers,
     /// The session's place in the node, given back when it has ended.
     pub(crate) place: Place,
 }
 
 /// Opens a session for a socket and starts its read task.
 pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
-    let NewSocket { stream, read, encoding, native_ping, place } = new;
+    let NewSocket { stream, read, encoding, native_ping, headers, place } = new;
     let settings =
         SocketSettings { unsent_bytes_max: local.options.unsent_bytes_max, peer_timeout: local.options.peer_timeout() };
     let socket = match Socket::adopt(stream, settings) {
@@ -53,6 +56,7 @@ pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
         local.with(|shard| shard.close(session, &Disconnect::SHUTDOWN));
     }
     local.add_socket(session, Rc::clone(&socket));
+    local.keep(session, Kept { headers, meta: Bytes::new() });
     let connection = Connection {
         commands: Commands::new(Rc::clone(local), session),
         local: Rc::clone(local),
@@ -94,6 +98,7 @@ async fn run(mut connection: Box<Connection>, place: Place) {
     tokio::task::yield_now().await;
     connection.local.with(|shard| shard.remove(connection.session));
     connection.local.remove_socket(connection.session);
+    connection.local.forget(connection.session);
     // A task may still wait for it to take something.
     connection.socket.cut();
     drop(place);

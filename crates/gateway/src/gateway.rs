@@ -11,6 +11,7 @@ use fanfare_broker::namespaces::Namespaces;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::backend::Backend;
 use crate::connection::NewSocket;
 use crate::directory::Directory;
 use crate::driver;
@@ -50,6 +51,8 @@ pub struct Parts {
     pub verifier: Arc<Verifier>,
     /// Options of channels.
     pub namespaces: Arc<Namespaces>,
+    /// The user's own backend, where it is asked something.
+    pub backend: Option<Arc<dyn Backend>>,
 }
 
 /// The shard threads of a node. Dropping it ends them.
@@ -79,6 +82,7 @@ pub(crate) enum NoPlace {
 #[derive(Debug)]
 struct Inner {
     directory: Arc<Directory>,
+    options: Arc<Options>,
     places: Arc<Places>,
     intakes: Vec<mpsc::Sender<NewSocket>>,
     upgrades: Mutex<JoinSet<()>>,
@@ -99,7 +103,8 @@ impl Gateway {
             intakes.push(intake);
         }
         let places = Places::new(parts.directory.shards(), parts.options.sessions_max);
-        let inner = Inner { directory: parts.directory, places, intakes, upgrades: Mutex::default(), failed };
+        let Parts { directory, options, .. } = parts;
+        let inner = Inner { directory, options, places, intakes, upgrades: Mutex::default(), failed };
         Ok(Self { handle: Handle { inner: Arc::new(inner) }, threads })
     }
 
@@ -149,6 +154,11 @@ fn start_shard(
 }
 
 impl Handle {
+    /// What sessions are run with.
+    pub(crate) fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
     /// A place for one more session, and the way to its shard.
     pub(crate) fn reserve(&self) -> Result<(Place, mpsc::OwnedPermit<NewSocket>), NoPlace> {
         if self.inner.directory.is_draining() {

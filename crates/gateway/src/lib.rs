@@ -2,12 +2,13 @@
 //!
 //! The gateway owns the sessions of a node. A few shard threads each own a part of them outright; a directory above
 //! them knows which shard listens to which channel. It gets publications from a broker through
-//! [`fanfare_broker::PublicationSink`] and asks the broker for interest, history and presence. It knows no Redis, no
+//! [`fanfare_broker::PublicationSink`] and asks the broker for interest, history and presence. Where there is one, it asks the user's own [`Backend`] who somebody is and what is allowed. It knows no Redis, no
 //! server API and no configuration files.
 //!
 //! The way of the data: [`Directory`] → `ring` → `shard` (fan-out into outboxes) → `driver` (one write for each
 //! dirty socket and tick). The other way: `connection` (read task) → `commands` → `shard` and broker.
 
+mod backend;
 mod commands;
 mod connection;
 mod directory;
@@ -29,6 +30,9 @@ mod stats;
 mod upgrade;
 mod wheel;
 
+pub use backend::{
+    Backend, Caller, Connected, Connecting, Headers, Hook, Payload, Publishing, Refreshed, Refusal, Subscribed,
+};
 pub use directory::Directory;
 pub use gateway::{Error, Gateway, Handle, Parts};
 pub use metrics::Metrics;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderName;
+
 /// Settings of a gateway. `None` in a limit means that there is none.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -53,6 +55,8 @@ pub struct Options {
     pub presence_ttl: Duration,
     /// Bytes that the kernel may hold unsent for one client.
     pub unsent_bytes_max: usize,
+    /// Headers of upgrade requests that are kept for the backend, with what `connect` says in their place.
+    pub hook_headers: Vec<HeaderName>,
 }
 
 impl Default for Options {
@@ -82,6 +86,7 @@ impl Default for Options {
             expired_close_delay: Duration::from_secs(25),
             presence_ttl: Duration::from_secs(60),
             unsent_bytes_max: 16_384,
+            hook_headers: Vec::new(),
         }
     }
 }

@@ -17,8 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::backend::Headers;
 use crate::connection::NewSocket;
 use crate::gateway::{Handle, NoPlace};
+use crate::limits::HOOK_HEADERS_BYTES_MAX;
 use crate::places::Companion;
 
 const PROTOBUF: &str = "centrifuge-protobuf";
@@ -72,6 +74,7 @@ impl Handle {
     fn try_upgrade<T: Transport>(&self, request: &mut Request<impl Sized>) -> Result<Response<String>, Refusal> {
         let key = check(request)?;
         let agreed = agree(request.headers(), request.uri().query().unwrap_or_default());
+        let kept = kept(request.headers(), &self.options().hook_headers)?;
         let (mut place, permit) = self.reserve().map_err(unavailable)?;
         place.keep(request.extensions_mut().remove::<Companion>());
         let upgraded = hyper::upgrade::on(request);
@@ -81,10 +84,22 @@ impl Handle {
                 return;
             };
             let Agreed { encoding, native_ping, .. } = agreed;
-            permit.send(NewSocket { stream, read, encoding, native_ping, place });
+            permit.send(NewSocket { stream, read, encoding, native_ping, headers: kept, place });
         });
         Ok(accepted)
     }
+}
+
+/// The headers that hooks pass on.
+fn kept(headers: &HeaderMap, names: &[HeaderName]) -> Result<Headers, Refusal> {
+    let of = |name| headers.get_all(name).iter().map(move |value| (HeaderName::clone(name), value.clone()));
+    let kept: Headers = names.iter().flat_map(of).collect();
+    let bytes: usize = kept.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > HOOK_HEADERS_BYTES_MAX {
+        let text = "the headers that are passed on to the application are too large\n";
+        return Err(refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
+    }
+    Ok(kept)
 }
 
 fn unavailable(no_place: NoPlace) -> Refusal {

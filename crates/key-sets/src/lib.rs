@@ -16,8 +16,6 @@
 
 #![warn(missing_docs)]
 
-mod address;
-mod endpoint;
 mod fetch;
 pub mod limits;
 mod refresh;
@@ -25,7 +23,8 @@ mod refresh;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use endpoint::{Endpoint, EndpointError};
+use fanfare_outbound::Endpoint;
+
 pub use fetch::FetchError;
 pub use refresh::KeySets;
 

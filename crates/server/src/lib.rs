@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 mod gate;
 mod head;
+pub mod hooks;
 mod listener;
 mod metrics;
 pub mod network;

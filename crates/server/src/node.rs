@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fanfare_api::{Api, Authentication, Key, Limits};
 use fanfare_auth::Verifier;
-use fanfare_gateway::{Directory, Gateway, Handle, Parts};
+use fanfare_gateway::{Directory, Gateway, Handle, Options, Parts};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -23,7 +23,7 @@ use crate::listener::{self, Listener};
 use crate::metrics::Metrics;
 use crate::redis_tls;
 use crate::routes::{self, Routes};
-use crate::{token_issuers, token_keys};
+use crate::{hooks, token_issuers, token_keys};
 
 /// How long requests under way may take when a node ends.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,6 +48,9 @@ pub enum Error {
     /// The keys of an issuer cannot be fetched at all.
     #[error(transparent)]
     TokenIssuers(#[from] token_issuers::Error),
+    /// The user's backend cannot be asked at all.
+    #[error(transparent)]
+    Hooks(#[from] hooks::Error),
     /// The shard threads could not be started.
     #[error(transparent)]
     Gateway(#[from] fanfare_gateway::Error),
@@ -149,12 +152,17 @@ impl Node {
 fn start_gateway(config: &Config, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Result<(Gateway, NodeBroker), Error> {
     let directory = Directory::new(&config.gateway);
     let broker = NodeBroker::start(config, &directory, metrics, tasks)?;
+    let (backend, counts) = hooks::backend(config)?.unzip();
+    if let Some(counts) = counts {
+        counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
+    }
     let gateway = Gateway::start(Parts {
-        options: Arc::new(config.gateway.clone()),
+        options: Arc::new(Options { hook_headers: hooks::passed_on(config), ..config.gateway.clone() }),
         directory,
         broker: broker.broker(),
         verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(token_issuers::start(config)?)),
         namespaces: Arc::new(config.namespaces.clone()),
+        backend,
     })?;
     metrics.register(Box::new(gateway.handle().metrics()))?;
     Ok((gateway, broker))

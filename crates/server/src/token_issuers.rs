@@ -1,13 +1,11 @@
 //! From the configured issuers to what the verifier takes: their keys begin to be fetched here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fanfare_auth::RemoteIssuer;
-use fanfare_key_sets::{EndpointError, KeySets, limits};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use fanfare_key_sets::{KeySets, limits};
+use fanfare_outbound::{EndpointError, TrustError, trusting};
 
 use crate::config::{Config, TokenIssuer};
 
@@ -22,7 +20,7 @@ pub enum Error {
         /// Its file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: String,
+        reason: TrustError,
     },
     /// It is no URL.
     #[error("auth.issuers.{name}.issuer {reason}")]
@@ -32,9 +30,6 @@ pub enum Error {
         /// Why not.
         reason: EndpointError,
     },
-    /// No protocol version is left.
-    #[error("TLS to issuers: {0}")]
-    Versions(#[from] rustls::Error),
 }
 
 /// The issuers, each with its keys being fetched. Call it within the node's runtime.
@@ -50,7 +45,7 @@ fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
         name: issuer.name.clone(),
         issuer: issuer.issuer.clone(),
         jwks: issuer.jwks.clone(),
-        tls: Arc::new(tls(issuer)?),
+        tls: trusting(issuer.ca_file.as_deref()).map_err(|reason| ca_file_error(issuer, reason))?,
         refresh_interval: issuer.refresh_interval,
         stale_ttl: issuer.stale_ttl,
         timeout: limits::FETCH_TIMEOUT,
@@ -65,29 +60,6 @@ fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
     })
 }
 
-/// A machine that trusts nobody is no error here: the keys may be fetched without TLS, and if not, the log says why.
-fn tls(issuer: &TokenIssuer) -> Result<ClientConfig, Error> {
-    let mut roots = RootCertStore::empty();
-    match &issuer.ca_file {
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-        Some(file) => add(&mut roots, file).map_err(|reason| Error::CaFile {
-            name: issuer.name.clone(),
-            path: file.clone(),
-            reason,
-        })?,
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(versions.with_root_certificates(roots).with_no_client_auth())
-}
-
-fn add(roots: &mut RootCertStore, file: &Path) -> Result<(), String> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.map_err(|error| error.to_string())?;
-    if certificates.is_empty() {
-        return Err("it holds no certificate, as PEM".to_owned());
-    }
-    certificates.into_iter().try_for_each(|certificate| roots.add(certificate)).map_err(|error| error.to_string())
+fn ca_file_error(issuer: &TokenIssuer, reason: TrustError) -> Error {
+    Error::CaFile { name: issuer.name.clone(), path: issuer.ca_file.clone().unwrap_or_default(), reason }
 }

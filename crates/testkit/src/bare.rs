@@ -80,6 +80,7 @@ impl Bare {
             broker: Arc::clone(&broker) as Arc<dyn Broker>,
             verifier: Arc::new(verifier),
             namespaces,
+            backend: None,
         };
         let gateway = Gateway::start(parts).expect("threads can be started");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
@@ -163,6 +164,7 @@ fn open_channels(retention: Retention) -> ChannelOptions {
         presence: true,
         join_leave: true,
         access: Access { subscribe: anyone, publish: anyone, read_history: anyone, read_presence: anyone },
+        ..ChannelOptions::default()
     }
 }
 

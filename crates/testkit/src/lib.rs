@@ -3,7 +3,7 @@
 //! A node in process ([`Setup`], [`Node`]), a scripted client that says exactly what it is told ([`Client`]), one
 //! below the WebSocket protocol ([`Raw`]), a proxy that harms connections ([`Proxy`]), a gateway on a broker that takes
 //! its time and fails ([`Bare`]), a Redis server or a cluster ([`RedisServer`], [`RedisCluster`]), a [`Follower`] that
-//! misses nothing, and tokens of any content ([`token`], [`KeyPair`]). The end-to-end suite is in `tests/`, by subject;
+//! misses nothing, and tokens of any content ([`token`], [`KeyPair`]), a backend that is asked ([`HookServer`]). The end-to-end suite is in `tests/`, by subject;
 //! what it drives a node with is here, so that a change of an interface
 //! touches one place.
 //!
@@ -14,6 +14,7 @@ mod bare;
 pub mod checker;
 mod client;
 mod follower;
+mod hook_server;
 mod http;
 mod key_pair;
 mod key_server;
@@ -29,10 +30,11 @@ pub use bare::{Bare, BarePublisher, Moods};
 pub use client::{Client, Ending, Opening, Unit};
 pub use fanfare_protocol::Encoding;
 pub use follower::Follower;
+pub use hook_server::{Asked, HookAnswer, HookServer};
 pub use http::{Http, Response};
 pub use key_pair::KeyPair;
 pub use key_server::{KeyServer, Page};
-pub use node::{API_KEY, Node, Setup};
+pub use node::{API_KEY, Node, Setup, hook_config};
 pub use proxy::{Cut, Faults, Proxy};
 pub use random::seeded;
 pub use raw::{Frame, Raw, client_frame};

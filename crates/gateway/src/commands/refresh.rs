@@ -6,6 +6,7 @@ use fanfare_protocol::{
 };
 
 use super::{Commands, Failure};
+use crate::backend::Hook;
 use crate::shard::{Origin, with_channel_info};
 use crate::slots::SlotId;
 
@@ -13,7 +14,7 @@ impl Commands {
     /// Replaces the connection's expiry and info. A set of server-side channels other than the present one is
     /// taken on by connecting again (3010).
     pub(super) async fn refresh(&self, id: u32, request: &RefreshRequest) -> Result<(), Failure> {
-        if request.token.is_empty() {
+        if request.token.is_empty() || self.backend(Hook::Refresh).is_some() {
             return Err(Disconnect::BAD_REQUEST.into());
         }
         self.prepare(&request.token).await;
@@ -25,6 +26,7 @@ impl Commands {
         if self.has_other_channels(&claims) {
             return Err(Disconnect::INSUFFICIENT_STATE.into());
         }
+        self.keep_for_backend(&claims.meta);
         self.with(|shard| {
             shard.replace_info(self.session, &claims.info);
             if let Some(session) = shard.session_mut(self.session) {
@@ -70,12 +72,15 @@ impl Commands {
 
     /// Replaces a subscription's expiry and channel info. An expired token extends nothing.
     pub(super) async fn sub_refresh(&self, id: u32, request: &SubRefreshRequest) -> Result<(), Failure> {
-        let (channel, _) = self.channel(&request.channel)?;
+        let (channel, options) = self.channel(&request.channel)?;
         let own = self.with(|shard| {
             let channel = shard.channel_id(&channel)?;
             shard.session(self.session)?.subscription_index(channel).map(|_| channel)
         });
         let own = own.ok_or(ErrorCode::PermissionDenied)?;
+        if options.asks_backend.sub_refresh {
+            return Err(Disconnect::BAD_REQUEST.into());
+        }
         if request.token.is_empty() {
             return Err(ErrorCode::BadRequest.into());
         }

@@ -29,6 +29,8 @@ pub(crate) struct NewSubscription {
     pub(crate) join_leave: bool,
     /// What its token allows besides listening.
     pub(crate) allowed: Allowed,
+    /// Whether the backend is asked when it has expired.
+    pub(crate) asks_refresh: bool,
     pub(crate) info: Option<Arc<ClientInfo>>,
 }
 
@@ -37,7 +39,7 @@ pub(crate) struct NewSubscription {
 pub(crate) struct Begun {
     pub(crate) session: SlotId,
     pub(crate) channel: SlotId,
-    making: u64,
+    pub(super) making: u64,
 }
 
 /// Why a subscription was not begun.
@@ -192,6 +194,7 @@ impl Shard {
             join_leave: new.join_leave,
             expire: 0,
             allowed: new.allowed,
+            asks_refresh: new.asks_refresh,
             info: new.info.clone(),
             doomed: None,
         });

@@ -111,6 +111,7 @@ impl Bench {
             announces: false,
             join_leave: true,
             allowed: fanfare_auth::Allowed::NOTHING,
+            asks_refresh: false,
             info: None,
         }
     }

@@ -1,0 +1,66 @@
+//! From the configured hooks to what the gateway asks.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use fanfare_gateway::{Backend, Hook};
+use fanfare_hooks::{HookOptions, Hooks, Metrics, Options};
+use fanfare_outbound::{TrustError, trusting};
+use http::HeaderName;
+
+use crate::broker::payload_limits;
+use crate::config::{Config, HookConfig};
+
+/// Why hooks cannot be asked at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The certificates cannot be read.
+    #[error("hooks.{}.ca_file = {path:?}: {reason}", hook.name())]
+    CaFile {
+        /// The hook.
+        hook: Hook,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: TrustError,
+    },
+    /// The metrics cannot be made.
+    #[error("metrics: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// The hooks of a node and what they count; `None` without any. Call it within the node's runtime.
+///
+/// # Errors
+/// See [`Error`].
+pub(crate) fn backend(config: &Config) -> Result<Option<(Arc<dyn Backend>, Metrics)>, Error> {
+    if config.hooks.is_empty() {
+        return Ok(None);
+    }
+    let metrics = Metrics::new()?;
+    let hooks = config.hooks.iter().map(|(hook, options)| Ok((*hook, with_tls(*hook, options)?)));
+    let options = Options { hooks: hooks.collect::<Result<_, Error>>()?, payload: payload_limits(config) };
+    Ok(Some((Arc::new(Hooks::new(options, &metrics)), metrics)))
+}
+
+/// The headers that some hook passes on, each once.
+pub(crate) fn passed_on(config: &Config) -> Vec<HeaderName> {
+    let mut names: Vec<HeaderName> = config.hooks.values().flat_map(|hook| hook.pass_headers.iter().cloned()).collect();
+    names.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+    names.dedup();
+    names
+}
+
+fn with_tls(hook: Hook, config: &HookConfig) -> Result<HookOptions, Error> {
+    let error = |reason| Error::CaFile { hook, path: config.ca_file.clone().unwrap_or_default(), reason };
+    Ok(HookOptions {
+        endpoint: config.endpoint.clone(),
+        tls: trusting(config.ca_file.as_deref()).map_err(error)?,
+        timeout: config.timeout,
+        in_flight_max: config.in_flight_max,
+        answer_bytes_max: config.answer_bytes_max,
+        pass_headers: config.pass_headers.clone(),
+        headers: config.headers.clone(),
+        signing_keys: config.signing_keys.clone(),
+    })
+}
