@@ -1,9 +1,9 @@
 //! The commands of a client, carried out one after another.
 //!
-//! The read task of a connection calls [`Commands::run`] for each command and waits for it before it takes the
-//! next one. What concerns sessions and subscriptions is asked of the shard, at once; what has to wait (history,
-//! presence, publishing) is asked of the broker under a deadline. Afterwards the session may be gone: every call
-//! to the shard finds that out by the generation of its place.
+//! [`crate::ClientProtocol`] calls [`Commands::run`] for each command and waits for it before it takes the next one.
+//! What concerns sessions and subscriptions is asked of the shard, at once; what has to wait (history, presence,
+//! publishing) is asked of the broker under a deadline. Afterwards the session may be gone: every call to the shard
+//! finds that out by the generation of its place.
 
 mod backend;
 mod channel;
@@ -26,7 +26,9 @@ use tokio::time::Instant;
 pub(crate) use self::backend::{refresh_by_backend, sub_refresh_by_backend};
 pub(crate) use self::control::apply;
 pub(crate) use self::subscribe::depart;
+use crate::bad_request::BadRequest;
 use crate::local::Local;
+use crate::rates::Charged;
 use crate::shard::{Shard, State};
 use crate::slots::SlotId;
 
@@ -39,6 +41,8 @@ pub(crate) enum Failure {
     Refused(Box<ErrorReply>),
     /// The session is closed.
     Close(Disconnect),
+    /// The session is closed with 3501.
+    BadRequest(BadRequest),
     /// The session was closed meanwhile.
     Gone,
 }
@@ -52,6 +56,12 @@ impl From<ErrorCode> for Failure {
 impl From<Disconnect> for Failure {
     fn from(disconnect: Disconnect) -> Self {
         Self::Close(disconnect)
+    }
+}
+
+impl From<BadRequest> for Failure {
+    fn from(reason: BadRequest) -> Self {
+        Self::BadRequest(reason)
     }
 }
 
@@ -86,13 +96,30 @@ impl Commands {
         if *command != Command::default() {
             return false;
         }
-        self.with(|shard| {
+        let was_asked = self.with(|shard| {
             let open = shard.session(self.session).is_some_and(|session| session.state == State::Open);
-            if !open || !shard.pong(self.session) {
+            open && shard.pong(self.session)
+        });
+        if !was_asked {
+            self.close_bad_request(BadRequest::UnaskedPong);
+        }
+        true
+    }
+
+    /// Ends the session for what its client sent.
+    pub(crate) fn close_bad_request(&self, reason: BadRequest) {
+        // Behind the first one nothing counts.
+        let open = self.with(|shard| {
+            let open = shard.is_open(self.session);
+            if open {
+                shard.stats().bad_requests[reason as usize].add(1);
                 shard.close(self.session, &Disconnect::BAD_REQUEST);
             }
+            open
         });
-        true
+        if open && self.local.may_log() {
+            tracing::info!(reason = reason.label(), code = Disconnect::BAD_REQUEST.code, "a client sent a bad request");
+        }
     }
 
     /// Carries a command out and queues its reply. May be dropped with the session's task only.
@@ -104,36 +131,40 @@ impl Commands {
             Ok(()) | Err(Failure::Gone) => {}
             Err(Failure::Error(code)) => self.reply_error(id, code.reply()),
             Err(Failure::Refused(error)) => self.reply_error(id, *error),
+            Err(Failure::BadRequest(reason)) => self.close_bad_request(reason),
             Err(Failure::Close(disconnect)) => self.with(|shard| shard.close(self.session, &disconnect)),
         }
     }
 
     fn reply_error(&self, id: u32, error: ErrorReply) {
         self.with(|shard| {
-            shard.stats().errors.add(1);
+            shard.stats().count_error(error.code);
             shard.reply(self.session, &Reply { id, error: Some(error), ..Reply::default() });
         });
     }
 
     /// The rules of protocol §3, in their order.
     async fn dispatch(&self, mut command: Command) -> Result<(), Failure> {
-        let state = self.with(|shard| {
+        let kind = command.kind();
+        let (state, charged) = self.with(|shard| {
             shard.stats().commands.add(1);
-            shard.session(self.session).map(|session| session.state)
+            let state = shard.session(self.session).map(|session| session.state);
+            (state, shard.charge_command(self.session, kind == Some(CommandKind::Publish)))
         });
-        let kind = command.kind().ok_or(Disconnect::BAD_REQUEST)?;
+        let kind = command.kind().ok_or(BadRequest::UnknownCommand)?;
         let id = command.id;
         if id == 0 && kind != CommandKind::Send {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::NoId.into());
         }
         match state.ok_or(Failure::Gone)? {
             State::Closing => return Err(Failure::Gone),
-            State::Refused => return Err(Disconnect::BAD_REQUEST.into()),
+            State::Refused => return Err(BadRequest::NotConnected.into()),
             State::Opening | State::Connecting if kind != CommandKind::Connect => {
-                return Err(Disconnect::BAD_REQUEST.into());
+                return Err(BadRequest::NotConnected.into());
             }
             State::Opening | State::Connecting | State::Open => {}
         }
+        self.admit(charged, kind)?;
         if command.ping.is_some() {
             return Err(ErrorCode::NotAvailable.into());
         }
@@ -150,6 +181,18 @@ impl Commands {
             CommandKind::Refresh => self.refresh(id, &command.refresh.unwrap_or_default()).await,
             CommandKind::SubRefresh => self.sub_refresh(id, &command.sub_refresh.unwrap_or_default()).await,
         }
+    }
+
+    /// Refuses a command that is one too many, before anything of it is done.
+    fn admit(&self, charged: Charged, kind: CommandKind) -> Result<(), Failure> {
+        let (excess, failure) = match charged {
+            Charged::Fine => return Ok(()),
+            Charged::Over(excess) => (excess, ErrorCode::TooManyRequests.into()),
+            Charged::TooMany(excess) => (excess, Disconnect::TOO_MANY_REQUESTS.into()),
+        };
+        self.local.tell_excess(excess);
+        let gives_back = kind == CommandKind::Unsubscribe && matches!(charged, Charged::Over(_));
+        if gives_back { Ok(()) } else { Err(failure) }
     }
 
     /// Who is connected.
@@ -172,7 +215,7 @@ impl Commands {
     /// A channel by its name, and its options. An empty name is a violation (3501).
     fn channel(&self, name: &str) -> Result<(Channel, &ChannelOptions), Failure> {
         if name.is_empty() {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::EmptyChannel.into());
         }
         let channel = self.parse(name)?;
         let options = self.local.namespaces.options(&channel).ok_or(ErrorCode::UnknownChannel)?;

@@ -11,6 +11,7 @@ use fanfare_broker::namespaces::Namespaces;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::application::Application;
 use crate::backend::Backend;
 use crate::connection::NewSocket;
 use crate::directory::Directory;
@@ -51,6 +52,8 @@ pub struct Parts {
     pub verifier: Arc<Verifier>,
     /// Options of channels.
     pub namespaces: Arc<Namespaces>,
+    /// What takes the messages of its connections.
+    pub application: Arc<dyn Application>,
     /// The user's own backend, where it is asked something.
     pub backend: Option<Arc<dyn Backend>>,
 }

@@ -6,9 +6,13 @@
 //! server API and no configuration files.
 //!
 //! The way of the data: [`Directory`] → `ring` → `shard` (fan-out into outboxes) → `driver` (one write for each
-//! dirty socket and tick). The other way: `connection` (read task) → `commands` → `shard` and broker.
+//! dirty socket and tick). The other way: `connection` (read task) → [`Application`], which is the
+//! [`ClientProtocol`] with its `commands` → `shard` and broker.
 
+mod application;
 mod backend;
+mod bad_request;
+mod client_protocol;
 mod commands;
 mod connection;
 mod directory;
@@ -22,6 +26,7 @@ mod options;
 mod outbox;
 mod places;
 mod presence_changes;
+mod rates;
 mod ring;
 mod shard;
 mod slots;
@@ -30,12 +35,15 @@ mod stats;
 mod upgrade;
 mod wheel;
 
+pub use application::{Application, Message, Peer};
 pub use backend::{
     Backend, Caller, Connected, Connecting, Headers, Hook, Payload, Publishing, Refreshed, Refusal, Subscribed,
 };
+pub use client_protocol::ClientProtocol;
 pub use directory::Directory;
 pub use gateway::{Error, Gateway, Handle, Parts};
 pub use metrics::Metrics;
 pub use options::Options;
 pub use places::Companion;
+pub use rates::Rates;
 pub use upgrade::Transport;

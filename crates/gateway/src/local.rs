@@ -15,12 +15,14 @@ use fanfare_broker::Broker;
 use fanfare_broker::namespaces::Namespaces;
 use tokio::task::JoinSet;
 
+use crate::application::Application;
 use crate::backend::{Backend, Headers, Hook};
 use crate::directory::Directory;
 use crate::gateway::Parts;
 use crate::limits;
 use crate::options::Options;
 use crate::presence_changes::{Number, PresenceChanges};
+use crate::rates::Excess;
 use crate::ring::Ring;
 use crate::shard::{Now, Shard};
 use crate::slots::SlotId;
@@ -53,6 +55,7 @@ pub(crate) struct Local {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) application: Arc<dyn Application>,
     pub(crate) backend: Option<Arc<dyn Backend>>,
     /// Of the sessions of which something is kept; without a backend of none.
     kept: RefCell<HashMap<SlotId, Kept>>,
@@ -66,7 +69,7 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(index: usize, parts: Parts) -> Self {
-        let Parts { broker, verifier, namespaces, options, directory, backend } = parts;
+        let Parts { broker, verifier, namespaces, options, directory, backend, application } = parts;
         let mut shard = Shard::new(index, Arc::clone(&options), Arc::clone(&directory), rand::random());
         shard.refreshes_by_backend(backend.as_ref().is_some_and(|backend| backend.has(Hook::Refresh)));
         Self {
@@ -79,6 +82,7 @@ impl Local {
             broker,
             verifier,
             namespaces,
+            application,
             backend,
             kept: RefCell::default(),
             options,
@@ -187,6 +191,13 @@ impl Local {
 
     pub(crate) fn socket(&self, id: SlotId) -> Option<Rc<Socket>> {
         self.sockets.borrow().get(id.index as usize)?.clone()
+    }
+
+    /// Logs, now and then, that somebody sends too much.
+    pub(crate) fn tell_excess(&self, excess: Excess) {
+        if self.may_log() {
+            tracing::info!(key = excess.key(), "a client sends more than it may: see this key");
+        }
     }
 
     /// Whether this thread may write another line about a peer's behaviour in this second.

@@ -45,7 +45,7 @@ Exit codes:
     0  it worked
     1  the node refused, or something went wrong on the way
     2  the command line, a file it names, or the configuration is wrong
-    3  no node could be reached
+    3  no node could be reached, or this one could not start
     4  publications were missed (sub)
     5  the time was up before enough publications arrived (sub)
   130  ended by Ctrl-C before enough publications arrived (sub)

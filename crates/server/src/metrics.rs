@@ -1,10 +1,20 @@
 //! The metrics of a node: what its parts count, and how `/metrics` shows it.
 
+use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
 use crate::head::Refusal;
 use crate::listener::{Counts, TIMEOUT};
+
+/// What a handshake is refused with: a request that is none (400, 405, 426), an origin (403), no room (503).
+const HANDSHAKE_REFUSALS: [StatusCode; 5] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::FORBIDDEN,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::UPGRADE_REQUIRED,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
 
 /// All metrics of a node.
 #[derive(Debug, Clone, Default)]
@@ -31,6 +41,20 @@ impl Metrics {
         self.register(Box::new(accept_errors.clone()))?;
         self.register(Box::new(connections.clone()))?;
         Ok(Counts { accept_errors, connections, refusals })
+    }
+
+    /// The counter of WebSockets that were not opened.
+    pub(crate) fn handshakes(&self) -> Result<IntCounterVec, prometheus::Error> {
+        let options = Opts::new(
+            "fanfare_http_handshakes_refused_total",
+            "Handshakes of WebSockets that were refused, by the HTTP status of the answer.",
+        );
+        let refused = IntCounterVec::new(options, &["status"])?;
+        for status in HANDSHAKE_REFUSALS {
+            refused.with_label_values(&[status.as_str()]);
+        }
+        self.register(Box::new(refused.clone()))?;
+        Ok(refused)
     }
 
     /// The counter of what was refused for its address.

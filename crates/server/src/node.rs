@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fanfare_api::{Api, Authentication, Key, Limits};
 use fanfare_auth::Verifier;
-use fanfare_gateway::{Directory, Gateway, Handle, Options, Parts};
+use fanfare_gateway::{Application, ClientProtocol, Directory, Gateway, Handle, Options, Parts};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -90,12 +90,20 @@ impl Node {
     /// # Errors
     /// See [`Error`]; nothing is left running then.
     pub async fn start(config: Config) -> Result<Self, Error> {
+        Self::start_with(config, Arc::new(ClientProtocol)).await
+    }
+
+    /// Starts a node whose connections do not speak the client protocol. For tests of what lies in front of it.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn start_with(config: Config, application: Arc<dyn Application>) -> Result<Self, Error> {
         let bind_error = |source| Error::Bind { address: config.listen.address, source };
         let listener = listener::bind(config.listen.address).and_then(TcpListener::from_std).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         let metrics = Metrics::default();
         let (mut tasks, mut sweeper) = (JoinSet::new(), JoinSet::new());
-        let (gateway, broker) = start_gateway(&config, &metrics, &mut sweeper)?;
+        let (gateway, broker) = start_gateway(&config, application, &metrics, &mut sweeper)?;
         gateway.handle().started().await?;
         broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
@@ -149,7 +157,12 @@ impl Node {
     }
 }
 
-fn start_gateway(config: &Config, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Result<(Gateway, NodeBroker), Error> {
+fn start_gateway(
+    config: &Config,
+    application: Arc<dyn Application>,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+) -> Result<(Gateway, NodeBroker), Error> {
     let directory = Directory::new(&config.gateway);
     let broker = NodeBroker::start(config, &directory, metrics, tasks)?;
     let (backend, counts) = hooks::backend(config)?.unzip();
@@ -162,6 +175,7 @@ fn start_gateway(config: &Config, metrics: &Metrics, tasks: &mut JoinSet<()>) ->
         broker: broker.broker(),
         verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(token_issuers::start(config)?)),
         namespaces: Arc::new(config.namespaces.clone()),
+        application,
         backend,
     })?;
     metrics.register(Box::new(gateway.handle().metrics()))?;
@@ -209,6 +223,7 @@ fn router(
         gateway: gateway.clone(),
         arrivals: Arc::clone(&arrivals),
         metrics: metrics.clone(),
+        handshakes_refused: metrics.handshakes()?,
         allowed_origins: config.listen.allowed_origins.clone().into(),
         ready: Arc::new(is_ready),
     };

@@ -10,6 +10,7 @@ use axum::routing::{any, get};
 use fanfare_gateway::{Companion, Handle};
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use prometheus::IntCounterVec;
 
 use crate::arrivals::{Arrivals, Seat, TooMany};
 use crate::gate::Gate;
@@ -26,6 +27,8 @@ pub(crate) struct Routes {
     pub(crate) gateway: Handle,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) metrics: Metrics,
+    /// By the status of the answer.
+    pub(crate) handshakes_refused: IntCounterVec,
     pub(crate) allowed_origins: Arc<[String]>,
     /// Whether the node should get new connections; the text says why not.
     pub(crate) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
@@ -47,7 +50,15 @@ pub(crate) fn router(routes: Routes, api: Router, dev: bool) -> Router {
     }
 }
 
-async fn websocket(State(routes): State<Routes>, mut request: Request) -> Response {
+async fn websocket(State(routes): State<Routes>, request: Request) -> Response {
+    let response = handshake(&routes, request);
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        routes.handshakes_refused.with_label_values(&[response.status().as_str()]).inc();
+    }
+    response
+}
+
+fn handshake(routes: &Routes, mut request: Request) -> Response {
     if !origin::is_allowed(request.headers(), &routes.allowed_origins) {
         tracing::info!(key = "listen.allowed_origins", "a page of a foreign origin was refused: see this key");
         return origin::refuse();

@@ -9,7 +9,7 @@ use fanfare_auth::{Issuer, NewToken};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Failure, Io};
+use crate::cli::{Exit, Failure, Io};
 use crate::config::{Config, Loaded, Log, LogFormat, Problem};
 use crate::node::{Error, Node};
 
@@ -76,7 +76,7 @@ fn tell(warnings: &[Problem], format: LogFormat, io: &mut Io) {
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn not_started(error: Error) -> Failure {
-    let failure = Failure::failed(error.to_string());
+    let failure = Failure::new(Exit::NoNode, error.to_string());
     match &error {
         Error::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => failure.hint(format!(
             "another program listens there: end it (`ss -ltnp 'sport = :{}'` shows which), \

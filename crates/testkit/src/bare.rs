@@ -17,7 +17,7 @@ use fanfare_broker::{
     Broker, Control, Error, History, HistoryQuery, MemoryBroker, NodeReport, Nodes, Presence, PresenceStats,
     Publications, Publish, Published, Retention,
 };
-use fanfare_gateway::{Directory, Gateway, Handle, Options, Parts};
+use fanfare_gateway::{ClientProtocol, Directory, Gateway, Handle, Options, Parts};
 use fanfare_protocol::{Channel, ClientInfo};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -80,6 +80,7 @@ impl Bare {
             broker: Arc::clone(&broker) as Arc<dyn Broker>,
             verifier: Arc::new(verifier),
             namespaces,
+            application: Arc::new(ClientProtocol),
             backend: None,
         };
         let gateway = Gateway::start(parts).expect("threads can be started");

@@ -21,12 +21,16 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::token;
+
 /// What a question is answered with.
 #[derive(Debug, Clone)]
 pub enum HookAnswer {
     /// This JSON.
     Json(Value),
-    /// The same after this time.
+    /// `{"result":…}` with an `expire_at` so many seconds after the question.
+    Lasting(u64, Value),
+    /// The same as the first after this time.
     Late(Duration, Value),
     /// This text, whatever it is.
     Text(String),
@@ -202,6 +206,10 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>) -> Result<
 async fn give(answer: HookAnswer, state: &Mutex<State>) -> Result<Answered, &'static str> {
     Ok(match answer {
         HookAnswer::Json(value) => text_answer(value.to_string()),
+        HookAnswer::Lasting(seconds, mut result) => {
+            result["expire_at"] = json!(token::now() + seconds);
+            text_answer(json!({ "result": result }).to_string())
+        }
         HookAnswer::Late(pause, value) => {
             tokio::time::sleep(pause).await;
             text_answer(value.to_string())

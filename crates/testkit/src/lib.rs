@@ -3,16 +3,20 @@
 //! A node in process ([`Setup`], [`Node`]), a scripted client that says exactly what it is told ([`Client`]), one
 //! below the WebSocket protocol ([`Raw`]), a proxy that harms connections ([`Proxy`]), a gateway on a broker that takes
 //! its time and fails ([`Bare`]), a Redis server or a cluster ([`RedisServer`], [`RedisCluster`]), a [`Follower`] that
-//! misses nothing, and tokens of any content ([`token`], [`KeyPair`]), a backend that is asked ([`HookServer`]). The end-to-end suite is in `tests/`, by subject;
+//! misses nothing, a backend that is asked ([`HookServer`]), and tokens of any content ([`token`], [`KeyPair`]). What bad
+//! input gets stands in a table ([`bad_input`]), and is tried on a [`Stage`]. The end-to-end suite is in `tests/`, by
+//! subject;
 //! what it drives a node with is here, so that a change of an interface
 //! touches one place.
 //!
 //! Every wait has a deadline far beyond what a loaded machine needs ([`patience`]): a hang is a failure that says
 //! what was waited for.
 
+pub mod bad_input;
 mod bare;
 pub mod checker;
 mod client;
+pub mod echo;
 mod follower;
 mod hook_server;
 mod http;
@@ -20,10 +24,12 @@ mod key_pair;
 mod key_server;
 mod node;
 pub mod patience;
+pub mod program;
 mod proxy;
 mod random;
 mod raw;
 mod redis;
+mod stage;
 pub mod token;
 
 pub use bare::{Bare, BarePublisher, Moods};
@@ -35,11 +41,13 @@ pub use http::{Http, Response};
 pub use key_pair::KeyPair;
 pub use key_server::{KeyServer, Page};
 pub use node::{API_KEY, Node, Setup, hook_config};
+pub use program::Program;
 pub use proxy::{Cut, Faults, Proxy};
 pub use random::seeded;
 pub use raw::{Frame, Raw, client_frame};
 pub use redis::{RedisCluster, RedisServer};
 pub use serde_json::{Value, json};
+pub use stage::{Canary, Stage};
 
 /// Makes tests of async functions that take a number of shards: each is run with 1 and with 3.
 #[macro_export]

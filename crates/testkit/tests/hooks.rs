@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use fanfare_auth::{Operation, Pattern, Rules, Secret};
 use fanfare_gateway::Hook;
 use fanfare_hooks::SigningKey;
+use fanfare_testkit::bad_input::case;
 use fanfare_testkit::patience::{PATIENCE, eventually};
 use fanfare_testkit::{Asked, Client, HookAnswer, HookServer, Node, Setup, Value, json, on_1_and_3_shards, token};
 use tokio::net::TcpListener;
@@ -291,6 +292,7 @@ async fn procedures_of_one_connection_are_called_one_after_another(shards: usize
     }
     client.expect_reply(1_000).await;
     assert_eq!(backend.asked("/rpc").len(), 1_000);
+    case(64, "procedures").is_fine();
     assert_eq!(backend.busiest(), 1);
     assert_eq!(calls(&node, "rpc", "overloaded").await, 0.0);
 }
@@ -314,9 +316,8 @@ async fn asked_times(backend: &HookServer, path: &str, times: usize) {
 
 async fn the_backend_says_whether_a_connection_goes_on(shards: usize) {
     let (backend, node) = expiring(shards, Duration::ZERO).await;
-    let soon = || token::now() + 2;
-    backend.put("/connect", result(json!({"user": "42", "expire_at": soon(), "meta": {"m": 1}})));
-    backend.once("/refresh", result(json!({"expire_at": soon() + 1, "info": {"fresh": true}, "meta": {"m": 2}})));
+    backend.put("/connect", HookAnswer::Lasting(2, json!({"user": "42", "meta": {"m": 1}})));
+    backend.once("/refresh", HookAnswer::Lasting(2, json!({"info": {"fresh": true}, "meta": {"m": 2}})));
     backend.put("/refresh", result(json!({"expired": true})));
     let mut client = node.client().connect().await;
     assert_eq!(client.connected["expires"], Value::Null, "the client has nothing to do: {}", client.connected);
@@ -334,8 +335,8 @@ async fn the_backend_says_whether_a_connection_goes_on(shards: usize) {
 async fn the_backend_says_whether_a_subscription_goes_on(shards: usize) {
     let (backend, node) = expiring(shards, Duration::ZERO).await;
     backend.put("/connect", result(json!({"user": "42"})));
-    backend.put("/subscribe", result(json!({"expire_at": token::now() + 2})));
-    backend.once("/sub_refresh", result(json!({"expire_at": token::now() + 3, "info": {"fresh": true}})));
+    backend.put("/subscribe", HookAnswer::Lasting(2, json!({})));
+    backend.once("/sub_refresh", HookAnswer::Lasting(3, json!({"info": {"fresh": true}})));
     backend.put("/sub_refresh", result(json!({"expired": true})));
     let mut client = node.client().connect().await;
     let subscribed = client.subscribe("asks:a").await;
@@ -444,41 +445,39 @@ async fn a_backend_that_misbehaves_grants_nothing() {
     let backend = HookServer::start().await;
     let to = |url: String| HookAnswer::Redirect(url);
     let text = |text: &str| HookAnswer::Text(text.to_owned());
+    let deep = format!("{{\"result\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let cases = [
-        ("silent", HookAnswer::Silent, "timeout"),
-        ("500", HookAnswer::Status(500), "status"),
-        ("404", HookAnswer::Status(404), "status"),
-        ("204", HookAnswer::Status(204), "status"),
-        ("away", to("http://169.254.169.254/latest/meta-data".to_owned()), "redirect"),
-        ("near", to(format!("http://{}/", elsewhere.local_addr().unwrap())), "redirect"),
-        ("gigabyte", HookAnswer::Huge(1 << 30), "too_large"),
-        ("hang_up", HookAnswer::HangUp, "connection"),
-        ("no_json", text("<html>"), "invalid"),
-        ("empty", text(""), "invalid"),
-        ("list", text("[{}]"), "invalid"),
-        ("deep", text(&format!("{{\"result\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000))), "invalid"),
-        ("code", error(103), "invalid"),
-        ("disconnect", HookAnswer::Json(json!({"disconnect": {"code": 3500}})), "invalid"),
-        ("nothing", HookAnswer::Json(json!({})), "invalid"),
+        (case(118, "slow"), HookAnswer::Silent),
+        (case(118, "failing"), HookAnswer::Status(500)),
+        (case(118, "failing"), HookAnswer::Status(404)),
+        (case(118, "failing"), HookAnswer::Status(204)),
+        (case(118, "elsewhere"), to("http://169.254.169.254/latest/meta-data".to_owned())),
+        (case(118, "nearby"), to(format!("http://{}/", elsewhere.local_addr().unwrap()))),
+        (case(118, "gigabyte"), HookAnswer::Huge(1 << 30)),
+        (case(118, "hangs up"), HookAnswer::HangUp),
+        (case(118, "garbage"), text("<html>")),
+        (case(118, "garbage"), text("")),
+        (case(118, "garbage"), text("[{}]")),
+        (case(118, "too deep"), text(&deep)),
+        (case(118, "no code of its own"), error(103)),
+        (case(118, "no code of its own"), HookAnswer::Json(json!({"disconnect": {"code": 3500}}))),
+        (case(118, "no result"), HookAnswer::Json(json!({}))),
     ];
-    for (path, answer, outcome) in cases {
+    for (number, (case, answer)) in cases.into_iter().enumerate() {
+        let path = format!("/{number}");
         let node = asking_of(&backend, 1)
-            .hook(Hook::Rpc, &backend.url(&format!("/{path}")), |hook| hook.timeout = Duration::from_millis(500))
+            .hook(Hook::Rpc, &backend.url(&path), |hook| hook.timeout = Duration::from_millis(500))
             .start()
             .await;
         let mut canary = Canary::of(&node).await;
-        backend.put(&format!("/{path}"), answer);
+        backend.put(&path, answer.clone());
         let mut client = node.client().connect().await;
         let id = client.command(json!({"rpc": {"method": "m"}})).await;
         canary.sings(&node).await;
         let reply = client.expect_reply(id).await;
-        assert_eq!(
-            reply["error"],
-            json!({"code": 100, "message": "internal server error", "temporary": true}),
-            "{path}"
-        );
-        assert_eq!(calls(&node, "rpc", outcome).await, 1.0, "{path}");
-        assert_eq!(backend.asked(&format!("/{path}")).len(), 1, "{path}: it may not be called twice");
+        assert_eq!((&reply["error"]["code"], &reply["error"]["temporary"]), (&json!(case.error()), &json!(true)));
+        assert_eq!(calls(&node, "rpc", case.reason()).await, 1.0, "{answer:?}");
+        assert_eq!(backend.asked(&path).len(), 1, "{answer:?}: it may not be called twice");
         canary.sings(&node).await;
     }
     let followed = tokio::time::timeout(Duration::from_millis(100), elsewhere.accept()).await;
@@ -524,8 +523,9 @@ async fn a_backend_that_is_down_is_left_alone_until_it_is_up() {
     let node = Setup::new(1).hook(Hook::Rpc, &url, |_| {}).start().await;
     let (mut client, mut canary) = (node.client().connect().await, Canary::of(&node).await);
     let mut refused = 0;
-    while calls(&node, "rpc", "open").await == 0.0 {
-        assert_eq!(client.refused("rpc", json!({"method": "m"})).await, 100);
+    let case = case(118, "down");
+    while calls(&node, "rpc", case.reason()).await == 0.0 {
+        assert_eq!(client.refused("rpc", json!({"method": "m"})).await, case.error());
         refused += 1;
         assert!(refused < 20);
     }
@@ -556,14 +556,14 @@ async fn a_slow_backend_holds_so_many_questions_and_no_more() {
     }
     asked_times(&backend, "/rpc", 3).await;
     assert_eq!(node.metric("fanfare_hook_in_flight").await, 3.0);
+    let case = case(118, "many at once");
     for client in &mut clients[3..] {
-        let reply = client.ask(json!({"rpc": {"method": "m"}})).await;
-        assert_eq!(reply["error"], json!({"code": 111, "message": "too many requests", "temporary": true}));
+        assert_eq!(client.refused("rpc", json!({"method": "m"})).await, case.error());
     }
     for client in &mut clients[..3] {
         assert!(client.expect_reply(2).await.get("rpc").is_some());
     }
-    assert_eq!((calls(&node, "rpc", "overloaded").await, calls(&node, "rpc", "ok").await), (7.0, 3.0));
+    assert_eq!((calls(&node, "rpc", case.reason()).await, calls(&node, "rpc", "ok").await), (7.0, 3.0));
     assert_eq!(node.metric("fanfare_hook_in_flight").await, 0.0);
     assert_eq!(backend.busiest(), 3);
 }
@@ -580,8 +580,14 @@ async fn a_backend_without_a_certificate_to_trust_is_not_asked() {
     std::fs::write(&file, certified.cert.pem()).unwrap();
     for (ca_file, is_trusted) in [(None, false), (Some(file.clone()), true)] {
         let node = Setup::new(1).hook(Hook::Rpc, &backend.url("/rpc"), |hook| hook.ca_file = ca_file).start().await;
-        let reply = node.client().connect().await.ask(json!({"rpc": {"method": "m"}})).await;
-        assert_eq!(reply.get("rpc").is_some(), is_trusted, "{reply}");
+        let mut client = node.client().connect().await;
+        if is_trusted {
+            client.call("rpc", json!({"method": "m"})).await;
+            continue;
+        }
+        let case = case(118, "certificate");
+        assert_eq!(client.refused("rpc", json!({"method": "m"})).await, case.error());
+        assert_eq!(calls(&node, "rpc", case.reason()).await, 1.0);
     }
     std::fs::remove_file(&file).unwrap();
     assert_eq!(backend.asked("/rpc").len(), 1);
@@ -591,14 +597,13 @@ async fn a_backend_without_a_certificate_to_trust_is_not_asked() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_has_expired_ends_when_the_backend_cannot_be_asked() {
     let (backend, node) = expiring(1, Duration::from_secs(4)).await;
-    backend.put("/connect", result(json!({"user": "42", "expire_at": token::now() + 2})));
+    backend.put("/connect", HookAnswer::Lasting(2, json!({"user": "42"})));
     backend.put("/refresh", HookAnswer::Status(500));
     let mut client = node.client().connect().await;
     assert_eq!(client.expect_close().await.0, 3005);
     assert!(backend.asked("/refresh").len() >= 2, "it was asked again within the grace");
-    backend.put("/connect", result(json!({"user": "42", "expire_at": token::now() + 2})));
     backend.once("/refresh", HookAnswer::Status(500));
-    backend.put("/refresh", result(json!({"expire_at": token::now() + 3_600})));
+    backend.put("/refresh", HookAnswer::Lasting(3_600, json!({})));
     let mut client = node.client().connect().await;
     let before = backend.asked("/refresh").len();
     asked_times(&backend, "/refresh", before + 2).await;

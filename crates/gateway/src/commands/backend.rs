@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::subscribe::Grant;
 use super::{Commands, Failure};
 use crate::backend::{Backend, Caller, Connected, Connecting, Headers, Hook, Payload, Refreshed, Refusal};
+use crate::bad_request::BadRequest;
 use crate::limits::{HOOK_HEADERS_BYTES_MAX, METHOD_BYTES_MAX, REFRESH_RETRY};
 use crate::local::{Kept, Local};
 use crate::shard::{Begun, with_channel_info};
@@ -25,7 +26,7 @@ impl From<Refusal> for Failure {
         match refusal {
             Refusal::Error(error) => Self::Refused(Box::new(error)),
             Refusal::Disconnect(disconnect) => Self::Close(disconnect),
-            Refusal::NoCredentials => Self::Close(Disconnect::BAD_REQUEST),
+            Refusal::NoCredentials => Self::BadRequest(BadRequest::NoCredentials),
             Refusal::Overloaded => Self::Error(ErrorCode::TooManyRequests),
             Refusal::Unanswered => Self::Error(ErrorCode::Internal),
         }
@@ -262,7 +263,7 @@ async fn until_answered(
             Ok(()) | Err(Failure::Gone) => return None,
             Err(Failure::Close(disconnect)) => return Some(Some(disconnect)),
             Err(Failure::Refused(error)) if !error.temporary => return Some(None),
-            Err(Failure::Refused(_) | Failure::Error(_)) => {}
+            Err(Failure::Refused(_) | Failure::Error(_) | Failure::BadRequest(_)) => {}
         }
         let pause = REFRESH_RETRY.mul_f64(rand::random_range(0.5..=1.5));
         if Instant::now() + pause > until {

@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use super::subscribe::{Grant, Making, Plan, result_of};
 use super::{Commands, Failure};
 use crate::backend::{Connected, Hook};
+use crate::bad_request::BadRequest;
 use crate::shard::{Backlog, Committed, Origin, State, payload_bytes};
 
 /// What is told of a connection that begins, beside its subscriptions.
@@ -27,7 +28,7 @@ impl Commands {
     pub(super) async fn connect(&self, id: u32, request: ConnectRequest) -> Result<(), Failure> {
         let opening = self.with(|shard| shard.session(self.session).is_some_and(|s| s.state == State::Opening));
         if !opening {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::ConnectedAlready.into());
         }
         let result = self.try_connect(id, request).await;
         if let Err(Failure::Error(_) | Failure::Refused(_)) = result {
@@ -91,7 +92,7 @@ impl Commands {
         if self.local.may_log() {
             tracing::info!(key = "auth.allow_anonymous", "a client without a token was refused: see this key");
         }
-        Err(Disconnect::BAD_REQUEST.into())
+        Err(BadRequest::NoToken.into())
     }
 
     fn identify(&self, client: String, claims: &ConnectionClaims) -> Result<(), Failure> {
@@ -163,7 +164,7 @@ impl Commands {
     /// rest is left out, but an unknown namespace is a violation.
     fn requested_channel(&self, name: &str) -> Result<Option<Channel>, Failure> {
         let Ok(channel) = self.parse(name) else { return Ok(None) };
-        let options = self.local.namespaces.options(&channel).ok_or(Disconnect::BAD_REQUEST)?;
+        let options = self.local.namespaces.options(&channel).ok_or(BadRequest::UnknownNamespace)?;
         Ok(self.may(Operation::Subscribe, &channel, options)?.is_ok().then_some(channel))
     }
 
@@ -238,10 +239,13 @@ impl Commands {
 fn share_outbox(made: &mut [(Making, Backlog)], bytes_max: usize) {
     let mut left = bytes_max;
     for (_, backlog) in made {
-        if let Backlog::Since { publications, .. } = backlog {
+        if let Backlog::Since { publications, cut, .. } = backlog {
             match left.checked_sub(payload_bytes(publications)) {
                 Some(rest) => left = rest,
-                None => publications.clear(),
+                None => {
+                    publications.clear();
+                    *cut = true;
+                }
             }
         }
     }

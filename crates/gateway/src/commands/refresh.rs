@@ -7,6 +7,7 @@ use fanfare_protocol::{
 
 use super::{Commands, Failure};
 use crate::backend::Hook;
+use crate::bad_request::BadRequest;
 use crate::shard::{Origin, with_channel_info};
 use crate::slots::SlotId;
 
@@ -14,8 +15,11 @@ impl Commands {
     /// Replaces the connection's expiry and info. A set of server-side channels other than the present one is
     /// taken on by connecting again (3010).
     pub(super) async fn refresh(&self, id: u32, request: &RefreshRequest) -> Result<(), Failure> {
-        if request.token.is_empty() || self.backend(Hook::Refresh).is_some() {
-            return Err(Disconnect::BAD_REQUEST.into());
+        if self.backend(Hook::Refresh).is_some() {
+            return Err(BadRequest::RefreshedByBackend.into());
+        }
+        if request.token.is_empty() {
+            return Err(BadRequest::NoToken.into());
         }
         self.prepare(&request.token).await;
         let claims = self.verify_refresh(&request.token)?;
@@ -79,7 +83,7 @@ impl Commands {
         });
         let own = own.ok_or(ErrorCode::PermissionDenied)?;
         if options.asks_backend.sub_refresh {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::RefreshedByBackend.into());
         }
         if request.token.is_empty() {
             return Err(ErrorCode::BadRequest.into());

@@ -11,6 +11,7 @@ use fanfare_protocol::{
 };
 
 use super::{Commands, Failure};
+use crate::bad_request::BadRequest;
 use crate::limits;
 use crate::shard::{
     Backlog, Begun, Committed, Departure, NewSubscription, Origin, Refused, departure_of, message_of, payload_bytes,
@@ -86,8 +87,11 @@ impl Commands {
     }
 
     async fn check_subscribe(&self, mut request: SubscribeRequest) -> Result<Plan, Failure> {
-        if request.channel.is_empty() || !matches!(request.delta.as_str(), "" | "fossil") {
-            return Err(Disconnect::BAD_REQUEST.into());
+        if request.channel.is_empty() {
+            return Err(BadRequest::EmptyChannel.into());
+        }
+        if !matches!(request.delta.as_str(), "" | "fossil") {
+            return Err(BadRequest::UnknownDelta.into());
         }
         self.check_length(&request.channel)?;
         let channel = Channel::parse(&request.channel);
@@ -268,7 +272,13 @@ impl Commands {
         // Without them the subscription is not recovered: the client is told of the gap.
         let fits = payload_bytes(&history.publications) <= self.local.options.reply_bytes_max();
         let publications = if fits { history.publications } else { Vec::new() };
-        Ok(Backlog::Since { offset: since.offset, epoch: since.epoch.clone(), publications, top: history.top })
+        Ok(Backlog::Since {
+            offset: since.offset,
+            epoch: since.epoch.clone(),
+            publications,
+            cut: !fits,
+            top: history.top,
+        })
     }
 
     /// Makes a subscription live. After a failure there is everything to undo.
@@ -276,21 +286,16 @@ impl Commands {
         if making.plan.reject_unrecovered && backlog.is_unrecovered() {
             return Err(ErrorCode::UnrecoverablePosition.into());
         }
+        let recovery = backlog.recovery();
         let committed = self.with(|shard| shard.commit(making.begun, backlog)).ok_or(Failure::Gone)?;
         let committed = committed.map_err(|_| Failure::Close(Disconnect::INSUFFICIENT_STATE))?;
         if self.is_json() && committed.publications.iter().any(|publication| !publication.json) {
             return Err(Disconnect::INAPPROPRIATE_PROTOCOL.into());
         }
-        self.count_recovery(committed.recovered);
+        if let Some(recovery) = recovery {
+            self.with(|shard| shard.stats().recoveries[recovery as usize].add(1));
+        }
         Ok(committed)
-    }
-
-    fn count_recovery(&self, recovered: Option<bool>) {
-        self.with(|shard| match recovered {
-            Some(true) => shard.stats().recovered.add(1),
-            Some(false) => shard.stats().not_recovered.add(1),
-            None => {}
-        });
     }
 
     /// What comes right behind the reply: what was held back, the expiry, the presence timer.
@@ -334,7 +339,7 @@ impl Commands {
     /// Ends a subscription (protocol §7.2); without one this succeeds too.
     pub(super) async fn unsubscribe(&self, id: u32, request: &UnsubscribeRequest) -> Result<(), Failure> {
         if request.channel.is_empty() {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::EmptyChannel.into());
         }
         if let Ok(channel) = Channel::parse(&request.channel)
             && let Some(departure) = self.with(|shard| shard.unsubscribe(self.session, &channel))

@@ -37,7 +37,11 @@ impl Shard {
         let sessions = self.users.entry(Arc::clone(&user)).or_default();
         session.user_index = u32::try_from(sessions.len()).expect("a shard's sessions are bounded far below 2^32");
         sessions.push(id);
-        self.directory.add_user(self.index, &user)
+        let (sessions, sent) = self.directory.add_user(self.index, &user, !self.options.user_rates.are_off());
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.user_sent = sent;
+        }
+        sessions
     }
 
     /// Opens an identified session for commands and gives what the connect reply tells of it.

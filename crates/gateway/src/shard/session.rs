@@ -7,6 +7,7 @@ use fanfare_auth::{Allowed, Rights};
 use fanfare_protocol::{ClientInfo, Encoding, Unsubscribe};
 
 use crate::outbox::Outbox;
+use crate::rates::{Buckets, UserBuckets};
 use crate::slots::SlotId;
 use crate::wheel::Tick;
 
@@ -90,6 +91,10 @@ pub(crate) struct Session {
     pub(crate) deadlines: Deadlines,
     /// The tick its timer is armed for.
     pub(crate) armed: Tick,
+    /// What it has sent lately, against `session_rates`.
+    pub(crate) sent: Buckets,
+    /// The same of its user, where that has a limit.
+    pub(crate) user_sent: Option<UserBuckets>,
     /// The last leave of this session that was handed to the broker's queue.
     pub(crate) last_leave: u64,
 }
@@ -110,6 +115,8 @@ impl Session {
             subscriptions: Vec::new(),
             deadlines: Deadlines::default(),
             armed: 0,
+            sent: Buckets::default(),
+            user_sent: None,
             last_leave: 0,
         }
     }

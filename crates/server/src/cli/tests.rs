@@ -123,7 +123,7 @@ fn a_node_that_is_not_there_has_an_exit_code_of_its_own() {
         &["info"],
     ] {
         let (exit, out, err) = run_line(line, "", &[("FANFARE_SERVER", &address)]);
-        assert_eq!((exit, out.as_str()), (Exit::Unreachable, ""), "{line:?}");
+        assert_eq!((exit, out.as_str()), (Exit::NoNode, ""), "{line:?}");
         assert!(err.starts_with(&format!("error: cannot reach {address}: ")), "{err}");
         assert!(err.contains("`fanfare dev` starts one"), "{err}");
     }
