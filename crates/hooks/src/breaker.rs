@@ -30,6 +30,15 @@ pub(crate) enum Ended {
     GivenUp,
 }
 
+/// As what a question got through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// As all do while it is closed.
+    Usual,
+    /// As the one that tries.
+    Trial,
+}
+
 #[derive(Debug)]
 pub(crate) struct Breaker {
     /// The last questions, the newest in the lowest bit; 1 is a failure.
@@ -55,29 +64,26 @@ impl Breaker {
     }
 
     /// Whether a question gets through. If it does, [`Self::end`] has to be told how it ended.
-    pub(crate) fn admit(&mut self, now: Instant) -> bool {
+    pub(crate) fn admit(&mut self, now: Instant) -> Option<Admission> {
         match self.state(now) {
-            State::Closed => true,
-            State::Open => false,
-            State::HalfOpen => !std::mem::replace(&mut self.is_trying, true),
+            State::Closed => Some(Admission::Usual),
+            State::Open => None,
+            State::HalfOpen => (!std::mem::replace(&mut self.is_trying, true)).then_some(Admission::Trial),
         }
     }
 
-    /// Takes in how a question ended. Those that were under way when it opened are not counted.
-    pub(crate) fn end(&mut self, ended: Ended, now: Instant) {
-        if self.open_until.is_none() {
-            return self.count(ended, now);
-        }
-        if self.state(now) != State::HalfOpen || !std::mem::take(&mut self.is_trying) {
-            return;
-        }
-        match ended {
-            Ended::Answered => *self = Self::default(),
-            Ended::Failed => {
+    /// Takes in how a question ended. Those that were under way when it opened say nothing: they are of before.
+    pub(crate) fn end(&mut self, admission: Admission, ended: Ended, now: Instant) {
+        match (admission, ended) {
+            (Admission::Usual, _) if self.open_until.is_some() => {}
+            (Admission::Usual, _) => self.count(ended, now),
+            (Admission::Trial, Ended::Answered) => *self = Self::default(),
+            (Admission::Trial, Ended::Failed) => {
+                self.is_trying = false;
                 self.pause = (self.pause * 2).min(BREAKER_PAUSE_MAX);
                 self.open_until = Some(now + self.pause);
             }
-            Ended::GivenUp => {}
+            (Admission::Trial, Ended::GivenUp) => self.is_trying = false,
         }
     }
 
@@ -99,13 +105,13 @@ mod tests {
     use super::*;
 
     fn failed(breaker: &mut Breaker, now: Instant) {
-        assert!(breaker.admit(now));
-        breaker.end(Ended::Failed, now);
+        let admission = breaker.admit(now).unwrap();
+        breaker.end(admission, Ended::Failed, now);
     }
 
     fn answered(breaker: &mut Breaker, now: Instant) {
-        assert!(breaker.admit(now));
-        breaker.end(Ended::Answered, now);
+        let admission = breaker.admit(now).unwrap();
+        breaker.end(admission, Ended::Answered, now);
     }
 
     fn open(now: Instant) -> Breaker {
@@ -124,11 +130,12 @@ mod tests {
         (1..BREAKER_RUN).for_each(|_| failed(&mut breaker, now));
         assert_eq!(breaker.state(now), State::Closed);
         failed(&mut breaker, now);
-        assert!(!breaker.admit(now + BREAKER_PAUSE_MIN - Duration::from_millis(1)));
+        assert_eq!(breaker.admit(now + BREAKER_PAUSE_MIN - Duration::from_millis(1)), None);
         let later = now + BREAKER_PAUSE_MIN;
         assert_eq!(breaker.state(later), State::HalfOpen);
-        assert!(breaker.admit(later) && !breaker.admit(later), "one tries");
-        breaker.end(Ended::Answered, later);
+        assert_eq!(breaker.admit(later), Some(Admission::Trial));
+        assert_eq!(breaker.admit(later), None, "one tries");
+        breaker.end(Admission::Trial, Ended::Answered, later);
         assert_eq!(breaker.state(later), State::Closed);
         (1..BREAKER_RUN).for_each(|_| failed(&mut breaker, later));
         assert_eq!(breaker.state(later), State::Closed, "it begins anew");
@@ -156,7 +163,7 @@ mod tests {
             now += pause;
             failed(&mut breaker, now);
             pause = (pause * 2).min(BREAKER_PAUSE_MAX);
-            assert!(!breaker.admit(now + pause - Duration::from_millis(1)));
+            assert_eq!(breaker.admit(now + pause - Duration::from_millis(1)), None);
         }
         assert_eq!(pause, BREAKER_PAUSE_MAX);
     }
@@ -166,19 +173,22 @@ mod tests {
         let now = Instant::now();
         let mut breaker = open(now);
         let later = now + BREAKER_PAUSE_MIN;
-        assert!(breaker.admit(later));
-        breaker.end(Ended::GivenUp, later);
+        assert_eq!(breaker.admit(later), Some(Admission::Trial));
+        breaker.end(Admission::Trial, Ended::GivenUp, later);
         assert_eq!(breaker.state(later), State::HalfOpen);
-        assert!(breaker.admit(later));
+        assert_eq!(breaker.admit(later), Some(Admission::Trial));
     }
 
     #[test]
     fn what_was_under_way_when_it_opened_changes_nothing() {
         let now = Instant::now();
         let mut breaker = open(now);
-        breaker.end(Ended::Answered, now);
+        breaker.end(Admission::Usual, Ended::Answered, now);
         assert_eq!(breaker.state(now), State::Open);
-        breaker.end(Ended::Failed, now + BREAKER_PAUSE_MIN);
-        assert_eq!(breaker.state(now + BREAKER_PAUSE_MIN), State::HalfOpen, "nobody was trying");
+        let later = now + BREAKER_PAUSE_MIN;
+        assert_eq!(breaker.admit(later), Some(Admission::Trial));
+        breaker.end(Admission::Usual, Ended::Failed, later);
+        breaker.end(Admission::Usual, Ended::Answered, later);
+        assert_eq!(breaker.admit(later), None, "the one that tries is still under way");
     }
 }

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 
 use crate::answer::NotGranted;
-use crate::breaker::{Breaker, Ended, State};
+use crate::breaker::{Admission, Breaker, Ended, State};
 use crate::limits::{LOG_INTERVAL, RETRIES_MAX, RETRY_PAUSE};
 use crate::metrics::{HookMetrics, Outcome};
 use crate::options::HookOptions;
@@ -58,12 +58,13 @@ impl Drop for InFlight {
 #[derive(Debug)]
 struct Admitted<'a> {
     hook: &'a AskedHook,
+    admission: Admission,
     ended: Ended,
 }
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
-        self.hook.end_try(self.ended);
+        self.hook.end_try(self.admission, self.ended);
     }
 }
 
@@ -191,15 +192,15 @@ impl AskedHook {
             (breaker.admit(now), breaker.state(now))
         };
         self.metrics.breaker.set(state as i64);
-        admitted.then_some(Admitted { hook: self, ended: Ended::GivenUp })
+        admitted.map(|admission| Admitted { hook: self, admission, ended: Ended::GivenUp })
     }
 
-    fn end_try(&self, ended: Ended) {
+    fn end_try(&self, admission: Admission, ended: Ended) {
         let now = Instant::now();
         let (before, after) = {
             let mut breaker = self.breaker();
             let before = breaker.state(now);
-            breaker.end(ended, now);
+            breaker.end(admission, ended, now);
             (before, breaker.state(now))
         };
         self.metrics.breaker.set(after as i64);

@@ -29,18 +29,19 @@ pub enum Error {
     Metrics(#[from] prometheus::Error),
 }
 
-/// The hooks of a node and what they count; `None` without any. Call it within the node's runtime.
+/// The hooks of a node, counted among its metrics; `None` without any. Call it within the node's runtime.
 ///
 /// # Errors
 /// See [`Error`].
-pub(crate) fn backend(config: &Config) -> Result<Option<(Arc<dyn Backend>, Metrics)>, Error> {
+pub(crate) fn backend(config: &Config, node: &crate::metrics::Metrics) -> Result<Option<Arc<dyn Backend>>, Error> {
     if config.hooks.is_empty() {
         return Ok(None);
     }
     let metrics = Metrics::new()?;
+    metrics.collectors().into_iter().try_for_each(|collector| node.register(collector))?;
     let hooks = config.hooks.iter().map(|(hook, options)| Ok((*hook, with_tls(*hook, options)?)));
     let options = Options { hooks: hooks.collect::<Result<_, Error>>()?, payload: payload_limits(config) };
-    Ok(Some((Arc::new(Hooks::new(options, &metrics)), metrics)))
+    Ok(Some(Arc::new(Hooks::new(options, &metrics))))
 }
 
 /// The headers that some hook passes on, each once.

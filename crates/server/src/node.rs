@@ -165,10 +165,6 @@ fn start_gateway(
 ) -> Result<(Gateway, NodeBroker), Error> {
     let directory = Directory::new(&config.gateway);
     let broker = NodeBroker::start(config, &directory, metrics, tasks)?;
-    let (backend, counts) = hooks::backend(config)?.unzip();
-    if let Some(counts) = counts {
-        counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
-    }
     let gateway = Gateway::start(Parts {
         options: Arc::new(Options { hook_headers: hooks::passed_on(config), ..config.gateway.clone() }),
         directory,
@@ -176,7 +172,7 @@ fn start_gateway(
         verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(token_issuers::start(config)?)),
         namespaces: Arc::new(config.namespaces.clone()),
         application,
-        backend,
+        backend: hooks::backend(config, metrics)?,
     })?;
     metrics.register(Box::new(gateway.handle().metrics()))?;
     Ok((gateway, broker))

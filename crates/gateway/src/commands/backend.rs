@@ -104,7 +104,8 @@ impl Commands {
         &self,
         channel: &Channel,
         sent: Payload,
-        (info, options): (Arc<ClientInfo>, &ChannelOptions),
+        info: Arc<ClientInfo>,
+        options: &ChannelOptions,
     ) -> Result<Publish, Failure> {
         let backend = self.backend(Hook::Publish).ok_or(ErrorCode::PermissionDenied)?;
         let granted = self.answered(backend.publish(self.caller()?, channel, sent.clone())).await?;

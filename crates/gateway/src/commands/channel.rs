@@ -33,7 +33,7 @@ impl Commands {
         let json = self.judge_payload(&request.data)?;
         let info = self.publisher(&channel)?;
         let publish = if options.asks_backend.publish {
-            self.ask_to_publish(&channel, Payload { data: request.data, json }, (info, options)).await?
+            self.ask_to_publish(&channel, Payload { data: request.data, json }, info, options).await?
         } else {
             self.demand(Operation::Publish, &channel, options)?;
             let (data, info, retention) = (request.data, Some(info), options.retention);

@@ -129,7 +129,7 @@ impl Walk<'_> {
 
     fn bad_hook(&mut self, name: &str, span: &Range<usize>) {
         let names = Hook::ALL.map(Hook::name);
-        let hint = match spelling::nearest(name, names.into_iter()) {
+        let hint = match spelling::nearest(name, names) {
             Some(near) => format!("did you mean {near:?}?"),
             None => format!("hooks are {}", names.join(", ")),
         };
