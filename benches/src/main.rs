@@ -10,6 +10,7 @@
 //! cargo run --release -p fanfare-benches -- deliver   [SUBSCRIBERS] [TURNS]
 //! cargo run --release -p fanfare-benches -- connect   [SESSIONS] [USERS]
 //! cargo run --release -p fanfare-benches -- hooks     [ROUNDS]
+//! cargo run --release -p fanfare-benches -- pingers   [CONNECTIONS]
 //! ```
 //!
 //! Those with Redis start a server of their own, `redis-server` or what `FANFARE_REDIS_SERVER` names:
@@ -26,6 +27,7 @@
 mod bare_loop;
 mod clients;
 mod hooks;
+mod memory;
 mod node;
 mod process;
 mod redis_consume;
@@ -60,6 +62,7 @@ fn main() -> Outcome {
         Some("deliver") => runtime.block_on(deliver(number(1, 1_000), number(2, 7))),
         Some("connect") => runtime.block_on(connect(number(1, 5_000), number(2, usize::MAX))),
         Some("hooks") => runtime.block_on(hooks::run(number(1, 5))),
+        Some("pingers") => runtime.block_on(memory::pingers(number(1, 1_000))),
         Some("redis-publish") => runtime.block_on(redis_publish::run(number(1, 100_000))),
         Some("redis-fence") => redis_fence::run(number(1, 9)),
         Some("redis-consume") => redis_consume::run(number(1, 500_000)),
@@ -68,9 +71,10 @@ fn main() -> Outcome {
         Some("redis-latency") => runtime.block_on(redis_nodes::latency(number(1, 2_000))),
         Some("hold") => runtime.block_on(hold(arguments.get(1).ok_or("hold needs an address")?, number(2, 0))),
         Some("bare-loop") => bare_loop::run(number(1, 0), number(2, 0), number(3, 0)),
-        _ => {
-            Err("say what to measure: idle, deliver, connect, hooks, or redis-… as the top of this program says".into())
-        }
+        _ => Err(
+            "say what to measure: idle, deliver, connect, hooks, pingers, or redis-… as the top of this program says"
+                .into(),
+        ),
     }
 }
 
@@ -88,6 +92,7 @@ async fn idle(connections: usize) -> Outcome {
     let clients = Clients::connect(node.address(), connections).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     let after = node.process().resident_bytes()?;
+    say(&memory::compared(&node).await?)?;
     let cpu = node.process().cpu()?;
     tokio::time::sleep(Duration::from_secs(10)).await;
     let idle_cpu = (node.process().cpu()? - cpu).as_secs_f64() / 10.0 / (connections + 100) as f64;
@@ -122,6 +127,7 @@ async fn deliver(subscribers: usize, turns: usize) -> Outcome {
         ))?;
         ratios.push(ratio);
     }
+    say(&memory::compared(&node).await?)?;
     bare.end()?;
     ratios.sort_by(f64::total_cmp);
     say(&format!(

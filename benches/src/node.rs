@@ -77,6 +77,16 @@ impl Node {
         Process::of(self.child.id())
     }
 
+    /// The sum of the rows of a metric that begin so.
+    pub(crate) async fn metric(&self, row: &str) -> io::Result<f64> {
+        let mut stream = TcpStream::connect(self.address).await?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").await?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await?;
+        let rows = text.lines().filter(|line| line.starts_with(row));
+        Ok(rows.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+    }
+
     /// Publishes over one kept connection and waits for the answer.
     pub(crate) async fn publish(&self, payload: &str) -> io::Result<()> {
         let request = format!(

@@ -39,6 +39,7 @@ application behind them that sends each message back. It has more room than a no
 | frames of a message | 131,072 | 1,024 |
 | bytes waiting for one client | 64 MiB | 1 MiB |
 | pings and pongs in a second | any number | 50 |
+| bytes in a second | any number | 256 KiB |
 | time to send `connect` | any | 10 s |
 | interval of the application's pings | none | 25 s |
 

@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`, in their order.
 
-use crate::steps::{autobahn, browser, checker, deny, docs, go, js, python, redis, rust};
+use crate::steps::{autobahn, browser, checker, deny, docs, fuzz, go, js, python, redis, rust};
 use crate::tally::Tally;
 
 /// How a step ended.
@@ -56,6 +56,7 @@ static STEPS: &[Step] = &[
     Step::new("servers", &["rust", "servers"], redis::further),
     Step::new("docs", &["docs"], docs::check),
     Step::new("autobahn", &["autobahn"], autobahn::run),
+    Step::new("fuzz", &["fuzz"], fuzz::run),
     Step::new("build", SUITES, rust::build),
     Step::new("checker", &["checker"], checker::run),
     Step::new("defects", &["checker"], checker::defects),

@@ -5,6 +5,7 @@ pub(crate) mod browser;
 pub(crate) mod checker;
 pub(crate) mod deny;
 pub(crate) mod docs;
+pub(crate) mod fuzz;
 pub(crate) mod go;
 pub(crate) mod js;
 pub(crate) mod python;

@@ -34,6 +34,17 @@ pub struct ConnectionClaims {
     pub rights: Option<Arc<Rights>>,
     /// What the user's own backend is told of the connection, as JSON text, or empty. Clients never see it.
     pub meta: Bytes,
+    /// Which token said all this; `None` if none did.
+    pub token: Option<TokenId>,
+}
+
+/// What tells a token from others, and by which it can be revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TokenId {
+    /// Its id (`jti`); `None` where it has none, or an empty one.
+    pub id: Option<String>,
+    /// Unix time in seconds when it was issued (`iat`); 0 if it does not say.
+    pub issued_at: u64,
 }
 
 /// A server-side subscription in a connection token.
@@ -66,6 +77,8 @@ pub struct SubscriptionClaims {
     pub overrides: SubscriptionOverrides,
     /// What else the subscriber may do in the channel.
     pub allowed: Allowed,
+    /// Which token this is.
+    pub token: TokenId,
 }
 
 /// A claim as it stands in the token; `null` counts as absent.
@@ -79,6 +92,7 @@ pub(crate) struct Claims {
     exp: Claim,
     nbf: Claim,
     iat: Claim,
+    jti: Claim,
     aud: Claim,
     iss: Claim,
     expire_at: Claim,
@@ -184,6 +198,7 @@ impl Claims {
             subs: self.server_subscriptions()?,
             rights: self.rights(roles)?,
             meta: json("meta", &self.meta, "meta", &None)?,
+            token: Some(self.token_id()?),
         })
     }
 
@@ -199,7 +214,12 @@ impl Claims {
             expire_at: self.expiry()?,
             overrides: typed("override", &self.overrides)?.unwrap_or_default(),
             allowed: self.allowed()?,
+            token: self.token_id()?,
         })
+    }
+
+    fn token_id(&self) -> Result<TokenId, TokenError> {
+        Ok(TokenId { id: text("jti", &self.jti)?, issued_at: self.issued_at()?.unwrap_or_default() })
     }
 
     fn rights(&self, roles: &Roles) -> Result<Option<Arc<Rights>>, TokenError> {

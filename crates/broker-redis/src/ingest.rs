@@ -22,6 +22,8 @@
 
 mod connection;
 mod entry;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod lanes;
 pub(crate) mod lease;
 pub(crate) mod metrics;

@@ -52,6 +52,9 @@ mod dial;
 mod envelope;
 mod eviction;
 mod fault;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod ingest;
 mod interest;
 mod keys;
@@ -63,6 +66,7 @@ mod options;
 mod presence;
 mod publisher;
 mod resp;
+mod revocations;
 mod rights;
 mod routes;
 mod script;

@@ -56,6 +56,17 @@ pub struct AsksBackend {
     pub publish: bool,
 }
 
+/// What becomes of a client that takes publications more slowly than they come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SlowConsumer {
+    /// Its connection is closed: it comes back, and recovers where there is history.
+    #[default]
+    Close,
+    /// The oldest publications that wait for it are dropped, and its subscription ends. Only without history: where
+    /// there is some, a subscriber is promised that it misses nothing.
+    DropOldest,
+}
+
 /// Options of a channel.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ChannelOptions {
@@ -69,6 +80,8 @@ pub struct ChannelOptions {
     pub access: Access,
     /// What the user's own backend decides in place of `access`.
     pub asks_backend: AsksBackend,
+    /// What becomes of a slow subscriber.
+    pub slow_consumer: SlowConsumer,
 }
 
 /// Options of all channels.

@@ -17,20 +17,22 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fanfare_auth::access::{self, Asker, Denied};
-use fanfare_auth::{Allowed, Operation};
+use fanfare_auth::{Allowed, Operation, TokenId};
 use fanfare_broker::namespaces::ChannelOptions;
+use fanfare_broker::{Barred, Bearer};
 use fanfare_protocol::{Channel, ClientInfo, Command, CommandKind, Disconnect, ErrorCode, ErrorReply, Reply};
 
 use tokio::time::Instant;
 
 pub(crate) use self::backend::{refresh_by_backend, sub_refresh_by_backend};
-pub(crate) use self::control::apply;
+pub(crate) use self::control::{apply, judge_again};
 pub(crate) use self::subscribe::depart;
 use crate::bad_request::BadRequest;
 use crate::local::Local;
 use crate::rates::Charged;
-use crate::shard::{Shard, State};
+use crate::shard::{Shard, State, TokenStamp, end_of};
 use crate::slots::SlotId;
+use crate::stats::Judged;
 
 /// How a command ends when it does not succeed.
 #[derive(Debug)]
@@ -198,6 +200,29 @@ impl Commands {
     /// Who is connected.
     fn info(&self) -> Result<Arc<ClientInfo>, Failure> {
         self.with(|shard| shard.session(self.session).and_then(|session| session.info.clone())).ok_or(Failure::Gone)
+    }
+
+    /// Refuses who is kept out. To be called when nothing is waited for any more before it is entered in the shard: who
+    /// is revoked later is found there.
+    fn judge(&self, bearer: &Bearer<'_>, judged: Judged) -> Result<(), Barred> {
+        let verdict = self.local.broker.revoked().judge(bearer, self.local.now().unix_seconds);
+        if let Err(barred) = verdict {
+            self.with(|shard| shard.stats().count_barred(judged));
+            if self.local.may_log() {
+                tracing::info!(reason = ?barred, met = ?judged, "refused by a revocation");
+            }
+        }
+        verdict
+    }
+
+    /// The same for a connection: closed, or told to come back while the revocations are not known.
+    fn judge_connection(&self, user: &str, token: TokenStamp, judged: Judged) -> Result<(), Failure> {
+        let verdict = self.judge(&token.bearer(user, None), judged);
+        verdict.map_err(|barred| end_of(barred).map_or(ErrorCode::Internal.into(), Failure::Close))
+    }
+
+    fn stamp(&self, token: &TokenId) -> TokenStamp {
+        TokenStamp::of(token, self.local.broker.revoked())
     }
 
     /// Waits for the keys that a token may need, until the command's deadline at most. Without them the token is

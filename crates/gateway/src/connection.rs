@@ -7,7 +7,7 @@
 //! When the session is closed from either side, the task reads on and discards, for a bounded time and amount: a
 //! socket that is dropped with unread input sends a reset, which would eat the close frame.
 
-mod wire;
+pub(crate) mod wire;
 
 use std::io::ErrorKind;
 use std::panic::AssertUnwindSafe;
@@ -27,10 +27,13 @@ use crate::places::Place;
 use crate::rates::Reading;
 use crate::shard::State;
 use crate::socket::{Socket, SocketSettings};
+use crate::tls::Tls;
 
 /// A socket after its upgrade, on its way to a shard.
 pub(crate) struct NewSocket {
     pub(crate) stream: std::net::TcpStream,
+    /// Around it, if there is any.
+    pub(crate) tls: Option<Box<Tls>>,
     /// What came behind the request and was read with it.
     pub(crate) read: Bytes,
     pub(crate) encoding: Encoding,
@@ -43,10 +46,10 @@ pub(crate) struct NewSocket {
 
 /// Opens a session for a socket and starts its read task.
 pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
-    let NewSocket { stream, read, encoding, native_ping, headers, place } = new;
+    let NewSocket { stream, tls, read, encoding, native_ping, headers, place } = new;
     let settings =
         SocketSettings { unsent_bytes_max: local.options.unsent_bytes_max, peer_timeout: local.options.peer_timeout() };
-    let socket = match Socket::adopt(stream, settings) {
+    let socket = match Socket::adopt(stream, tls, settings) {
         Ok(socket) => Rc::new(socket),
         Err(error) => return tracing::debug!(%error, "a socket ended before its session began"),
     };
@@ -57,6 +60,10 @@ pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
     }
     local.add_socket(session, Rc::clone(&socket));
     local.keep(session, Kept { headers, meta: Bytes::new() });
+    if socket.has_unwritten() {
+        // The end of the answer to the handshake.
+        local.with(|shard| shard.mark_dirty(session));
+    }
     let connection = Connection {
         peer: Peer { local: Rc::clone(local), session, socket, encoding },
         early: (!read.is_empty()).then(|| Box::new(read)),
@@ -86,6 +93,7 @@ async fn run(mut connection: Box<Connection>, place: Place) {
         connection.close_panicked();
         Box::pin(connection.discard()).await;
     }
+    connection.count_messages(0);
     // What was answered to the last commands before the end of input still goes out.
     tokio::task::yield_now().await;
     let Peer { local, session, socket, .. } = &connection.peer;
@@ -105,8 +113,11 @@ impl Connection {
         let mut length = 0;
         loop {
             let inbound = self.take(length);
+            let partial = self.partial_bytes(&inbound, length);
+            self.count_messages(partial + inbound.bytes());
             if !inbound.is_empty() {
                 Box::pin(self.handle(inbound)).await;
+                self.count_messages(partial);
                 // A client that sends without a pause must not keep the thread to itself.
                 tokio::task::yield_now().await;
             }
@@ -157,6 +168,27 @@ impl Connection {
         inbound
     }
 
+    /// What has come of a message that is not whole, after a read of this length: at most, since what else the read
+    /// brought is counted too.
+    fn partial_bytes(&self, inbound: &Inbound, length: usize) -> u32 {
+        let message_bytes_max = u32::try_from(self.peer.local.options.message_bytes_max).unwrap_or(u32::MAX);
+        let before = if inbound.messages.is_empty() { self.intake.counted_bytes } else { 0 };
+        let partial = before.saturating_add(length as u32).min(message_bytes_max);
+        if inbound.is_followed { partial } else { 0 }
+    }
+
+    /// Counts what this connection has in hand of messages from now on.
+    fn count_messages(&mut self, bytes: u32) {
+        let before = std::mem::replace(&mut self.intake.counted_bytes, bytes);
+        if bytes == before {
+            return;
+        }
+        self.peer.local.with(|shard| {
+            shard.stats().message_bytes.add(bytes.into());
+            shard.stats().message_bytes.subtract(before.into());
+        });
+    }
+
     async fn handle(&mut self, inbound: Inbound) {
         let Peer { local, session, .. } = &self.peer;
         for _ in 0..inbound.pongs {
@@ -169,7 +201,7 @@ impl Connection {
             local.application.take(&self.peer, message).await;
         }
         if !inbound.last_answers.is_empty() {
-            local.with(|shard| shard.enqueue(*session, inbound.last_answers.into()));
+            local.with(|shard| shard.enqueue(*session, inbound.last_answers.as_slice().into()));
         }
         match inbound.ended {
             None => self.rest(inbound.reading).await,

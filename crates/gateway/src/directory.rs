@@ -10,19 +10,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 use fanfare_broker::control::Target;
-use fanfare_broker::{Control, Error, Event, NoRoom, NodeReport, NodeSink, PublicationSink, Room};
+use fanfare_broker::{Control, Error, Event, NoRoom, NodeReport, NodeSink, PublicationSink, Room, Whom};
 use fanfare_protocol::Channel;
 use tokio::sync::oneshot;
 
 use crate::limits;
 use crate::options::Options;
+use crate::places::NoPlace;
 use crate::rates::UserBuckets;
 use crate::ring::{Entry, Ring};
 use crate::stats::Stats;
@@ -71,6 +72,9 @@ pub struct Directory {
     version: String,
     started: Instant,
     draining: AtomicBool,
+    short_of_memory: AtomicBool,
+    /// Handshakes refused, in the order of [`NoPlace::ALL`].
+    refused: [AtomicU64; NoPlace::ALL.len()],
 }
 
 impl std::fmt::Debug for Directory {
@@ -92,6 +96,8 @@ impl Directory {
             version: options.version.clone(),
             started: Instant::now(),
             draining: AtomicBool::new(false),
+            short_of_memory: AtomicBool::new(false),
+            refused: Default::default(),
         })
     }
 
@@ -122,6 +128,22 @@ impl Directory {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_short_of_memory(&self, is_short: bool) {
+        self.short_of_memory.store(is_short, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_short_of_memory(&self) -> bool {
+        self.short_of_memory.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_refused(&self, why: NoPlace) {
+        self.refused[why as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused(&self, why: NoPlace) -> u64 {
+        self.refused[why as usize].load(Ordering::Relaxed)
     }
 
     /// A shard begins to listen to a channel, with its first subscriber.
@@ -235,13 +257,23 @@ impl NodeSink for Directory {
             for shard in self.concerned(target_of(&control)) {
                 answers.extend(self.rings[shard].push_control(Arc::clone(&control)).await);
             }
-            for answer in answers {
-                answered(answer).await?;
-            }
-            Ok(())
+            all_answered(answers).await
         };
-        let late = Err(Error::Unavailable("a shard did not carry the command out in time"));
-        tokio::time::timeout(limits::CONTROL_TIMEOUT, all).await.unwrap_or(late)
+        in_time(all).await
+    }
+
+    // Every shard is asked, also for one user: a session that was judged before the revocation may be entered under its
+    // user only now.
+    async fn judge_again(&self, whom: Whom) -> Result<(), Error> {
+        let whom = Arc::new(whom);
+        let all = async {
+            let mut answers = Vec::new();
+            for ring in &self.rings {
+                answers.extend(ring.push_judgement(Arc::clone(&whom)).await);
+            }
+            all_answered(answers).await
+        };
+        in_time(all).await
     }
 
     fn report(&self) -> NodeReport {
@@ -265,8 +297,16 @@ impl NodeSink for Directory {
     }
 }
 
-async fn answered(answer: oneshot::Receiver<()>) -> Result<(), Error> {
-    answer.await.map_err(|_| Error::Unavailable("a shard ended before it carried the command out"))
+async fn in_time(all: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let late = Err(Error::Unavailable("a shard did not carry the command out in time"));
+    tokio::time::timeout(limits::CONTROL_TIMEOUT, all).await.unwrap_or(late)
+}
+
+async fn all_answered(answers: Vec<oneshot::Receiver<()>>) -> Result<(), Error> {
+    for answer in answers {
+        answer.await.map_err(|_| Error::Unavailable("a shard ended before it carried the command out"))?;
+    }
+    Ok(())
 }
 
 pub(crate) fn target_of(control: &Control) -> &Target {

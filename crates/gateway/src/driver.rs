@@ -20,7 +20,7 @@ use crate::gateway::Parts;
 use crate::limits;
 use crate::local::Local;
 use crate::ring::Entry;
-use crate::shard::{Effect, State};
+use crate::shard::{Effect, Shard, State};
 use crate::slots::SlotId;
 use crate::socket::Socket;
 
@@ -95,7 +95,10 @@ fn tick(local: &Rc<Local>, intake: &mut Intake) -> Next {
         local.in_tick(|shard| shard.mark_broken(&channel));
     }
     take_sockets(local, &mut intake.sockets);
-    local.in_tick(|shard| shard.run_deadlines());
+    local.in_tick(|shard| {
+        shard.run_deadlines();
+        shard.measure_held_back();
+    });
     run_effects(local);
     write_dirty(local);
     run_effects(local);
@@ -123,6 +126,12 @@ fn take_entries(local: &Rc<Local>, intake: &mut Intake) -> Next {
                 local.in_tick(|shard| shard.take_event(&event));
             }
             Entry::Control(control, done, _room) => commands::apply(local, &control, done),
+            Entry::Slowest(answer, _room) => {
+                // Whoever asked may have given up waiting.
+                _ = answer.send(local.in_tick(|shard| shard.slowest()));
+            }
+            Entry::Shed(sessions) => local.in_tick(|shard| shard.shed(&sessions)),
+            Entry::Judge(whom, done, _room) => commands::judge_again(local, &whom, done),
             Entry::Drain(window_millis) => local.in_tick(|shard| shard.drain(window_millis)),
             Entry::Stop => return Next::Stop,
         }
@@ -174,7 +183,7 @@ fn write_session(local: &Rc<Local>, id: SlotId) {
     let Some(socket) = local.socket(id) else { return };
     loop {
         match write_once(local, id, &socket) {
-            Written::All => return finish_if_closing(local, id, &socket),
+            Written::All => return finish_if_closing(local, id, socket),
             Written::Some => {}
             Written::Blocked => return wait_until_writable(local, id, socket),
             Written::Failed => return socket.cut(),
@@ -198,7 +207,7 @@ fn write_once(local: &Local, id: SlotId, socket: &Socket) -> Written {
             return Written::All;
         };
         if session.outbox.is_empty() {
-            return Written::All;
+            return flush(shard, id, socket);
         }
         if session.blocked {
             return Written::Blocked;
@@ -221,6 +230,19 @@ fn write_once(local: &Local, id: SlotId, socket: &Socket) -> Written {
             Err(_) => Written::Failed,
         }
     })
+}
+
+/// Writes what TLS still holds when the outbox is empty.
+fn flush(shard: &mut Shard, id: SlotId, socket: &Socket) -> Written {
+    match socket.flush() {
+        Ok(()) => {
+            // If it was late it is not any more.
+            shard.written(id, 0);
+            Written::All
+        }
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Written::Blocked,
+        Err(_) => Written::Failed,
+    }
 }
 
 /// A temporary task waits until the socket takes more; the read task never does, or it would spin.
@@ -250,16 +272,17 @@ fn wait_until_writable(local: &Rc<Local>, id: SlotId, socket: Rc<Socket>) {
 }
 
 /// After the close frame has left, nothing more comes: the peer is told so.
-fn finish_if_closing(local: &Local, id: SlotId, socket: &Socket) {
-    let finished = local.in_tick(|shard| {
-        let closing = shard.session(id).is_some_and(|session| session.state == State::Closing && !session.finished);
-        if closing {
-            shard.finished(id);
-        }
-        closing
-    });
-    if finished {
-        socket.finish();
+fn finish_if_closing(local: &Rc<Local>, id: SlotId, socket: Rc<Socket>) {
+    let is_closing = |shard: &mut Shard| {
+        shard.session(id).is_some_and(|session| session.state == State::Closing && !session.finished)
+    };
+    if !local.in_tick(is_closing) {
+        return;
+    }
+    match socket.finish() {
+        Err(error) if error.kind() == ErrorKind::WouldBlock => wait_until_writable(local, id, socket),
+        // Any other error means that the peer is gone already.
+        _ => local.in_tick(|shard| shard.finished(id)),
     }
 }
 

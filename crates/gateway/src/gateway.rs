@@ -19,7 +19,7 @@ use crate::driver;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::options::Options;
-use crate::places::{Place, Places};
+use crate::places::{NoPlace, Place, Places};
 use crate::ring::Entry;
 use crate::stats::Stats;
 
@@ -69,17 +69,6 @@ pub struct Gateway {
 #[derive(Debug, Clone)]
 pub struct Handle {
     inner: Arc<Inner>,
-}
-
-/// Why a session has no place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NoPlace {
-    /// `limits.sessions_max` is reached.
-    Full,
-    /// Too many sockets wait for their shard.
-    Busy,
-    /// The node is about to end.
-    Draining,
 }
 
 #[derive(Debug)]
@@ -164,8 +153,15 @@ impl Handle {
 
     /// A place for one more session, and the way to its shard.
     pub(crate) fn reserve(&self) -> Result<(Place, mpsc::OwnedPermit<NewSocket>), NoPlace> {
+        self.try_reserve().inspect_err(|why| self.inner.directory.count_refused(*why))
+    }
+
+    fn try_reserve(&self) -> Result<(Place, mpsc::OwnedPermit<NewSocket>), NoPlace> {
         if self.inner.directory.is_draining() {
             return Err(NoPlace::Draining);
+        }
+        if self.inner.directory.is_short_of_memory() {
+            return Err(NoPlace::Memory);
         }
         let place = self.inner.places.take().ok_or(NoPlace::Full)?;
         let permit = self.inner.intakes[place.shard()].clone().try_reserve_owned().map_err(|_| NoPlace::Busy)?;
@@ -233,6 +229,10 @@ impl Handle {
     /// Whether a shard has ended by a panic.
     pub fn has_failed(&self) -> bool {
         self.inner.failed.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn directory(&self) -> &Directory {
+        &self.inner.directory
     }
 
     /// What `/metrics` shows of the gateway.

@@ -18,9 +18,13 @@ mod connection;
 mod directory;
 mod driver;
 mod frame;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 pub mod limits;
 mod local;
+mod memory;
 mod metrics;
 mod options;
 mod outbox;
@@ -32,6 +36,8 @@ mod shard;
 mod slots;
 mod socket;
 mod stats;
+mod stream;
+mod tls;
 mod upgrade;
 mod wheel;
 
@@ -42,8 +48,10 @@ pub use backend::{
 pub use client_protocol::ClientProtocol;
 pub use directory::Directory;
 pub use gateway::{Error, Gateway, Handle, Parts};
+pub use memory::{MemoryUse, Shed};
 pub use metrics::Metrics;
 pub use options::Options;
 pub use places::Companion;
 pub use rates::Rates;
+pub use stream::{HandshakeError, Stream};
 pub use upgrade::Transport;

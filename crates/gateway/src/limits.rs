@@ -37,11 +37,25 @@ pub const LARGE_FRAME_BYTES: usize = 16 * 1024;
 /// Bytes read from one socket at a time. One buffer a shard.
 pub const READ_BYTES: usize = 16 * 1024;
 
+/// Plaintext in one TLS record: the most that a record may have. Until it has left nothing more is encrypted, so that
+/// TLS holds no more than this beside an outbox.
+pub const TLS_RECORD_BYTES: usize = 16 * 1024;
+
+/// Ciphertext read from one socket at a time. A client's commands fit into one.
+pub const TLS_PIECE_BYTES: usize = 4 * 1024;
+
+/// Ciphertext held of one peer: the largest record, or the messages of a handshake, and what was read behind it.
+pub const TLS_INPUT_BYTES_MAX: usize = 16 * 1024 + 2 * 1024 + TLS_PIECE_BYTES;
+
+/// Ciphertext that waits for a peer which makes TLS answer by itself: a handshake's flight has some 4 KiB, with a long
+/// chain of certificates 16.
+pub const TLS_UNWRITTEN_BYTES_MAX: usize = 64 * 1024;
+
 /// Read buffer of one WebSocket. Measured elsewhere at 87 to 91 ns for a small frame from 64 B to 1 KiB.
 pub const WEBSOCKET_READ_BUFFER_BYTES: usize = 256;
 
 /// A read buffer that has grown beyond this is replaced by a new one.
-pub const WEBSOCKET_READ_BUFFER_KEPT_BYTES: u32 = 2_048;
+pub const WEBSOCKET_READ_BUFFER_KEPT_BYTES: usize = 2_048;
 
 /// What tungstenite may hold back unsent. Its writes go to our outbox at once, so this is never reached:
 /// a pong or a close frame is at most 127 bytes.
@@ -68,6 +82,22 @@ pub const CLOSE_DISCARD_BYTES_MAX: usize = 1024 * 1024;
 /// read again. Over it the subscription fails with insufficient state. 4 × the largest payloads a ring tick
 /// brings: 16 × 64 KiB.
 pub const HELD_BACK_BYTES_MAX: usize = 1024 * 1024;
+
+/// How often what is held back is counted. With 10,000 channels that hold something back this is 0.2 ms.
+pub const HELD_BACK_MEASURE_MILLIS: u64 = 100;
+
+/// Sessions that one shard closes at once when memory is short: 1,024 outboxes of 1 MiB are 1 GiB.
+pub const SHED_SESSIONS_MAX: usize = 1_024;
+
+/// What has to wait for a session that is closed when memory is short: with less it would be closed for next to nothing.
+pub const SHED_OUTBOX_BYTES_MIN: usize = 16 * 1024;
+
+/// What an idle session takes beside its subscriptions, read task and socket included. The heap of a session with one
+/// channel is a tested budget of 3,072 bytes.
+pub const SESSION_MEMORY_BYTES: usize = 3_072;
+
+/// What a subscription takes: 96 bytes in the session, 32 in the channel, in vectors that double.
+pub const SUBSCRIPTION_MEMORY_BYTES: usize = 256;
 
 /// Resolution of the deadlines.
 pub const WHEEL_TICK_MILLIS: u64 = 64;
@@ -100,6 +130,9 @@ pub const DEPART_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Commands of one frame that are carried out before others get their turn.
 pub const COMMANDS_PER_TURN: usize = 16;
+
+/// Sessions judged again by the revocations before others get their turn: 1,024 × about 0.2 µs with nothing to end.
+pub const JUDGED_PER_TURN: usize = 1_024;
 
 /// Changes of presence that a shard has asked the broker for at once. At a round trip of 1 ms these are 32,000 a second;
 /// with 64 shards 2,048, a quarter of what the broker on Redis lets be in flight by default.

@@ -9,9 +9,10 @@ use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily,
 
 use crate::bad_request::BadRequest;
 use crate::directory::Directory;
+use crate::places::NoPlace;
 use crate::rates::Excess;
 use crate::shard::Recovery;
-use crate::stats::{CLOSE_CODES, Cell, ERROR_CODE_MIN, ERROR_CODES, Stats};
+use crate::stats::{CLOSE_CODES, Cell, ERROR_CODE_MIN, ERROR_CODES, Judged, Stats};
 
 /// Reads the shards' counts.
 #[derive(Debug)]
@@ -32,7 +33,7 @@ const GAUGES: [(&str, &str, Read); 5] = [
     }),
 ];
 
-const COUNTERS: [(&str, &str, Read); 13] = [
+const COUNTERS: [(&str, &str, Read); 14] = [
     ("fanfare_gateway_sessions_opened_total", "Sessions begun.", |stats| stats.sessions_opened.get()),
     ("fanfare_gateway_publications_total", "Publications taken by shards, once for each shard.", |stats| {
         stats.publications.get()
@@ -46,6 +47,7 @@ const COUNTERS: [(&str, &str, Read); 13] = [
     ("fanfare_gateway_repairs_total", "Channels read again from history.", |stats| stats.repairs.get()),
     ("fanfare_gateway_insufficient_state_total", "Subscriptions told of a gap.", |stats| stats.insufficient.get()),
     ("fanfare_gateway_outbox_overflows_total", "Sessions closed as slow.", |stats| stats.outbox_overflows.get()),
+    ("fanfare_gateway_shed_total", "Sessions closed as slow since memory was short.", |stats| stats.shed.get()),
     ("fanfare_gateway_sockets_cut_total", "Sockets ended because the peer did not answer a close in time.", |stats| {
         stats.cuts.get()
     }),
@@ -55,6 +57,15 @@ const COUNTERS: [(&str, &str, Read); 13] = [
 const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
 const VIOLATIONS: (&str, &str) =
     ("fanfare_gateway_violations_total", "Sessions closed because the client broke the WebSocket protocol, by reason.");
+const DROPPED: (&str, &str) = (
+    "fanfare_gateway_publications_dropped_total",
+    "Publications that were queued for a session and not sent, by reason.",
+);
+const HEARTBEAT_AGE: (&str, &str) =
+    ("fanfare_gateway_shard_heartbeat_age_seconds", "Since the shard that is longest silent has shown that it lives.");
+const REFUSED: (&str, &str) = ("fanfare_gateway_refused_total", "WebSocket handshakes that got 503, by reason.");
+const BARRED: (&str, &str) =
+    ("fanfare_gateway_barred_total", "Sessions and subscriptions that a revocation refused or ended, by what it met.");
 const EXCESSES: (&str, &str) = (
     "fanfare_gateway_rate_limited_total",
     "Commands refused, and reads put off, because a session or a user sends too much, by limit.",
@@ -80,6 +91,10 @@ impl Metrics {
             named.chain(others).map(|(name, help)| description(name, help, &[])).collect();
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
         descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
+        descriptions.push(description(DROPPED.0, DROPPED.1, &["reason"]));
+        descriptions.push(description(HEARTBEAT_AGE.0, HEARTBEAT_AGE.1, &[]));
+        descriptions.push(description(REFUSED.0, REFUSED.1, &["reason"]));
+        descriptions.push(description(BARRED.0, BARRED.1, &["met"]));
         descriptions.push(description(EXCESSES.0, EXCESSES.1, &["limit"]));
         descriptions.push(description(ERRORS.0, ERRORS.1, &["code"]));
         descriptions.push(description(BAD_REQUESTS.0, BAD_REQUESTS.1, &["reason"]));
@@ -112,6 +127,30 @@ impl Metrics {
             counter(count as f64, &[("reason", violation.label())])
         });
         family(VIOLATIONS, MetricType::COUNTER, rows.collect())
+    }
+
+    fn dropped(&self) -> MetricFamily {
+        let dropped = self.sum(|stats| stats.dropped.get());
+        family(DROPPED, MetricType::COUNTER, vec![counter(dropped, &[("reason", "slow_consumer")])])
+    }
+
+    fn heartbeat_age(&self) -> MetricFamily {
+        let beats = self.directory.stats().iter().map(|stats| stats.heartbeat_millis.get());
+        let now = u64::try_from(self.directory.uptime().as_millis()).unwrap_or(u64::MAX);
+        let age = now.saturating_sub(beats.min().unwrap_or(now));
+        family(HEARTBEAT_AGE, MetricType::GAUGE, vec![gauge(age as f64 / 1_000.0)])
+    }
+
+    fn refused(&self) -> MetricFamily {
+        let row = |why: NoPlace| counter(self.directory.refused(why) as f64, &[("reason", why.label())]);
+        family(REFUSED, MetricType::COUNTER, NoPlace::ALL.map(row).to_vec())
+    }
+
+    fn barred(&self) -> MetricFamily {
+        let rows = Judged::ALL
+            .iter()
+            .map(|(judged, label)| counter(self.sum_at(|stats| &stats.barred, *judged as usize), &[("met", label)]));
+        family(BARRED, MetricType::COUNTER, rows.collect())
     }
 
     fn excesses(&self) -> MetricFamily {
@@ -180,6 +219,10 @@ impl Collector for Metrics {
         families.extend(self.rings());
         families.push(self.closes());
         families.push(self.violations());
+        families.push(self.dropped());
+        families.push(self.heartbeat_age());
+        families.push(self.refused());
+        families.push(self.barred());
         families.push(self.excesses());
         families.push(self.errors());
         families.push(self.bad_requests());

@@ -3,12 +3,32 @@
 //! Frames wait here by reference until the end of the tick, when one write takes as many as it can. The head
 //! frame may be partly written: it has to be finished before anything else may follow, a close frame included.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::frame::Frame;
+use crate::slots::SlotId;
 
 /// Places kept for reuse by an empty outbox: 4 × 16 bytes.
 const SPARE_FRAMES: usize = 4;
+
+/// What a frame's place takes, in a queue that is half full.
+pub(crate) const PLACE_BYTES: usize = 2 * size_of::<Frame>();
+
+/// The memory that goes when a frame leaves an outbox.
+fn freed_with(frame: &Frame) -> usize {
+    PLACE_BYTES + frame.own_memory_bytes()
+}
+
+/// What was dropped from an outbox.
+#[derive(Debug, Default)]
+pub(crate) struct Dropped {
+    pub(crate) frames: u64,
+    pub(crate) bytes: usize,
+    /// The memory that this freed.
+    pub(crate) memory_bytes: usize,
+    /// Whose publications they were.
+    pub(crate) channels: BTreeSet<SlotId>,
+}
 
 /// Frames on their way to one socket, in order.
 #[derive(Debug, Default)]
@@ -55,33 +75,71 @@ impl Outbox {
         }
     }
 
-    /// Takes `written` bytes off the front.
-    pub(crate) fn advance(&mut self, mut written: usize) {
+    /// Takes `written` bytes off the front; returns how much memory that freed.
+    pub(crate) fn advance(&mut self, mut written: usize) -> usize {
         self.bytes -= written;
+        let mut freed = 0;
         while let Some(head) = self.frames.front() {
             let left = head.len() - self.head_written;
             if written < left {
                 self.head_written += written;
-                return;
+                return freed;
             }
             written -= left;
             self.head_written = 0;
+            freed += freed_with(head);
             self.frames.pop_front();
         }
         self.frames.shrink_to(SPARE_FRAMES);
+        freed
     }
 
-    /// Drops everything but the frame in progress.
-    pub(crate) fn cut(&mut self) {
-        let keep = usize::from(self.head_written > 0);
-        self.frames.truncate(keep);
+    /// Drops everything but the frame in progress; returns how much memory that freed.
+    pub(crate) fn cut(&mut self) -> usize {
+        let freed = self.frames.drain(self.in_progress()..).map(|frame| freed_with(&frame)).sum();
+        self.frames.shrink_to(SPARE_FRAMES);
         self.bytes = self.head().len();
+        freed
+    }
+
+    /// Drops publications of these channels, the oldest first, until not more than `bytes_max` waits. The frame in
+    /// progress stays, and everything else.
+    pub(crate) fn drop_oldest(&mut self, bytes_max: usize, channels: &BTreeSet<SlotId>) -> Dropped {
+        let mut dropped = Dropped::default();
+        let (before, mut to_finish) = (self.bytes, self.in_progress());
+        self.frames.retain(|frame| {
+            if to_finish > 0 {
+                to_finish -= 1;
+                return true;
+            }
+            let channel = frame.droppable().filter(|channel| channels.contains(channel));
+            let Some(channel) = channel.filter(|_| before - dropped.bytes > bytes_max) else { return true };
+            dropped.frames += 1;
+            dropped.bytes += frame.len();
+            dropped.memory_bytes += freed_with(frame);
+            dropped.channels.insert(channel);
+            false
+        });
+        self.bytes -= dropped.bytes;
+        dropped
+    }
+
+    /// Drops everything; returns how much memory that freed.
+    pub(crate) fn clear(&mut self) -> usize {
+        self.head_written = 0;
+        self.cut()
+    }
+
+    /// How many frames have to be finished before anything else may follow.
+    fn in_progress(&self) -> usize {
+        usize::from(self.head_written > 0)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::{FrameEncoder, Opcode};
 
     fn outbox(frames: &[&str]) -> Outbox {
         let mut outbox = Outbox::default();
@@ -112,6 +170,27 @@ mod tests {
     #[test]
     fn a_first_frame_over_the_cork_is_gathered_alone() {
         assert_eq!(gathered(&outbox(&["abcdef", "g"]), 4), "abcdef");
+    }
+
+    #[test]
+    fn the_oldest_of_some_channels_go_until_there_is_room_and_the_frame_in_progress_stays() {
+        let [drops, keeps] = [1, 2].map(|index| SlotId { index, generation: 0 });
+        let mut outbox = Outbox::default();
+        for (channel, text) in [(drops, "a"), (drops, "b"), (keeps, "c"), (drops, "d"), (drops, "e")] {
+            outbox.push(
+                FrameEncoder::default().droppable(channel, Opcode::Text, |out| out.extend_from_slice(text.as_bytes())),
+            );
+        }
+        outbox.push(Frame::from(&b"reply"[..]));
+        outbox.advance(1);
+        let dropped = outbox.drop_oldest(13, &BTreeSet::from([drops]));
+        assert_eq!((dropped.frames, dropped.bytes, dropped.channels), (2, 6, BTreeSet::from([drops])));
+        let mut left = Vec::new();
+        outbox.gather(&mut left, 100);
+        assert_eq!(left, b"\x01a\x81\x01c\x81\x01ereply");
+        assert_eq!(outbox.bytes(), 13);
+        assert_eq!(outbox.drop_oldest(0, &BTreeSet::from([drops])).frames, 1);
+        assert_eq!(outbox.drop_oldest(0, &BTreeSet::from([drops])).frames, 0);
     }
 
     #[test]

@@ -5,6 +5,34 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Why a session has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// `limits.sessions_max` is reached.
+    Full,
+    /// Too many sockets wait for their shard.
+    Busy,
+    /// The node is about to end.
+    Draining,
+    /// `limits.memory_max` is nearly reached.
+    Memory,
+}
+
+impl NoPlace {
+    /// All of them, in the order of their numbers.
+    pub(crate) const ALL: [Self; 4] = [Self::Full, Self::Busy, Self::Draining, Self::Memory];
+
+    /// Its name in metrics.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Full => "sessions_max",
+            Self::Busy => "busy",
+            Self::Draining => "draining",
+            Self::Memory => "memory",
+        }
+    }
+}
+
 /// Sessions of each shard, live or about to be.
 #[derive(Debug)]
 pub(crate) struct Places {

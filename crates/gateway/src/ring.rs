@@ -13,11 +13,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanfare_broker::fault_points::{self, Defect};
-use fanfare_broker::{Control, Event, NoRoom};
+use fanfare_broker::{Control, Event, NoRoom, Whom};
 use fanfare_protocol::Channel;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::limits;
+use crate::shard::SlowSession;
+use crate::slots::SlotId;
 
 /// One thing for a shard to do, in order.
 pub(crate) enum Entry {
@@ -25,6 +27,12 @@ pub(crate) enum Entry {
     Event(Event, OwnedSemaphorePermit),
     /// Carry this out and answer.
     Control(Arc<Control>, oneshot::Sender<()>, OwnedSemaphorePermit),
+    /// Say which sessions most waits for.
+    Slowest(oneshot::Sender<Vec<SlowSession>>, OwnedSemaphorePermit),
+    /// Close these sessions to free memory.
+    Shed(Vec<SlotId>),
+    /// Judge these sessions by the revocations, and answer.
+    Judge(Arc<Whom>, oneshot::Sender<()>, OwnedSemaphorePermit),
     /// Close every session within so many milliseconds.
     Drain(u64),
     /// End the shard.
@@ -99,13 +107,34 @@ impl Ring {
 
     /// Waits for room for a control command and appends it.
     pub(crate) async fn push_control(&self, control: Arc<Control>) -> Option<oneshot::Receiver<()>> {
+        self.push_order(|done, permit| Entry::Control(control, done, permit)).await
+    }
+
+    /// The same for a judgement by the revocations.
+    pub(crate) async fn push_judgement(&self, whom: Arc<Whom>) -> Option<oneshot::Receiver<()>> {
+        self.push_order(|done, permit| Entry::Judge(whom, done, permit)).await
+    }
+
+    async fn push_order(
+        &self,
+        entry: impl FnOnce(oneshot::Sender<()>, OwnedSemaphorePermit) -> Entry,
+    ) -> Option<oneshot::Receiver<()>> {
         let permit = Arc::clone(&self.control_room).acquire_owned().await.ok()?;
         let (done, answer) = oneshot::channel();
-        self.push(Entry::Control(control, done, permit));
+        self.push(entry(done, permit));
         Some(answer)
     }
 
-    /// Appends an entry that needs no room: there are at most two of these in a node's life.
+    /// Asks for the sessions that most waits for; `None` where a shard that does not answer was asked too often.
+    pub(crate) fn push_slowest(&self) -> Option<oneshot::Receiver<Vec<SlowSession>>> {
+        let permit = Arc::clone(&self.control_room).try_acquire_owned().ok()?;
+        let (answer, answered) = oneshot::channel();
+        self.push(Entry::Slowest(answer, permit));
+        Some(answered)
+    }
+
+    /// Appends an entry that needs no room: there are at most two of these in a node's life, and one for each answer of
+    /// [`Self::push_slowest`].
     pub(crate) fn push(&self, entry: Entry) {
         {
             let mut entries = locked(&self.entries);
@@ -126,6 +155,11 @@ impl Ring {
     /// The channels marked broken since the last call.
     pub(crate) fn take_broken(&self) -> HashSet<Channel> {
         std::mem::take(&mut *locked(&self.broken))
+    }
+
+    /// Bytes of the events on it, those that the shard has in hand included.
+    pub(crate) fn used_bytes(&self) -> usize {
+        self.bytes_max.saturating_sub(self.room.available_permits())
     }
 
     pub(crate) fn depth(&self) -> usize {

@@ -14,14 +14,17 @@ mod channel;
 mod control;
 mod deadlines;
 mod fan_out;
+mod judgement;
 mod lifecycle;
+mod memory;
 mod rates;
 mod session;
+mod slow;
 mod subscribe;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use fanfare_broker::StreamPosition;
@@ -31,6 +34,8 @@ use rand::rngs::SmallRng;
 
 pub(crate) use self::channel::ChannelState;
 pub(crate) use self::fan_out::{message_of, payload_bytes};
+pub(crate) use self::judgement::{TokenStamp, end_of};
+pub(crate) use self::memory::SlowSession;
 pub(crate) use self::session::{Origin, Session, State, with_channel_info};
 pub(crate) use self::subscribe::{Backlog, Begun, Committed, NewSubscription, Recovery, Refused, departure_of};
 use crate::directory::Directory;
@@ -90,6 +95,9 @@ pub(crate) struct Shard {
     users: HashMap<Arc<str>, Vec<SlotId>>,
     wheel: Wheel,
     dirty: VecDeque<SlotId>,
+    /// Channels that hold something back.
+    holding: BTreeSet<SlotId>,
+    holding_measured_millis: u64,
     effects: Vec<Effect>,
     leaves_queued: u64,
     leaves_settled: u64,
@@ -117,6 +125,8 @@ impl Shard {
             users: HashMap::new(),
             wheel: Wheel::new(),
             dirty: VecDeque::new(),
+            holding: BTreeSet::new(),
+            holding_measured_millis: 0,
             effects: Vec::new(),
             leaves_queued: 0,
             leaves_settled: 0,

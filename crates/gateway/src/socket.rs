@@ -1,58 +1,96 @@
-//! A session's socket. An enum, so that TLS comes in here without touching the outbox.
+//! A session's socket: TCP, plain or with TLS around it. The outbox knows of plaintext only.
 
-use std::io;
+use std::cell::RefCell;
+use std::io::{self, ErrorKind};
 use std::net::Shutdown;
+use std::task::Poll;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
+
+use crate::limits;
+use crate::tls::Tls;
 
 /// The transport under a session.
 #[derive(Debug)]
 pub(crate) enum Socket {
     /// TCP as it is.
     Plain(TcpStream),
+    /// TCP with TLS.
+    Tls(TcpStream, RefCell<Box<Tls>>),
 }
 
 impl Socket {
     /// Takes a socket over from another runtime and sets what a session's socket needs: no Nagle, little unsent
     /// data in the kernel (a stalled reader would hide megabytes there), and an end for a peer that is gone.
-    pub(crate) fn adopt(stream: std::net::TcpStream, settings: SocketSettings) -> io::Result<Self> {
+    pub(crate) fn adopt(
+        stream: std::net::TcpStream,
+        tls: Option<Box<Tls>>,
+        settings: SocketSettings,
+    ) -> io::Result<Self> {
         let socket = SockRef::from(&stream);
         socket.set_tcp_nodelay(true)?;
         set_kernel_limits(&socket, settings)?;
-        Ok(Self::Plain(TcpStream::from_std(stream)?))
+        let stream = TcpStream::from_std(stream)?;
+        Ok(match tls {
+            None => Self::Plain(stream),
+            Some(tls) => Self::Tls(stream, RefCell::new(tls)),
+        })
     }
 
     /// Waits until there is something to read. For one task only: by polling it takes no place of its own in the
-    /// waiting task, and an idle connection is little but that.
+    /// waiting task, and an idle connection is little but that. What is decrypted already does not wait for the socket.
     pub(crate) fn readable(&self) -> impl Future<Output = io::Result<()>> + '_ {
         std::future::poll_fn(|context| match self {
-            Self::Plain(stream) => stream.poll_read_ready(context),
+            Self::Tls(_, tls) if tls.borrow().has_plaintext() => Poll::Ready(Ok(())),
+            Self::Plain(stream) | Self::Tls(stream, _) => stream.poll_read_ready(context),
         })
     }
 
     pub(crate) async fn writable(&self) -> io::Result<()> {
-        match self {
-            Self::Plain(stream) => stream.writable().await,
-        }
+        self.tcp().writable().await
     }
 
+    /// Reads plaintext; 0 bytes are the end.
     pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.try_read(buffer),
+            Self::Tls(stream, tls) => read_tls(stream, &mut tls.borrow_mut(), buffer),
         }
     }
 
+    /// Takes as much as can be on its way now. What TLS has taken may still wait for the socket: see [`Self::flush`].
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.try_write(bytes),
+            Self::Tls(stream, tls) => write_tls(stream, &mut tls.borrow_mut(), bytes),
         }
     }
 
-    /// Tells the peer that nothing more comes. Errors mean that the peer is gone already.
-    pub(crate) fn finish(&self) {
+    /// Writes what TLS has taken and not written.
+    pub(crate) fn flush(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(_) => Ok(()),
+            Self::Tls(stream, tls) => write_out(stream, &mut tls.borrow_mut()),
+        }
+    }
+
+    /// Whether TLS has taken something that is not written.
+    pub(crate) fn has_unwritten(&self) -> bool {
+        matches!(self, Self::Tls(_, tls) if !tls.borrow().unwritten().is_empty())
+    }
+
+    /// Tells the peer that nothing more comes. Errors mean that the peer is gone already, but for one: what is
+    /// still to be written before has to wait for the socket.
+    pub(crate) fn finish(&self) -> io::Result<()> {
+        if let Self::Tls(stream, tls) = self {
+            let mut tls = tls.borrow_mut();
+            tls.say_goodbye();
+            write_out(stream, &mut tls)?;
+        }
         self.shut_down(Shutdown::Write);
+        Ok(())
     }
 
     /// Ends both directions; the read task sees the end of input.
@@ -61,11 +99,64 @@ impl Socket {
     }
 
     fn shut_down(&self, how: Shutdown) {
-        let Self::Plain(stream) = self;
-        if let Err(error) = SockRef::from(stream).shutdown(how) {
+        if let Err(error) = SockRef::from(self.tcp()).shutdown(how) {
             tracing::trace!(%error, "socket was already shut down");
         }
     }
+
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) | Self::Tls(stream, _) => stream,
+        }
+    }
+}
+
+/// Reads from the socket once, so that a peer whose records hold nothing does not keep the thread to itself.
+fn read_tls(stream: &TcpStream, tls: &mut Tls, buffer: &mut [u8]) -> io::Result<usize> {
+    if !tls.has_plaintext() && !tls.has_ended() {
+        let mut piece = [0; limits::TLS_PIECE_BYTES];
+        let length = stream.try_read(&mut piece)?;
+        if length == 0 {
+            return Ok(0);
+        }
+        if let Err(error) = tls.take(&piece[..length]) {
+            // An alert that cannot leave at once is not waited for.
+            let _ = write_out(stream, tls);
+            return Err(error);
+        }
+        if !tls.has_plaintext() && !tls.has_ended() {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+    }
+    Ok(tls.hand_out(buffer))
+}
+
+fn write_tls(stream: &TcpStream, tls: &mut Tls, bytes: &[u8]) -> io::Result<usize> {
+    let before = tls.unwritten().len();
+    match write_out(stream, tls) {
+        Ok(()) => {}
+        // The socket has taken something, so it is not stalled.
+        Err(error) if error.kind() == ErrorKind::WouldBlock && tls.unwritten().len() < before => return Ok(0),
+        Err(error) => return Err(error),
+    }
+    let mut taken = 0;
+    while taken < bytes.len() {
+        taken += tls.encrypt(&bytes[taken..])?;
+        match write_out(stream, tls) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(taken)
+}
+
+fn write_out(stream: &TcpStream, tls: &mut Tls) -> io::Result<()> {
+    while !tls.unwritten().is_empty() {
+        let written = stream.try_write(tls.unwritten())?;
+        tls.advance(written);
+    }
+    Ok(())
 }
 
 /// What the kernel is told about a session's socket.

@@ -19,6 +19,30 @@ pub(crate) const CLOSE_CODES: [u16; 27] = [
 pub(crate) const ERROR_CODE_MIN: u32 = ErrorCode::Internal.code();
 pub(crate) const ERROR_CODES: usize = (ErrorCode::ConcurrentPagination.code() - ERROR_CODE_MIN + 1) as usize;
 
+/// Where somebody was found to be kept out by a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judged {
+    Connect,
+    Refresh,
+    Subscribe,
+    SubRefresh,
+    /// One that was open already.
+    Session,
+    /// One that was live already.
+    Subscription,
+}
+
+impl Judged {
+    pub(crate) const ALL: [(Self, &'static str); 6] = [
+        (Self::Connect, "connect"),
+        (Self::Refresh, "refresh"),
+        (Self::Subscribe, "subscribe"),
+        (Self::SubRefresh, "sub_refresh"),
+        (Self::Session, "session"),
+        (Self::Subscription, "subscription"),
+    ];
+}
+
 /// A number with one writer.
 #[derive(Debug, Default)]
 pub(crate) struct Cell(AtomicU64);
@@ -64,7 +88,13 @@ pub(crate) struct Stats {
     pub(crate) recoveries: [Cell; Recovery::ALL.len()],
     pub(crate) insufficient: Cell,
     pub(crate) outbox_bytes: Cell,
+    /// What the outboxes take, each frame counted once however many hold it.
+    pub(crate) outbox_memory: Cell,
+    pub(crate) held_back_memory: Cell,
+    pub(crate) message_bytes: Cell,
     pub(crate) outbox_overflows: Cell,
+    pub(crate) shed: Cell,
+    pub(crate) dropped: Cell,
     pub(crate) panics: Cell,
     pub(crate) leaves_waiting: Cell,
     pub(crate) heartbeat_millis: Cell,
@@ -74,6 +104,8 @@ pub(crate) struct Stats {
     /// In the order of [`Excess::ALL`].
     pub(crate) excesses: [Cell; Excess::ALL.len()],
     pub(crate) cuts: Cell,
+    /// In the order of [`Judged::ALL`].
+    pub(crate) barred: [Cell; Judged::ALL.len()],
     pub(crate) latency: Histogram,
     pub(crate) loop_lag: Histogram,
 }
@@ -98,7 +130,12 @@ impl Stats {
             recoveries: Default::default(),
             insufficient: Cell::default(),
             outbox_bytes: Cell::default(),
+            outbox_memory: Cell::default(),
+            held_back_memory: Cell::default(),
+            message_bytes: Cell::default(),
             outbox_overflows: Cell::default(),
+            shed: Cell::default(),
+            dropped: Cell::default(),
             panics: Cell::default(),
             leaves_waiting: Cell::default(),
             heartbeat_millis: Cell::default(),
@@ -106,6 +143,7 @@ impl Stats {
             violations: Default::default(),
             excesses: Default::default(),
             cuts: Cell::default(),
+            barred: Default::default(),
             latency: histogram("fanfare_gateway_publish_to_write_seconds"),
             loop_lag: histogram("fanfare_gateway_shard_loop_lag_seconds"),
         }
@@ -114,6 +152,10 @@ impl Stats {
     pub(crate) fn count_close(&self, code: u16) {
         let at = CLOSE_CODES.iter().position(|known| *known == code).unwrap_or(CLOSE_CODES.len());
         self.closes[at].add(1);
+    }
+
+    pub(crate) fn count_barred(&self, judged: Judged) {
+        self.barred[judged as usize].add(1);
     }
 
     pub(crate) fn count_excess(&self, excess: Excess) {

@@ -19,9 +19,11 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use crate::backend::Headers;
 use crate::connection::NewSocket;
-use crate::gateway::{Handle, NoPlace};
+use crate::gateway::Handle;
 use crate::limits::HOOK_HEADERS_BYTES_MAX;
-use crate::places::Companion;
+use crate::places::{Companion, NoPlace};
+use crate::stream::Stream;
+use crate::tls::Tls;
 
 const PROTOBUF: &str = "centrifuge-protobuf";
 const JSON: &str = "centrifuge-json";
@@ -49,15 +51,15 @@ fn refusal(status: StatusCode, text: &'static str) -> Refusal {
     Refusal { status, text, header: None }
 }
 
-/// What the HTTP server runs on: a TCP socket, or something around one that gives it back.
+/// What the HTTP server runs on: a stream, or something around one that gives it back.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin + Send + 'static {
-    /// The socket, and what was read from it and not handed on.
-    fn into_socket(self) -> (TcpStream, Bytes);
+    /// The stream, and what was read from it and not handed on.
+    fn into_stream(self) -> (Stream, Bytes);
 }
 
 impl Transport for TcpStream {
-    fn into_socket(self) -> (TcpStream, Bytes) {
-        (self, Bytes::new())
+    fn into_stream(self) -> (Stream, Bytes) {
+        (self.into(), Bytes::new())
     }
 }
 
@@ -80,11 +82,11 @@ impl Handle {
         let upgraded = hyper::upgrade::on(request);
         let accepted = accept(&key, &agreed);
         self.spawn(async move {
-            let Some((stream, read)) = raw_socket::<T>(upgraded).await else {
+            let Some((stream, tls, read)) = raw_socket::<T>(upgraded).await else {
                 return;
             };
             let Agreed { encoding, native_ping, .. } = agreed;
-            permit.send(NewSocket { stream, read, encoding, native_ping, headers: kept, place });
+            permit.send(NewSocket { stream, tls, read, encoding, native_ping, headers: kept, place });
         });
         Ok(accepted)
     }
@@ -102,26 +104,40 @@ fn kept(headers: &HeaderMap, names: &[HeaderName]) -> Result<Headers, Refusal> {
     Ok(kept)
 }
 
+/// What a request is answered where there is a place for its session.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn answer(request: &Request<()>) -> Response<String> {
+    match check(request) {
+        Ok(key) => accept(&key, &agree(request.headers(), request.uri().query().unwrap_or_default())),
+        Err(refusal) => refuse(refusal),
+    }
+}
+
 fn unavailable(no_place: NoPlace) -> Refusal {
     let text = match no_place {
         NoPlace::Full => "no room for another connection on this node (limits.sessions_max); try again later\n",
         NoPlace::Busy => "too many connects at once on this node; try again\n",
+        NoPlace::Memory => "this node is short of memory (limits.memory_max); try again later\n",
         NoPlace::Draining => "this node is about to end; connect again to reach another\n",
     };
     let retry = Some((RETRY_AFTER, RETRY_AFTER_SECONDS));
     Refusal { header: retry, ..refusal(StatusCode::SERVICE_UNAVAILABLE, text) }
 }
 
-/// Takes the socket back from the HTTP server, with the bytes it has read already.
-async fn raw_socket<T: Transport>(upgraded: OnUpgrade) -> Option<(std::net::TcpStream, Bytes)> {
+/// A socket, its TLS, and what was read from it already.
+type RawSocket = (std::net::TcpStream, Option<Box<Tls>>, Bytes);
+
+/// Takes the socket back from the HTTP server.
+async fn raw_socket<T: Transport>(upgraded: OnUpgrade) -> Option<RawSocket> {
     let upgraded = upgraded.await.ok()?;
     let Ok(Parts { io, read_buf, .. }) = upgraded.downcast::<TokioIo<T>>() else {
         tracing::error!("the HTTP server runs on something else than was said: this connection cannot be upgraded");
         return None;
     };
-    let (stream, unread) = io.into_inner().into_socket();
+    let (stream, unread) = io.into_inner().into_stream();
     let read = if unread.is_empty() { read_buf } else { [read_buf, unread].concat().into() };
-    Some((stream.into_std().ok()?, read))
+    let (stream, tls) = stream.into_parts().ok()?;
+    Some((stream, tls, read))
 }
 
 /// The checks of RFC 6455 §4.2.1; returns the client's key.

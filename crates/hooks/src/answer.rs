@@ -199,6 +199,7 @@ impl Judge {
             info: self.json(result.info, result.b64info, "info")?,
             subs,
             rights: None,
+            token: None,
             meta: self.json(result.meta, None, "meta")?,
         };
         Ok(Connected { claims, data: self.json(result.data, result.b64data, "data")? })

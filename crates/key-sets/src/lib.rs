@@ -18,6 +18,7 @@
 
 mod fetch;
 pub mod limits;
+mod metrics;
 mod refresh;
 
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use std::time::Duration;
 use fanfare_outbound::Endpoint;
 
 pub use fetch::FetchError;
+pub use metrics::Metrics;
 pub use refresh::KeySets;
 
 /// How the keys of one issuer are found and kept.
@@ -45,4 +47,6 @@ pub struct Options {
     pub stale_ttl: Duration,
     /// Time for one answer, from the name to the last byte.
     pub timeout: Duration,
+    /// Where it is counted how that goes.
+    pub metrics: Metrics,
 }

@@ -9,9 +9,7 @@
 mod address;
 mod connect;
 mod endpoint;
-mod trust;
 
 pub use address::{ADDRESSES_MAX, AddressError, Trust};
 pub use connect::{ConnectError, Stream, connect};
 pub use endpoint::{Endpoint, EndpointError};
-pub use trust::{TrustError, trusting};

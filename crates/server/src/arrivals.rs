@@ -4,7 +4,7 @@
 //! an IPv6 address the first 64 bits count, since one customer has all that begin alike. A header of anybody else is
 //! ignored. Peers of this machine are exempt unless a trusted proxy names a client for them.
 //!
-//! A connection is judged when it is accepted, by the peer, and a WebSocket once more by the client that a proxy
+//! A connection is judged when it is accepted, by the peer, and each request once more by the client that a proxy
 //! names. Whoever holds a `Seat` is counted; the last holder gives it back.
 //!
 //! Of each address with connections, or with some within the last second, 64 bytes are kept: 64 MB for a million.
@@ -14,6 +14,7 @@ mod client;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -147,6 +148,19 @@ pub(crate) struct Seat {
     /// The address that it is counted for; `None` for one that is exempt.
     address: Option<u64>,
     peer: IpAddr,
+    /// Whether a TLS handshake was counted for the WebSocket handshake that follows it.
+    has_shaken: AtomicBool,
+}
+
+impl Seat {
+    /// Whose connection it is.
+    pub(crate) fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    fn new(arrivals: &Arc<Arrivals>, address: Option<u64>, peer: IpAddr) -> Self {
+        Self { arrivals: Arc::clone(arrivals), address, peer, has_shaken: AtomicBool::new(false) }
+    }
 }
 
 impl Drop for Seat {
@@ -174,23 +188,48 @@ impl Arrivals {
     /// names the client.
     pub(crate) fn accept(self: &Arc<Self>, peer: IpAddr) -> Result<Arc<Seat>, TooMany> {
         let is_counted = !self.is_trusted(peer) && !self.is_exempt(peer);
-        let address =
-            if is_counted { self.seat(peer, |address| &mut address.accepts, TooMany::Accepts)? } else { None };
-        Ok(Arc::new(Seat { arrivals: Arc::clone(self), address, peer }))
+        let (now, max) = (self.now(), self.options.accepts_per_second_max);
+        let take = |address: &mut Address| address.accepts.take(max, now);
+        let address = if is_counted { self.seat(peer, take, TooMany::Accepts)? } else { None };
+        Ok(Arc::new(Seat::new(self, address, peer)))
+    }
+
+    /// A TLS handshake on a connection that holds `seat`. It counts as the first WebSocket handshake on it.
+    pub(crate) fn tls_handshake(&self, seat: &Seat) -> Result<(), TooMany> {
+        self.shake(seat)?;
+        seat.has_shaken.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// A WebSocket handshake on a connection that holds `seat`; the seat that the session is to hold.
     pub(crate) fn handshake(self: &Arc<Self>, seat: &Arc<Seat>, headers: &HeaderMap) -> Result<Arc<Seat>, TooMany> {
         match self.named_client(seat.peer, headers) {
             Some(client) => {
-                let address = self.seat(client, |address| &mut address.handshakes, TooMany::Handshakes)?;
-                Ok(Arc::new(Seat { arrivals: Arc::clone(self), address, peer: seat.peer }))
+                let (now, max) = (self.now(), self.options.handshakes_per_second_max);
+                let take = |address: &mut Address| address.handshakes.take(max, now);
+                let address = self.seat(client, take, TooMany::Handshakes)?;
+                Ok(Arc::new(Seat::new(self, address, seat.peer)))
             }
             None => {
-                self.shake(seat)?;
+                if !seat.has_shaken.swap(false, Ordering::Relaxed) {
+                    self.shake(seat)?;
+                }
                 Ok(Arc::clone(seat))
             }
         }
+    }
+
+    /// Any other request on a connection that holds `seat`: the seat that the client has while it is answered, if a
+    /// trusted proxy names one. How fast they come is not limited, as it is not without a proxy.
+    pub(crate) fn request(self: &Arc<Self>, seat: &Seat, headers: &HeaderMap) -> Result<Option<Seat>, TooMany> {
+        let Some(client) = self.named_client(seat.peer, headers) else { return Ok(None) };
+        let address = self.seat(client, |_| true, TooMany::Connections)?;
+        Ok(Some(Seat::new(self, address, client)))
+    }
+
+    /// Whether what the connection's peer says of its clients is believed.
+    pub(crate) fn trusts(&self, seat: &Seat) -> bool {
+        self.is_trusted(seat.peer)
     }
 
     /// The client that a trusted proxy names.
@@ -212,20 +251,16 @@ impl Arrivals {
         Err(self.refuse(&mut addresses, TooMany::Handshakes, seat.peer))
     }
 
-    /// One more connection of an address, if it may have that and may have it now.
-    fn seat(&self, ip: IpAddr, bucket: fn(&mut Address) -> &mut Bucket, rate: TooMany) -> Result<Option<u64>, TooMany> {
+    /// One more connection of an address, if it may have that and may have it now: `take` takes from its rate.
+    fn seat(&self, ip: IpAddr, take: impl FnOnce(&mut Address) -> bool, rate: TooMany) -> Result<Option<u64>, TooMany> {
         let (key, now) = (key(ip), self.now());
-        let per_second = match rate {
-            TooMany::Handshakes => self.options.handshakes_per_second_max,
-            _ => self.options.accepts_per_second_max,
-        };
         let mut addresses = self.lock();
         let Some(address) = addresses.entry(key, now) else { return Ok(None) };
         let max = self.options.connections_per_address_max;
         if max.is_some_and(|max| address.connections as usize >= max) {
             return Err(self.refuse(&mut addresses, TooMany::Connections, ip));
         }
-        if !bucket(address).take(per_second, now) {
+        if !take(address) {
             return Err(self.refuse(&mut addresses, rate, ip));
         }
         address.connections += 1;
@@ -265,7 +300,8 @@ impl Addresses {
     fn entry(&mut self, key: u64, now: u64) -> Option<&mut Address> {
         if self.known.len() >= self.sweep_at.max(SWEEP_MIN) {
             self.known.retain(|_, address| !address.is_idle(now));
-            self.sweep_at = 2 * self.known.len();
+            // Never beyond the bound, where new addresses would be turned away for ever.
+            self.sweep_at = (2 * self.known.len()).min(ADDRESSES_MAX);
         }
         if self.known.len() >= ADDRESSES_MAX && !self.known.contains_key(&key) {
             return None;

@@ -46,6 +46,7 @@ use http::{HeaderName, HeaderValue};
 pub use problem::{Problem, Problems};
 pub use settings::Settings;
 pub use source::Source;
+pub(crate) use source::others_may_read;
 pub use variables::Variables;
 
 pub(crate) use units::duration as parse_duration;
@@ -80,6 +81,8 @@ pub struct Config {
     pub gateway: fanfare_gateway::Options,
     /// What is kept in memory.
     pub broker: fanfare_broker::memory::Options,
+    /// How much memory the node may take.
+    pub memory: crate::memory::Options,
     /// What is kept in Redis instead, if there is one.
     pub redis: Redis,
     /// Options of channels.
@@ -222,10 +225,34 @@ pub struct HookConfig {
 pub struct Listen {
     /// Address and port; port 0 takes any.
     pub address: SocketAddr,
+    /// The certificate that TLS is spoken with, as PEM with its chain; without it there is no TLS.
+    pub tls_cert_file: Option<PathBuf>,
+    /// Its key.
+    pub tls_key_file: Option<PathBuf>,
+    /// Time for a TLS handshake.
+    pub tls_handshake_timeout: Duration,
     /// Origins of web pages that may connect besides the node's own, in lower case; `*` lets any.
     pub allowed_origins: Vec<String>,
+    /// Hosts that requests may be for, in lower case; without any, all.
+    pub allowed_hosts: Vec<String>,
     /// Time to send the headers of a request.
     pub header_timeout: Duration,
+}
+
+impl Listen {
+    /// What TLS is spoken with; one file without the other is refused when the configuration is read.
+    pub fn tls(&self) -> Option<TlsFiles> {
+        Some(TlsFiles { certificate: self.tls_cert_file.clone()?, key: self.tls_key_file.clone()? })
+    }
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate, with its chain behind it.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
 }
 
 /// The HTTP API for backends.

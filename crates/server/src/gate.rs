@@ -18,9 +18,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use fanfare_gateway::Transport;
+use fanfare_gateway::{Stream, Transport};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use crate::head::{self, Follows, Refusal, Scan};
@@ -52,7 +51,7 @@ enum Stage {
 /// A socket behind the judge.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    stream: TcpStream,
+    stream: Stream,
     /// Read and not handed on: a head and a piece at most.
     held: BytesMut,
     /// So many of the held bytes may be handed on.
@@ -69,7 +68,7 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// A gate whose client has so much time to take an answer: one that does not read would keep its place for ever.
-    pub(crate) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
+    pub(crate) fn new(stream: Stream, write_timeout: Duration) -> Self {
         Self {
             stream,
             held: BytesMut::new(),
@@ -130,6 +129,8 @@ impl Gate {
                     Follows::WebSocket => Stage::WebSocket,
                 };
             }
+            // Whoever speaks TLS does not understand an answer.
+            Err(Refusal::Tls) if self.refusal.set(Refusal::Tls).is_ok() => self.stage = Stage::Ended,
             Err(refusal) => self.refuse(refusal),
         }
     }
@@ -191,6 +192,9 @@ impl AsyncRead for Gate {
     ) -> Poll<io::Result<()>> {
         let gate = &mut *self;
         while gate.released == 0 && !gate.release() {
+            if gate.refusal.get() == Some(&Refusal::Tls) {
+                return Poll::Ready(Ok(()));
+            }
             if matches!(gate.stage, Stage::WebSocket | Stage::Ended) {
                 // Nothing will come: the connection ends with the answer, or becomes a WebSocket.
                 return Poll::Pending;
@@ -224,13 +228,17 @@ impl AsyncWrite for Gate {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // hyper comes here when it has written all that it had.
-        self.unwritten = None;
-        Pin::new(&mut self.stream).poll_flush(context)
+        // hyper comes here when it has written all that it had; TLS may hold some of it.
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_ready() {
+            self.unwritten = None;
+        }
+        self.in_time(context, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_shutdown(context))?;
+        let shut_down = Pin::new(&mut self.stream).poll_shutdown(context);
+        ready!(self.in_time(context, shut_down))?;
         // Between two requests there is nothing to wait for.
         if self.stage != Stage::Head {
             self.stage = Stage::Ended;
@@ -241,7 +249,7 @@ impl AsyncWrite for Gate {
 }
 
 impl Transport for Gate {
-    fn into_socket(self) -> (TcpStream, Bytes) {
+    fn into_stream(self) -> (Stream, Bytes) {
         (self.stream, self.held.freeze())
     }
 }

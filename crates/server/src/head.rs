@@ -17,6 +17,9 @@ const REQUEST_LINE_BYTES_MAX: usize = 8 * 1024;
 /// Headers of a request; then 431. A browser sends some 15, proxies add some 10. hyper's own bound is the same.
 const HEADERS_MAX: usize = 100;
 
+/// What a TLS connection begins with.
+const TLS_HANDSHAKE: u8 = 0x16;
+
 /// The most digits of a `Content-Length`: 10^18 bytes fit into 64 bits, and no API takes them.
 const LENGTH_DIGITS_MAX: usize = 18;
 
@@ -56,7 +59,8 @@ macro_rules! refusals {
 }
 
 refusals! {
-    NotHttp = "not_http", BAD_REQUEST, "this is no HTTP request; this port does not speak TLS";
+    NotHttp = "not_http", BAD_REQUEST, "this is no HTTP request";
+    Tls = "tls", BAD_REQUEST, "this port does not speak TLS";
     LineEnd = "line_end", BAD_REQUEST, "lines of a request's head end in CR LF";
     ControlCharacter = "control_character", BAD_REQUEST, "a request's head has no control characters";
     RequestLine = "request_line", BAD_REQUEST, "a request begins with its method, its path and HTTP/1.1";
@@ -119,6 +123,7 @@ fn check_byte(before: Option<u8>, byte: u8) -> Result<(), Refusal> {
     match (before, byte) {
         (Some(b'\r'), b'\n') => Ok(()),
         (Some(b'\r'), _) | (_, b'\n') => Err(Refusal::LineEnd),
+        (None, TLS_HANDSHAKE) => Err(Refusal::Tls),
         (None, byte) if !is_token(byte) => Err(Refusal::NotHttp),
         (_, b'\r' | b'\t') => Ok(()),
         (_, 0..=0x1F | 0x7F) => Err(Refusal::ControlCharacter),

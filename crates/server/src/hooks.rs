@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use fanfare_gateway::{Backend, Hook};
 use fanfare_hooks::{HookOptions, Hooks, Metrics, Options};
-use fanfare_outbound::{TrustError, trusting};
 use http::HeaderName;
 
 use crate::broker::payload_limits;
 use crate::config::{Config, HookConfig};
+use crate::pem_files;
 
 /// Why hooks cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
@@ -22,8 +22,11 @@ pub enum Error {
         /// Its file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: TrustError,
+        reason: String,
     },
+    /// No protocol version is left.
+    #[error("TLS to hooks: {0}")]
+    Versions(#[from] rustls::Error),
     /// The metrics cannot be made.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -53,10 +56,16 @@ pub(crate) fn passed_on(config: &Config) -> Vec<HeaderName> {
 }
 
 fn with_tls(hook: Hook, config: &HookConfig) -> Result<HookOptions, Error> {
-    let error = |reason| Error::CaFile { hook, path: config.ca_file.clone().unwrap_or_default(), reason };
+    // A machine that trusts nobody is no error here: hooks may be asked without TLS, and if not, the log says why.
+    let roots = match &config.ca_file {
+        None => pem_files::system_roots(),
+        Some(file) => {
+            pem_files::roots(file).map_err(|error| Error::CaFile { hook, path: error.path, reason: error.reason })?
+        }
+    };
     Ok(HookOptions {
         endpoint: config.endpoint.clone(),
-        tls: trusting(config.ca_file.as_deref()).map_err(error)?,
+        tls: Arc::new(pem_files::client(roots)?.with_no_client_auth()),
         timeout: config.timeout,
         in_flight_max: config.in_flight_max,
         answer_bytes_max: config.answer_bytes_max,

@@ -7,18 +7,26 @@ pub mod arrivals;
 mod broker;
 pub mod cli;
 pub mod config;
+mod descriptors;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
 mod head;
 pub mod hooks;
 mod listener;
+pub mod memory;
 mod metrics;
 pub mod network;
 pub mod node;
 mod origin;
 mod page;
+mod pem_files;
+pub mod readiness;
 pub mod redis_tls;
 mod routes;
 pub mod serve;
+pub mod tls;
 pub mod token_issuers;
 pub mod token_keys;
 

@@ -3,13 +3,16 @@
 //! A connection of an address that has too many, or makes too many, gets 503 before anything of it is read.
 //!
 //! An own accept loop, since the socket of an upgraded connection has to come back as it is. An error of accept
-//! (no descriptors left, mostly) makes it wait and try again, longer each time; it never spins and never ends.
+//! (no descriptors left, mostly) makes it wait and try again, longer each time; it never spins and never ends. For want of
+//! descriptors those who wait are told so, by means of one that is kept for that.
 //!
 //! hyper reads from a [`Gate`], which judges every request's head before hyper sees it.
 
 use std::convert::Infallible;
-use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::error::Error as _;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,6 +20,8 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use fanfare_gateway::{HandshakeError, Stream};
+use futures_util::FutureExt as _;
 use http::header::{CONNECTION, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -24,28 +29,31 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use rustls::ServerConfig;
 use socket2::{Domain, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower::ServiceExt;
 
 use crate::arrivals::{Arrivals, Seat, TooMany};
 use crate::gate::Gate;
 use crate::head::{self, HEAD_BYTES_MAX, Refusal};
+use crate::origin::Scheme;
 use crate::routes::RETRY_AFTER_SECONDS;
+use crate::tls::{Tls, Trouble};
 
 /// Connections waiting to be accepted. The usual 128 overflow in a burst of connects, and each one that does waits
 /// a whole second.
 const BACKLOG: i32 = 4_096;
 
-/// HTTP connections at once; further ones wait in the backlog. An upgraded one counts no more. Each may hold
-/// [`HEAD_BYTES_MAX`], in the gate or in hyper: 8,192 × 16 KiB = 128 MiB.
-const CONNECTIONS_MAX: usize = 8_192;
-
 /// Refused requests that are logged in a second; the rest is counted.
 const LOG_LINES_PER_SECOND: u32 = 5;
+
+/// What a client without TLS is told where TLS is spoken.
+const PLAIN_HTTP: &str = "this port speaks HTTPS: begin with https:// or wss://\n";
 
 /// The label of requests whose head did not come within the time for it.
 pub(crate) const TIMEOUT: &str = "timeout";
@@ -53,6 +61,9 @@ pub(crate) const TIMEOUT: &str = "timeout";
 /// First wait after an error of accept; it doubles up to [`BACK_OFF_MAX`].
 const BACK_OFF_MIN: Duration = Duration::from_millis(10);
 const BACK_OFF_MAX: Duration = Duration::from_secs(1);
+
+/// Connections that are turned away for want of descriptors before the next wait.
+const TURNED_AWAY_AT_ONCE: usize = 64;
 
 /// Refused connections that are still told so; further ones are closed without a word. Each is a task of some 2 KiB
 /// and a socket: 512 KiB and 256 descriptors.
@@ -66,9 +77,15 @@ const REFUSED_BYTES_MAX: u64 = HEAD_BYTES_MAX as u64;
 #[derive(Debug, Clone)]
 pub(crate) struct Counts {
     pub(crate) accept_errors: IntCounter,
+    /// Connections that got 503 for want of descriptors.
+    pub(crate) turned_away: IntCounter,
     pub(crate) connections: IntGauge,
     /// By [`Refusal::label`], and [`TIMEOUT`].
     pub(crate) refusals: IntCounterVec,
+    /// By [`Trouble::label`].
+    pub(crate) tls_errors: IntCounterVec,
+    /// Full ones and resumed ones.
+    pub(crate) tls_handshakes: IntCounterVec,
 }
 
 /// Binds an address.
@@ -85,7 +102,12 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<StdListener> {
 pub(crate) struct Listener {
     pub(crate) listener: TcpListener,
     pub(crate) router: Router,
+    pub(crate) tls: Option<Arc<Tls>>,
+    pub(crate) tls_handshake_timeout: Duration,
     pub(crate) header_timeout: Duration,
+    /// HTTP connections at once; further ones wait in the backlog.
+    pub(crate) connections_max: usize,
+    pub(crate) spare: Spare,
     pub(crate) counts: Counts,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) log: Arc<RefusalLog>,
@@ -96,13 +118,15 @@ pub(crate) struct Listener {
 impl Listener {
     /// Runs the accept loop. Afterwards requests under way are finished; dropping the future ends them.
     pub(crate) async fn run(mut self) {
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::new(Semaphore::new(self.connections_max));
         let mut connections = JoinSet::new();
         let mut back_off = BACK_OFF_MIN;
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
         while let Some((stream, peer, place)) = self.accept(&places, &mut back_off).await {
             match self.arrivals.accept(peer.ip()) {
-                Ok(seat) => _ = connections.spawn(self.serve(stream, seat, place)),
+                Ok(seat) => _ = connections.spawn(self.connection(seat, place).run(stream)),
+                // Where TLS is spoken there is no way to say it.
+                Err(_) if self.tls.is_some() => {}
                 Err(why) => {
                     if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
                         connections.spawn(refuse(stream, why, place));
@@ -141,56 +165,207 @@ impl Listener {
                     }
                     return Some((stream, peer, place));
                 }
-                Err(error) => self.wait_after(&error, back_off).await,
+                Err(error) => {
+                    if is_without_descriptors(&error) {
+                        self.turn_away();
+                    }
+                    self.wait_after(&error, back_off).await;
+                }
             }
         }
+    }
+
+    /// Tells some of those who wait that there is no room, with the descriptor that is kept for that.
+    fn turn_away(&mut self) {
+        for _ in 0..TURNED_AWAY_AT_ONCE {
+            self.spare.release();
+            let accepted = self.listener.accept().now_or_never();
+            let Some(Ok((stream, _))) = accepted else { break };
+            self.counts.turned_away.inc();
+            // Where there is TLS there is nothing to say it in.
+            if self.tls.is_none()
+                && let Err(error) = say_no_room(stream)
+            {
+                tracing::trace!(%error, "a connection that was turned away has gone");
+            }
+            self.spare.take();
+        }
+        self.spare.take();
     }
 
     async fn wait_after(&self, error: &io::Error, back_off: &mut Duration) {
         self.counts.accept_errors.inc();
-        tracing::warn!(%error, wait = ?back_off, "cannot accept connections: check the limit of file descriptors");
+        if self.log.may_log(Instant::now()) {
+            tracing::warn!(%error, wait = ?back_off, "cannot accept connections: check the limit of file descriptors");
+        }
         tokio::time::sleep(*back_off).await;
         *back_off = (*back_off * 2).min(BACK_OFF_MAX);
     }
 
-    fn serve(
-        &self,
-        stream: TcpStream,
-        seat: Arc<Seat>,
-        place: OwnedSemaphorePermit,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let (mut ending, counts) = (self.ending.clone(), self.counts.clone());
-        let gate = Gate::new(stream, self.header_timeout);
-        let answers = Answers {
+    fn connection(&self, seat: Arc<Seat>, place: OwnedSemaphorePermit) -> Connection {
+        self.counts.connections.inc();
+        Connection {
             router: self.router.clone(),
-            seat,
-            refusal: gate.refusal(),
-            counts: counts.clone(),
+            tls: self.tls.clone(),
+            tls_handshake_timeout: self.tls_handshake_timeout,
+            header_timeout: self.header_timeout,
+            arrivals: Arc::clone(&self.arrivals),
             log: Arc::clone(&self.log),
-        };
-        let mut server = http1::Builder::new();
-        server.timer(TokioTimer::new()).header_read_timeout(self.header_timeout).max_buf_size(HEAD_BYTES_MAX);
-        async move {
-            counts.connections.inc();
-            let service = service_fn(move |request| answers.clone().answer(request));
-            let mut connection = pin!(server.serve_connection(TokioIo::new(gate), service).with_upgrades());
-            let served = tokio::select! {
-                served = connection.as_mut() => served,
-                () = told(&mut ending) => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = served {
-                if error.is_timeout() {
-                    counts.refusals.with_label_values(&[TIMEOUT]).inc();
-                }
-                tracing::debug!(%error, "an HTTP connection ended with an error");
-            }
-            counts.connections.dec();
-            drop(place);
+            ending: self.ending.clone(),
+            seat,
+            counted: Counted(self.counts.clone()),
+            _place: place,
         }
     }
+}
+
+/// A connection that counts as one of HTTP until this is dropped, which a panic does too.
+struct Counted(Counts);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.dec();
+    }
+}
+
+/// What one connection is served with.
+struct Connection {
+    router: Router,
+    tls: Option<Arc<Tls>>,
+    tls_handshake_timeout: Duration,
+    header_timeout: Duration,
+    arrivals: Arc<Arrivals>,
+    log: Arc<RefusalLog>,
+    ending: watch::Receiver<bool>,
+    seat: Arc<Seat>,
+    counted: Counted,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Connection {
+    async fn run(self, stream: TcpStream) {
+        let stream = match &self.tls {
+            None => Stream::from(stream),
+            // Boxed: a connection does not carry its handshake around.
+            Some(tls) => match Box::pin(self.shake_hands(stream, tls.config())).await {
+                Ok(stream) => stream,
+                Err(trouble) => return self.count(trouble),
+            },
+        };
+        self.serve(stream).await;
+    }
+
+    /// Makes the TLS handshake in time; an error is told to the peer.
+    async fn shake_hands(&self, stream: TcpStream, config: Arc<ServerConfig>) -> Result<Stream, Option<Trouble>> {
+        // Without a word, since there is no TLS to say it in. It is counted there.
+        self.arrivals.tls_handshake(&self.seat).map_err(|_| None)?;
+        match timeout(self.tls_handshake_timeout, Stream::accept_tls(stream, config)).await {
+            Ok(Ok(stream)) => {
+                let kind = if stream.is_resumed() { "resumed" } else { "full" };
+                self.counted.0.tls_handshakes.with_label_values(&[kind]).inc();
+                Ok(stream)
+            }
+            Ok(Err(HandshakeError::PlainHttp(stream))) => {
+                say_last(stream, &answer("400 Bad Request", "", PLAIN_HTTP)).await;
+                Err(Some(Trouble::PlainHttp))
+            }
+            Ok(Err(HandshakeError::Tls(error, stream))) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                say_last(stream, "").await;
+                Err(Some(Trouble::Handshake))
+            }
+            Ok(Err(HandshakeError::Io(error))) => {
+                tracing::debug!(%error, "a TLS handshake was not finished");
+                Err(Some(Trouble::Ended))
+            }
+            Err(_) => Err(Some(Trouble::Timeout)),
+        }
+    }
+
+    fn count(&self, trouble: Option<Trouble>) {
+        if let Some(trouble) = trouble {
+            self.counted.0.tls_errors.with_label_values(&[trouble.label()]).inc();
+        }
+    }
+
+    async fn serve(mut self, stream: Stream) {
+        let scheme = if stream.is_tls() { Scheme::Https } else { Scheme::Http };
+        let gate = Gate::new(stream, self.header_timeout);
+        let refusal = gate.refusal();
+        let answers = Answers {
+            router: self.router.clone(),
+            scheme,
+            seat: Arc::clone(&self.seat),
+            refusal: Arc::clone(&refusal),
+            counts: self.counted.0.clone(),
+            log: Arc::clone(&self.log),
+        };
+        let service = service_fn(move |request| answers.clone().answer(request));
+        let mut server = http1::Builder::new();
+        server.timer(TokioTimer::new()).header_read_timeout(self.header_timeout).max_buf_size(HEAD_BYTES_MAX);
+        let mut connection = pin!(server.serve_connection(TokioIo::new(gate), service).with_upgrades());
+        let served = tokio::select! {
+            served = connection.as_mut() => served,
+            () = told(&mut self.ending) => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if refusal.get() == Some(&Refusal::Tls) {
+            self.count(Some(Trouble::TlsOnPlain));
+        }
+        if let Err(error) = served {
+            self.count_error(&error);
+        }
+    }
+
+    fn count_error(&self, error: &hyper::Error) {
+        if error.is_timeout() {
+            self.counted.0.refusals.with_label_values(&[TIMEOUT]).inc();
+        }
+        let reason = error.source().and_then(|source| source.downcast_ref::<io::Error>());
+        if self.tls.is_some() && reason.is_some_and(|reason| reason.kind() == io::ErrorKind::InvalidData) {
+            self.count(Some(Trouble::Record));
+        }
+        tracing::debug!(%error, "an HTTP connection ended with an error");
+    }
+}
+
+/// A descriptor that is kept for the moment when there is no other.
+#[derive(Debug, Default)]
+pub(crate) struct Spare(Option<File>);
+
+impl Spare {
+    /// Takes one, if there is one to be had.
+    pub(crate) fn take(&mut self) {
+        if self.0.is_none() {
+            self.0 = File::open("/dev/null").ok();
+        }
+    }
+
+    fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// Whether the process, or the machine, has no descriptors left.
+fn is_without_descriptors(error: &io::Error) -> bool {
+    let codes = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
+    codes.iter().any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+}
+
+/// Says why, without waiting for anything.
+fn say_no_room(stream: TcpStream) -> io::Result<()> {
+    let mut stream = stream.into_std()?;
+    stream.write_all(unavailable("no file descriptors are left on this node; try again later\n").as_bytes())?;
+    stream.shutdown(Shutdown::Write)?;
+    // A socket that is closed with unread bytes takes back what it has said: what is there by now is read.
+    stream.read(&mut [0; 4_096]).map(drop)
+}
+
+/// The answer 503, as it is written to a socket that no HTTP server has.
+fn unavailable(text: &str) -> String {
+    answer("503 Service Unavailable", &format!("retry-after: {RETRY_AFTER_SECONDS}\r\n"), text)
 }
 
 /// Waits until the listener is to end; the other side being gone means the same.
@@ -204,6 +379,7 @@ async fn told(ending: &mut watch::Receiver<bool>) {
 #[derive(Clone)]
 struct Answers {
     router: Router,
+    scheme: Scheme,
     /// Of the connection: taken as long as it is, and handed on to the session with an upgrade.
     seat: Arc<Seat>,
     refusal: Arc<OnceLock<Refusal>>,
@@ -218,6 +394,7 @@ impl Answers {
             return Ok(self.refuse());
         }
         let last = is_last(&request);
+        request.extensions_mut().insert(self.scheme);
         request.extensions_mut().insert(self.seat);
         let mut response = self.router.oneshot(request.map(Body::new)).await?;
         if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
@@ -252,7 +429,7 @@ pub(crate) struct RefusalLog {
 }
 
 impl RefusalLog {
-    fn may_log(&self, now: Instant) -> bool {
+    pub(crate) fn may_log(&self, now: Instant) -> bool {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let (began, lines) = match *window {
             Some((began, lines)) if now.duration_since(began) < Duration::from_secs(1) => (began, lines + 1),
@@ -263,28 +440,45 @@ impl RefusalLog {
     }
 }
 
-/// Says why, and reads for a while: a socket that is closed with unread bytes takes back what it has said.
-async fn refuse(mut stream: TcpStream, why: TooMany, place: OwnedSemaphorePermit) {
-    let text = why.text();
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\nretry-after: {RETRY_AFTER_SECONDS}\r\nconnection: close\r\n\
-         content-type: text/plain; charset=utf-8\r\ncontent-length: {}\r\n\r\n{text}",
+/// Says why, where there is no TLS to say it in.
+async fn refuse(stream: TcpStream, why: TooMany, place: OwnedSemaphorePermit) {
+    say_last(stream, &unavailable(why.text())).await;
+    drop(place);
+}
+
+fn answer(status: &str, headers: &str, text: &str) -> String {
+    format!(
+        "HTTP/1.1 {status}\r\n{headers}connection: close\r\ncontent-type: text/plain; charset=utf-8\r\n\
+         content-length: {}\r\n\r\n{text}",
         text.len()
-    );
-    let told = async {
+    )
+}
+
+/// Says something for the last time, and reads for a while: a socket that is closed with unread bytes takes back what it
+/// has said.
+async fn say_last(mut stream: TcpStream, answer: &str) {
+    let said = async {
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
         tokio::io::copy(&mut (&mut stream).take(REFUSED_BYTES_MAX), &mut tokio::io::sink()).await
     };
-    if let Ok(Err(error)) = tokio::time::timeout(REFUSAL_TIMEOUT, told).await {
+    if let Ok(Err(error)) = timeout(REFUSAL_TIMEOUT, said).await {
         tracing::trace!(%error, "a refused connection has gone");
     }
-    drop(place);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The lines of a refusal ended without a carriage return, which is no HTTP.
+    #[test]
+    fn the_lines_of_a_refusal_end_as_those_of_http_do() {
+        let answer = unavailable("no room\n");
+        let (head, text) = answer.split_once("\r\n\r\n").unwrap();
+        assert_eq!((head.lines().count(), head.matches("\r\n").count()), (5, 4));
+        assert_eq!(text, "no room\n");
+    }
 
     /// Only the sockets of sessions had it: the end of a long answer waited for an acknowledgement.
     #[tokio::test]
@@ -297,7 +491,19 @@ mod tests {
         let header_timeout = Duration::from_secs(1);
         let arrivals = Arrivals::new(crate::arrivals::Options::default(), metrics.arrivals().unwrap());
         let router = Router::new();
-        let mut listener = Listener { listener, router, header_timeout, counts, arrivals, log: Arc::default(), ending };
+        let mut listener = Listener {
+            listener,
+            router,
+            header_timeout,
+            connections_max: 1,
+            spare: Spare::default(),
+            counts,
+            arrivals,
+            log: Arc::default(),
+            ending,
+            tls: None,
+            tls_handshake_timeout: header_timeout,
+        };
         let _client = TcpStream::connect(address).await.unwrap();
         let accepted = listener.accept(&Arc::new(Semaphore::new(1)), &mut BACK_OFF_MIN.clone()).await;
         assert!(accepted.unwrap().0.nodelay().unwrap());

@@ -2,10 +2,13 @@
 
 use http::StatusCode;
 use prometheus::core::Collector;
-use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
+use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 
 use crate::head::Refusal;
 use crate::listener::{Counts, TIMEOUT};
+use crate::memory::Gauges;
+use crate::routes::{HOST, ORIGIN};
+use crate::tls::{self, Trouble};
 
 /// What a handshake is refused with: a request that is none (400, 405, 426), an origin (403), no room (503).
 const HANDSHAKE_REFUSALS: [StatusCode; 5] = [
@@ -32,15 +35,56 @@ impl Metrics {
     pub(crate) fn listener(&self) -> Result<Counts, prometheus::Error> {
         let accept_errors = IntCounter::new("fanfare_http_accept_errors_total", "Connections that were not accepted.")?;
         let connections = IntGauge::new("fanfare_http_connections", "HTTP connections, upgraded ones left out.")?;
-        let refusals = Opts::new("fanfare_http_refused_total", "Requests refused for their head, by reason.");
+        let refusals = Opts::new(
+            "fanfare_http_refused_total",
+            "Requests refused for their head, their origin or their host, by reason.",
+        );
         let refusals = IntCounterVec::new(refusals, &["reason"])?;
-        for reason in Refusal::ALL.iter().map(|refusal| refusal.label()).chain([TIMEOUT]) {
+        for reason in Refusal::ALL.iter().map(|refusal| refusal.label()).chain([TIMEOUT, ORIGIN, HOST]) {
             refusals.with_label_values(&[reason]);
         }
         self.register(Box::new(refusals.clone()))?;
         self.register(Box::new(accept_errors.clone()))?;
+        let turned_away = IntCounter::new(
+            "fanfare_http_turned_away_total",
+            "Connections that got 503 for want of file descriptors.",
+        )?;
+        self.register(Box::new(turned_away.clone()))?;
         self.register(Box::new(connections.clone()))?;
-        Ok(Counts { accept_errors, connections, refusals })
+        let tls_errors = self.counters(
+            "fanfare_tls_errors_total",
+            "Connections ended for their TLS, by reason.",
+            ("reason", &Trouble::ALL.map(Trouble::label)),
+        )?;
+        let tls_handshakes = self.counters(
+            "fanfare_tls_handshakes_total",
+            "TLS handshakes made, whole or resumed.",
+            ("kind", &["full", "resumed"]),
+        )?;
+        Ok(Counts { accept_errors, turned_away, connections, refusals, tls_errors, tls_handshakes })
+    }
+
+    /// The counts of a node that has a certificate.
+    pub(crate) fn tls(&self) -> Result<tls::Counts, prometheus::Error> {
+        let expiry = IntGauge::new(
+            "fanfare_tls_certificate_expiry_seconds",
+            "Unix time when the certificate ends, or the first of its chain.",
+        )?;
+        self.register(Box::new(expiry.clone()))?;
+        let reloads = self.counters(
+            "fanfare_tls_reloads_total",
+            "Times that the certificate was read again, by result.",
+            ("result", &["ok", "failed"]),
+        )?;
+        Ok(tls::Counts { expiry, reloads })
+    }
+
+    /// Counters with one label; what has not come up yet is shown as 0.
+    fn counters(&self, name: &str, help: &str, label: (&str, &[&str])) -> Result<IntCounterVec, prometheus::Error> {
+        let counters = IntCounterVec::new(Opts::new(name, help), &[label.0])?;
+        label.1.iter().for_each(|value| drop(counters.with_label_values(&[value])));
+        self.register(Box::new(counters.clone()))?;
+        Ok(counters)
     }
 
     /// The counter of WebSockets that were not opened.
@@ -66,6 +110,31 @@ impl Metrics {
         let refused = IntCounterVec::new(options, &["reason"])?;
         self.register(Box::new(refused.clone()))?;
         Ok(refused)
+    }
+
+    /// What is shown of the node's memory.
+    pub(crate) fn memory(&self) -> Result<Gauges, prometheus::Error> {
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            self.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let accounted = Opts::new("fanfare_memory_accounted_bytes", "Memory that is accounted for, by what it is for.");
+        let accounted = IntGaugeVec::new(accounted, &["kind"])?;
+        self.register(Box::new(accounted.clone()))?;
+        Ok(Gauges {
+            budget: gauge("fanfare_memory_budget_bytes", "How much memory the node may take; 0 if that is not known.")?,
+            resident: gauge("fanfare_memory_resident_bytes", "What the process has in memory.")?,
+            unaccounted: gauge(
+                "fanfare_memory_unaccounted_bytes",
+                "What the process has in memory beyond what is accounted for.",
+            )?,
+            level: gauge(
+                "fanfare_memory_level",
+                "0: there is enough. 1: no new sessions are taken. 2: slow clients are closed too.",
+            )?,
+            accounted,
+        })
     }
 
     /// The text that a scraper reads.

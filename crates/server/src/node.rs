@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanfare_api::{Api, Authentication, Key, Limits};
-use fanfare_auth::Verifier;
+use fanfare_auth::{RemoteIssuer, Verifier};
 use fanfare_gateway::{Application, ClientProtocol, Directory, Gateway, Handle, Options, Parts};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -19,10 +19,14 @@ use tokio::task::JoinSet;
 use crate::arrivals::Arrivals;
 use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
-use crate::listener::{self, Listener};
+use crate::descriptors::Shares;
+use crate::listener::{self, Listener, RefusalLog, Spare};
+use crate::memory::{self, Memory};
 use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 use crate::redis_tls;
 use crate::routes::{self, Routes};
+use crate::tls::{self, Tls};
 use crate::{hooks, token_issuers, token_keys};
 
 /// How long requests under way may take when a node ends.
@@ -65,6 +69,9 @@ pub enum Error {
         /// What is missing.
         reason: fanfare_broker_redis::NotReady,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
     /// A metric could not be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -76,6 +83,7 @@ pub struct Node {
     address: SocketAddr,
     gateway: Gateway,
     broker: NodeBroker,
+    tls: Option<Arc<Tls>>,
     ready: Arc<AtomicBool>,
     ending: watch::Sender<bool>,
     tasks: JoinSet<()>,
@@ -97,30 +105,69 @@ impl Node {
     ///
     /// # Errors
     /// The same.
-    pub async fn start_with(config: Config, application: Arc<dyn Application>) -> Result<Self, Error> {
+    pub async fn start_with(mut config: Config, application: Arc<dyn Application>) -> Result<Self, Error> {
+        let descriptors = Shares::find(config.gateway.sessions_max);
+        config.gateway.sessions_max = descriptors.sessions;
+        let mut spare = Spare::default();
+        spare.take();
         let bind_error = |source| Error::Bind { address: config.listen.address, source };
         let listener = listener::bind(config.listen.address).and_then(TcpListener::from_std).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
         let metrics = Metrics::default();
         let (mut tasks, mut sweeper) = (JoinSet::new(), JoinSet::new());
-        let (gateway, broker) = start_gateway(&config, application, &metrics, &mut sweeper)?;
+        let tls = match config.listen.tls() {
+            Some(files) => Some(Arc::new(Tls::new(files, metrics.tls()?)?)),
+            None => None,
+        };
+        if let Some(tls) = &tls {
+            sweeper.spawn(Arc::clone(tls).watch());
+        }
+        let (gateway, broker, issuers) = start_gateway(&config, application, &metrics, &mut sweeper)?;
         gateway.handle().started().await?;
         broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
-        let (router, arrivals) = router(&config, &gateway.handle(), &broker, &metrics, &ready)?;
+        let (counts, log) = (metrics.listener()?, Arc::<RefusalLog>::default());
+        let memory = Memory::new(
+            config.memory,
+            memory::Parts {
+                gateway: gateway.handle(),
+                broker: broker.clone(),
+                http_connections: counts.connections.clone(),
+                gauges: metrics.memory()?,
+            },
+        );
+        sweeper.spawn(Arc::clone(&memory).watch());
+        let readiness = Readiness { takes_connections: Arc::clone(&ready), broker: broker.clone(), issuers, memory };
+        let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
+        let routes = Routes {
+            gateway: gateway.handle(),
+            arrivals: Arc::clone(&arrivals),
+            metrics: metrics.clone(),
+            handshakes_refused: metrics.handshakes()?,
+            refusals: counts.refusals.clone(),
+            log: Arc::clone(&log),
+            allowed_origins: config.listen.allowed_origins.clone().into(),
+            allowed_hosts: config.listen.allowed_hosts.clone().into(),
+            readiness,
+        };
+        let router = routes::router(routes, api(&config, &broker, &metrics)?, config.dev);
         let listener = Listener {
             listener,
             router,
+            tls: tls.clone(),
+            tls_handshake_timeout: config.listen.tls_handshake_timeout,
             header_timeout: config.listen.header_timeout,
-            counts: metrics.listener()?,
+            connections_max: descriptors.http_connections,
+            spare,
+            counts,
             arrivals,
-            log: Arc::default(),
+            log,
             ending: told,
         };
         tasks.spawn(listener.run());
         tracing::info!(%address, name = config.gateway.node_name, shards = config.gateway.shards, "listening");
-        Ok(Self { address, gateway, broker, ready, ending, tasks, _sweeper: sweeper })
+        Ok(Self { address, gateway, broker, tls, ready, ending, tasks, _sweeper: sweeper })
     }
 
     /// Where it listens.
@@ -131,6 +178,11 @@ impl Node {
     /// The way to its sessions.
     pub fn gateway(&self) -> Handle {
         self.gateway.handle()
+    }
+
+    /// The certificate that it speaks TLS with, to be read again; `None` without TLS.
+    pub fn tls(&self) -> Option<&Tls> {
+        self.tls.as_deref()
     }
 
     /// Takes no new connections and closes the sessions over `window`.
@@ -162,20 +214,23 @@ fn start_gateway(
     application: Arc<dyn Application>,
     metrics: &Metrics,
     tasks: &mut JoinSet<()>,
-) -> Result<(Gateway, NodeBroker), Error> {
+) -> Result<(Gateway, NodeBroker, Vec<RemoteIssuer>), Error> {
     let directory = Directory::new(&config.gateway);
     let broker = NodeBroker::start(config, &directory, metrics, tasks)?;
+    let fetching = fanfare_key_sets::Metrics::default();
+    metrics.register(fetching.collector())?;
+    let issuers = token_issuers::start(config, &fetching)?;
     let gateway = Gateway::start(Parts {
         options: Arc::new(Options { hook_headers: hooks::passed_on(config), ..config.gateway.clone() }),
         directory,
         broker: broker.broker(),
-        verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(token_issuers::start(config)?)),
+        verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(issuers.clone())),
         namespaces: Arc::new(config.namespaces.clone()),
         application,
         backend: hooks::backend(config, metrics)?,
     })?;
     metrics.register(Box::new(gateway.handle().metrics()))?;
-    Ok((gateway, broker))
+    Ok((gateway, broker, issuers))
 }
 
 fn authentication(config: &Config) -> Authentication {
@@ -186,15 +241,8 @@ fn authentication(config: &Config) -> Authentication {
     Authentication::Keys([with_all_rights].into_iter().chain(config.api.named_keys.iter().cloned()).collect())
 }
 
-/// The routes, and what counts who comes in, for them and for the listener.
-fn router(
-    config: &Config,
-    gateway: &Handle,
-    broker: &NodeBroker,
-    metrics: &Metrics,
-    ready: &Arc<AtomicBool>,
-) -> Result<(axum::Router, Arc<Arrivals>), Error> {
-    let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
+/// The routes of the API.
+fn api(config: &Config, broker: &NodeBroker, metrics: &Metrics) -> Result<axum::Router, Error> {
     let counts = fanfare_api::Metrics::default();
     counts.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
     let api = Api {
@@ -209,19 +257,7 @@ fn router(
             channel_bytes_max: config.gateway.channel_bytes_max,
             payload: payload_limits(config),
         },
+        token_lifetime_max: config.auth.lifetime_max,
     };
-    let (ready, broker) = (Arc::clone(ready), broker.clone());
-    let is_ready = move || match ready.load(Ordering::Acquire) {
-        true => broker.ready(),
-        false => Err("the node is draining".to_owned()),
-    };
-    let routes = Routes {
-        gateway: gateway.clone(),
-        arrivals: Arc::clone(&arrivals),
-        metrics: metrics.clone(),
-        handshakes_refused: metrics.handshakes()?,
-        allowed_origins: config.listen.allowed_origins.clone().into(),
-        ready: Arc::new(is_ready),
-    };
-    Ok((routes::router(routes, fanfare_api::router_with_metrics(api, counts), config.dev), arrivals))
+    Ok(fanfare_api::router_with_metrics(api, counts))
 }

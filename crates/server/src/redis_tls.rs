@@ -1,15 +1,13 @@
-//! What encrypted connections to Redis are made with: files become a rustls configuration, with aws-lc-rs as the
-//! crypto provider.
+//! What encrypted connections to Redis are made with: files become a rustls configuration.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fanfare_broker_redis::Tls;
-use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::RootCertStore;
 
 use crate::config::Redis;
+use crate::pem_files;
 
 /// Why encrypted connections cannot be made. Says which file, and nothing of its content.
 #[derive(Debug, thiserror::Error)]
@@ -43,14 +41,12 @@ pub enum Error {
 /// # Errors
 /// See [`Error`].
 pub fn tls(redis: &Redis) -> Result<Tls, Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let trusting = versions.map_err(Error::Versions)?.with_root_certificates(roots(redis.tls_ca_file.as_deref())?);
+    let trusting = pem_files::client(roots(redis.tls_ca_file.as_deref())?).map_err(Error::Versions)?;
     let client = match (&redis.tls_cert_file, &redis.tls_key_file) {
         (None, None) => trusting.with_no_client_auth(),
         (Some(cert), Some(key)) => {
-            let chain = certificates("redis.tls_cert_file", cert)?;
-            let key = PrivateKeyDer::from_pem_file(key).map_err(|error| refused("redis.tls_key_file", key, &error))?;
+            let chain = pem_files::certificates(cert).map_err(of("redis.tls_cert_file"))?;
+            let key = pem_files::key(key).map_err(of("redis.tls_key_file"))?;
             trusting.with_client_auth_cert(chain, key).map_err(Error::Identity)?
         }
         _ => return Err(Error::Half),
@@ -59,37 +55,15 @@ pub fn tls(redis: &Redis) -> Result<Tls, Error> {
 }
 
 fn roots(file: Option<&Path>) -> Result<RootCertStore, Error> {
-    let mut roots = RootCertStore::empty();
-    let Some(file) = file else {
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        return if roots.is_empty() { Err(Error::NoSystemRoots) } else { Ok(roots) };
-    };
-    for certificate in certificates("redis.tls_ca_file", file)? {
-        roots.add(certificate).map_err(|error| file_error("redis.tls_ca_file", file, error.to_string()))?;
+    match file {
+        Some(file) => pem_files::roots(file).map_err(of("redis.tls_ca_file")),
+        None => Some(pem_files::system_roots()).filter(|roots| !roots.is_empty()).ok_or(Error::NoSystemRoots),
     }
-    Ok(roots)
 }
 
-fn certificates(key: &'static str, file: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
-    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let certificates = read.map_err(|error| refused(key, file, &error))?;
-    if certificates.is_empty() {
-        return Err(refused(key, file, &pem::Error::NoItemsFound));
-    }
-    Ok(certificates)
-}
-
-fn refused(key: &'static str, file: &Path, error: &pem::Error) -> Error {
-    let reason = match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => "holds nothing of the kind, as PEM".to_owned(),
-        _ => "is no PEM file".to_owned(),
-    };
-    file_error(key, file, reason)
-}
-
-fn file_error(key: &'static str, file: &Path, reason: String) -> Error {
-    Error::File { key, path: file.to_owned(), reason }
+/// An error of a file that this key names.
+fn of(key: &'static str) -> impl Fn(pem_files::Error) -> Error {
+    move |pem_files::Error { path, reason }| Error::File { key, path, reason }
 }
 
 #[cfg(test)]

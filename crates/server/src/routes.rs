@@ -1,10 +1,11 @@
 //! Which path leads where.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::middleware;
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use fanfare_gateway::{Companion, Handle};
@@ -14,12 +15,18 @@ use prometheus::IntCounterVec;
 
 use crate::arrivals::{Arrivals, Seat, TooMany};
 use crate::gate::Gate;
+use crate::listener::RefusalLog;
 use crate::metrics::Metrics;
-use crate::origin;
+use crate::origin::{self, Scheme};
 use crate::page;
+use crate::readiness::Readiness;
 
 /// Seconds after which an address that made too many connections may try again.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "2";
+
+/// Labels of requests refused for the page that they come from, and for the host that they go to.
+pub(crate) const ORIGIN: &str = "origin";
+pub(crate) const HOST: &str = "misdirected";
 
 /// What the routes need.
 #[derive(Clone)]
@@ -27,26 +34,84 @@ pub(crate) struct Routes {
     pub(crate) gateway: Handle,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) metrics: Metrics,
-    /// By the status of the answer.
+    /// WebSockets that are not opened, by the status of the answer.
     pub(crate) handshakes_refused: IntCounterVec,
+    /// Requests refused, by reason.
+    pub(crate) refusals: IntCounterVec,
+    pub(crate) log: Arc<RefusalLog>,
     pub(crate) allowed_origins: Arc<[String]>,
-    /// Whether the node should get new connections; the text says why not.
-    pub(crate) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    pub(crate) allowed_hosts: Arc<[String]>,
+    pub(crate) readiness: Readiness,
 }
 
 /// The routes of a node: the WebSocket, the API, and what operators look at; in `dev` the demo page too.
 pub(crate) fn router(routes: Routes, api: Router, dev: bool) -> Router {
-    let node = Router::new()
-        .route("/connection/websocket", any(websocket))
+    let counted = middleware::from_fn_with_state(routes.clone(), seat_client);
+    let hosts = middleware::from_fn_with_state(routes.clone(), check_host);
+    let others = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
-        .with_state(routes)
-        .merge(api);
+        .with_state(routes.clone())
+        .merge(api)
+        .layer(counted);
+    let node = Router::new().route("/connection/websocket", any(websocket)).with_state(routes).merge(others);
     if dev {
         node.merge(page::router()).layer(middleware::from_fn(origin::guard_loopback))
     } else {
-        node.route("/", get(root))
+        node.route("/", get(root)).layer(hosts)
+    }
+}
+
+/// Answers requests for the node's own names only, if it has any.
+async fn check_host(State(routes): State<Routes>, request: Request, next: Next) -> Response {
+    if origin::is_served(request.headers(), &routes.allowed_hosts) {
+        return next.run(request).await;
+    }
+    routes.refused(HOST, "listen.allowed_hosts", &request);
+    origin::refuse_host()
+}
+
+/// Gives the client that a trusted proxy names its seat while its request is answered, and says whom the API refused.
+async fn seat_client(State(routes): State<Routes>, request: Request, next: Next) -> Response {
+    let Some(seat) = request.extensions().get::<Arc<Seat>>().map(Arc::clone) else { return next.run(request).await };
+    let client = match routes.arrivals.request(&seat, request.headers()) {
+        Ok(client) => client,
+        Err(why) => return too_many(why),
+    };
+    let response = next.run(request).await;
+    if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        && routes.log.may_log(Instant::now())
+    {
+        let address = client.as_ref().map_or(seat.peer(), Seat::peer);
+        tracing::info!(%address, status = response.status().as_u16(), "a request to the API was refused");
+    }
+    response
+}
+
+impl Routes {
+    /// Counts a refusal, and logs some.
+    fn refused(&self, reason: &'static str, key: &'static str, request: &Request) {
+        self.refusals.with_label_values(&[reason]).inc();
+        if self.log.may_log(Instant::now()) {
+            let address = request.extensions().get::<Arc<Seat>>().map(|seat| seat.peer());
+            tracing::info!(
+                reason,
+                key,
+                address = address.map(tracing::field::display),
+                "a request was refused: see this key"
+            );
+        }
+    }
+
+    /// How a request came to the first of us that it met, as far as that is known.
+    fn scheme(&self, request: &Request) -> Option<Scheme> {
+        let (seat, own) = (request.extensions().get::<Arc<Seat>>(), request.extensions().get::<Scheme>());
+        match own {
+            Some(Scheme::Https) => Some(Scheme::Https),
+            _ if seat.is_some_and(|seat| self.arrivals.trusts(seat)) => Scheme::named(request.headers()),
+            _ => None,
+        }
     }
 }
 
@@ -59,8 +124,8 @@ async fn websocket(State(routes): State<Routes>, request: Request) -> Response {
 }
 
 fn handshake(routes: &Routes, mut request: Request) -> Response {
-    if !origin::is_allowed(request.headers(), &routes.allowed_origins) {
-        tracing::info!(key = "listen.allowed_origins", "a page of a foreign origin was refused: see this key");
+    if !origin::is_allowed(request.headers(), routes.scheme(&request), &routes.allowed_origins) {
+        routes.refused(ORIGIN, "listen.allowed_origins", &request);
         return origin::refuse();
     }
     if let Some(seat) = request.extensions_mut().remove::<Arc<Seat>>() {
@@ -98,8 +163,9 @@ async fn healthz(State(routes): State<Routes>) -> (StatusCode, &'static str) {
 /// Whether the node should get new connections.
 async fn readyz(State(routes): State<Routes>) -> (StatusCode, String) {
     let alive = || routes.gateway.is_alive().then_some(()).ok_or_else(|| "a shard does not answer".to_owned());
-    match (routes.ready)().and_then(|()| alive()) {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+    match routes.readiness.ask().and_then(|known| alive().map(|()| known)) {
+        Ok(None) => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(Some(known)) => (StatusCode::OK, format!("ready\n{known}\n")),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
     }
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use fanfare_auth::RemoteIssuer;
 use fanfare_key_sets::{KeySets, limits};
-use fanfare_outbound::{EndpointError, TrustError, trusting};
+use fanfare_outbound::EndpointError;
+use rustls::ClientConfig;
 
 use crate::config::{Config, TokenIssuer};
+use crate::pem_files;
 
 /// Why the keys of an issuer cannot be fetched at all.
 #[derive(Debug, thiserror::Error)]
@@ -20,7 +22,7 @@ pub enum Error {
         /// Its file.
         path: PathBuf,
         /// What is wrong with it.
-        reason: TrustError,
+        reason: String,
     },
     /// It is no URL.
     #[error("auth.issuers.{name}.issuer {reason}")]
@@ -30,25 +32,38 @@ pub enum Error {
         /// Why not.
         reason: EndpointError,
     },
+    /// No protocol version is left.
+    #[error("TLS to issuers: {0}")]
+    Versions(#[from] rustls::Error),
 }
 
 /// The issuers, each with its keys being fetched. Call it within the node's runtime.
 ///
 /// # Errors
 /// See [`Error`].
-pub fn start(config: &Config) -> Result<Vec<RemoteIssuer>, Error> {
-    config.token_issuers.iter().map(start_one).collect()
+pub fn start(config: &Config, metrics: &fanfare_key_sets::Metrics) -> Result<Vec<RemoteIssuer>, Error> {
+    config.token_issuers.iter().map(|issuer| start_one(issuer, metrics)).collect()
 }
 
-fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
+/// What is worth knowing of a node that is ready: issuers whose tokens it cannot judge now. It stays ready, since no
+/// other node is better off.
+pub fn without_keys(issuers: &[RemoteIssuer]) -> Option<String> {
+    let without = issuers.iter().filter(|issuer| issuer.keys.held().keys.is_none());
+    let names: Vec<String> = without.map(|issuer| format!("auth.issuers.{}", issuer.name)).collect();
+    (!names.is_empty())
+        .then(|| format!("no keys, or too old ones, of {}: its tokens are refused for now", names.join(", ")))
+}
+
+fn start_one(issuer: &TokenIssuer, metrics: &fanfare_key_sets::Metrics) -> Result<RemoteIssuer, Error> {
     let options = fanfare_key_sets::Options {
         name: issuer.name.clone(),
         issuer: issuer.issuer.clone(),
         jwks: issuer.jwks.clone(),
-        tls: trusting(issuer.ca_file.as_deref()).map_err(|reason| ca_file_error(issuer, reason))?,
+        tls: Arc::new(tls(issuer)?),
         refresh_interval: issuer.refresh_interval,
         stale_ttl: issuer.stale_ttl,
         timeout: limits::FETCH_TIMEOUT,
+        metrics: metrics.clone(),
     };
     let keys = KeySets::start(options).map_err(|reason| Error::Place { name: issuer.name.clone(), reason })?;
     Ok(RemoteIssuer {
@@ -60,6 +75,15 @@ fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
     })
 }
 
-fn ca_file_error(issuer: &TokenIssuer, reason: TrustError) -> Error {
-    Error::CaFile { name: issuer.name.clone(), path: issuer.ca_file.clone().unwrap_or_default(), reason }
+/// A machine that trusts nobody is no error here: the keys may be fetched without TLS, and if not, the log says why.
+fn tls(issuer: &TokenIssuer) -> Result<ClientConfig, Error> {
+    let roots = match &issuer.ca_file {
+        None => pem_files::system_roots(),
+        Some(file) => pem_files::roots(file).map_err(|error| Error::CaFile {
+            name: issuer.name.clone(),
+            path: error.path,
+            reason: error.reason,
+        })?,
+    };
+    Ok(pem_files::client(roots)?.with_no_client_auth())
 }

@@ -15,13 +15,14 @@ use fanfare_auth::Verifier;
 use fanfare_broker::namespaces::{Access, Audience, ChannelOptions, Namespaces};
 use fanfare_broker::{
     Broker, Control, Error, History, HistoryQuery, MemoryBroker, NodeReport, Nodes, Presence, PresenceStats,
-    Publications, Publish, Published, Retention,
+    Publications, Publish, Published, Retention, Revocation, Revocations, Revoked, Subject,
 };
 use fanfare_gateway::{ClientProtocol, Directory, Gateway, Handle, Options, Parts};
 use fanfare_protocol::{Channel, ClientInfo};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use prometheus::core::Collector as _;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use tokio::net::{TcpListener, TcpStream};
@@ -29,6 +30,15 @@ use tokio::task::JoinSet;
 
 use crate::client::Opening;
 use crate::random::seeded;
+
+/// The channel that the broker panics at when it is asked for its history.
+pub const PANICS: &str = "panics";
+
+/// The channel at whose end the broker does what it must never do: it blocks the thread, for [`BLOCKED`].
+pub const BLOCKS: &str = "blocks";
+
+/// Longer than a shard may go without a sign of life.
+const BLOCKED: Duration = Duration::from_secs(8);
 
 /// How a broker behaves.
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +120,18 @@ impl Bare {
     /// Carries a command out on the sessions.
     pub async fn control(&self, control: Control) {
         self.broker.memory.control(control).await.expect("the shards answer");
+    }
+
+    /// Whether every shard shows signs of life.
+    pub fn is_alive(&self) -> bool {
+        self.gateway.handle().is_alive()
+    }
+
+    /// The sum of a metric of the gateway over its rows.
+    pub fn metric(&self, name: &str) -> f64 {
+        let families = self.gateway.handle().metrics().collect();
+        let rows = families.iter().filter(|family| family.name() == name).flat_map(|family| family.get_metric());
+        rows.map(|row| row.get_gauge().get_value() + row.get_counter().get_value()).sum()
     }
 
     /// Closes all sessions, within a window.
@@ -234,10 +256,14 @@ impl Publications for MoodyBroker {
     }
 
     fn unsubscribe(&self, channel: &Channel) {
+        if channel.as_str() == BLOCKS {
+            std::thread::sleep(BLOCKED);
+        }
         self.count_interest(channel, -1);
     }
 
     async fn history(&self, channel: &Channel, query: HistoryQuery) -> Result<History, Error> {
+        assert!(channel.as_str() != PANICS, "asked for this by a test");
         self.late(self.memory.history(channel, query)).await
     }
 
@@ -266,6 +292,25 @@ impl Presence for MoodyBroker {
 
     async fn presence_stats(&self, channel: &Channel) -> Result<PresenceStats, Error> {
         self.late(self.memory.presence_stats(channel)).await
+    }
+}
+
+#[async_trait]
+impl Revocations for MoodyBroker {
+    fn revoked(&self) -> &Revoked {
+        self.memory.revoked()
+    }
+
+    fn is_durable(&self) -> bool {
+        self.memory.is_durable()
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        self.memory.revoke(revocation).await
+    }
+
+    async fn unrevoke(&self, subject: &Subject) -> Result<bool, Error> {
+        self.memory.unrevoke(subject).await
     }
 }
 

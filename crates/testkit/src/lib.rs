@@ -3,9 +3,9 @@
 //! A node in process ([`Setup`], [`Node`]), a scripted client that says exactly what it is told ([`Client`]), one
 //! below the WebSocket protocol ([`Raw`]), a proxy that harms connections ([`Proxy`]), a gateway on a broker that takes
 //! its time and fails ([`Bare`]), a Redis server or a cluster ([`RedisServer`], [`RedisCluster`]), a [`Follower`] that
-//! misses nothing, a backend that is asked ([`HookServer`]), and tokens of any content ([`token`], [`KeyPair`]). What bad
-//! input gets stands in a table ([`bad_input`]), and is tried on a [`Stage`]. The end-to-end suite is in `tests/`, by
-//! subject;
+//! misses nothing, a backend that is asked ([`HookServer`]), a certificate and a way through TLS for those who speak none
+//! ([`Certificate`], [`Tunnel`]), and tokens of any content ([`token`], [`KeyPair`]). What bad input gets stands in a table
+//! ([`bad_input`]), and is tried on a [`Stage`]. The end-to-end suite is in `tests/`, by subject;
 //! what it drives a node with is here, so that a change of an interface
 //! touches one place.
 //!
@@ -30,9 +30,10 @@ mod random;
 mod raw;
 mod redis;
 mod stage;
+mod tls;
 pub mod token;
 
-pub use bare::{Bare, BarePublisher, Moods};
+pub use bare::{BLOCKS, Bare, BarePublisher, Moods, PANICS};
 pub use client::{Client, Ending, Opening, Unit};
 pub use fanfare_protocol::Encoding;
 pub use follower::Follower;
@@ -48,6 +49,7 @@ pub use raw::{Frame, Raw, client_frame};
 pub use redis::{RedisCluster, RedisServer};
 pub use serde_json::{Value, json};
 pub use stage::{Canary, Stage};
+pub use tls::{Certificate, Tunnel, connect_tls};
 
 /// Makes tests of async functions that take a number of shards: each is run with 1 and with 3.
 #[macro_export]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fanfare_auth::Secret;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use crate::client::Opening;
 use crate::http::{Http, Response};
 use crate::patience::eventually;
+use crate::tls::{Certificate, Tunnel};
 use crate::token;
 
 /// The key of the server API.
@@ -27,11 +28,14 @@ pub struct Setup {
     config: Config,
     channels: ChannelOptions,
     namespaces: BTreeMap<String, ChannelOptions>,
+    /// The node speaks TLS only, and its address is that of a tunnel to it.
+    tunnel: Option<Arc<Certificate>>,
 }
 
 /// A running node; it ends when it is dropped.
 pub struct Node {
     running: fanfare_server::Node,
+    tunnel: Option<Tunnel>,
     idle: Mutex<Vec<Http>>,
 }
 
@@ -45,12 +49,21 @@ impl Setup {
         config.api.keys = vec![Secret::new(API_KEY.to_owned())];
         config.auth.hmac_secret = Some(Secret::new(token::SECRET.to_owned()));
         config.gateway.shards = shards;
-        Self { config, channels: open_channels(), namespaces: BTreeMap::new() }
+        Self { config, channels: open_channels(), namespaces: BTreeMap::new(), tunnel: None }
     }
 
     /// Changes the configuration.
     pub fn configure(mut self, change: impl FnOnce(&mut Config)) -> Self {
         change(&mut self.config);
+        self
+    }
+
+    /// Speaks TLS with this certificate. The node's address is then that of a tunnel, so that everything that speaks no
+    /// TLS reaches it all the same.
+    pub fn tls(mut self, certificate: &Arc<Certificate>) -> Self {
+        self.config.listen.tls_cert_file = Some(certificate.file("cert.pem"));
+        self.config.listen.tls_key_file = Some(certificate.file("key.pem"));
+        self.tunnel = Some(Arc::clone(certificate));
         self
     }
 
@@ -84,9 +97,16 @@ impl Setup {
 
     /// Starts the node.
     pub async fn start(mut self) -> Node {
+        if self.tunnel.is_none() && std::env::var_os("FANFARE_TEST_TLS").is_some() {
+            self = self.tls(&Arc::new(Certificate::new()));
+        }
         self.config.namespaces = Namespaces::new(self.channels, self.namespaces);
         let running = fanfare_server::Node::start(self.config).await.expect("the node starts");
-        Node { running, idle: Mutex::default() }
+        let tunnel = match self.tunnel {
+            Some(certificate) => Some(Tunnel::start(running.address(), certificate.client()).await),
+            None => None,
+        };
+        Node { running, tunnel, idle: Mutex::default() }
     }
 }
 
@@ -126,9 +146,19 @@ fn open_channels() -> ChannelOptions {
 }
 
 impl Node {
-    /// Where it listens.
+    /// Where it is reached without TLS, through a tunnel if it speaks nothing else.
     pub fn address(&self) -> SocketAddr {
+        self.tunnel.as_ref().map_or_else(|| self.running.address(), Tunnel::address)
+    }
+
+    /// Where it listens.
+    pub fn listening_address(&self) -> SocketAddr {
         self.running.address()
+    }
+
+    /// Reads its certificate again; whether that was of use.
+    pub fn reload_certificate(&self) -> bool {
+        self.running.tls().expect("the node speaks TLS").reload().is_ok()
     }
 
     /// A client of this node, to be opened.

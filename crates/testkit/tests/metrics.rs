@@ -8,7 +8,7 @@ use fanfare_testkit::{Node, Setup, json, on_1_and_3_shards, token};
 
 on_1_and_3_shards!(every_family_is_there_from_the_start, labels_come_from_closed_sets, what_is_counted);
 
-const FAMILIES: [&str; 31] = [
+const FAMILIES: [&str; 41] = [
     "fanfare_gateway_sessions",
     "fanfare_gateway_subscriptions",
     "fanfare_gateway_shard_channels",
@@ -40,6 +40,16 @@ const FAMILIES: [&str; 31] = [
     "fanfare_http_refused_total",
     "fanfare_http_handshakes_refused_total",
     "fanfare_http_connections",
+    "fanfare_http_turned_away_total",
+    "fanfare_gateway_refused_total",
+    "fanfare_gateway_shed_total",
+    "fanfare_gateway_publications_dropped_total",
+    "fanfare_gateway_shard_heartbeat_age_seconds",
+    "fanfare_memory_budget_bytes",
+    "fanfare_memory_accounted_bytes",
+    "fanfare_memory_resident_bytes",
+    "fanfare_memory_unaccounted_bytes",
+    "fanfare_memory_level",
 ];
 
 async fn text(node: &Node) -> String {

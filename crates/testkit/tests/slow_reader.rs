@@ -4,8 +4,11 @@
 
 use std::time::{Duration, Instant};
 
+use fanfare_broker::namespaces::{ChannelOptions, SlowConsumer};
+use fanfare_testkit::bad_input::case;
 use fanfare_testkit::patience::eventually;
-use fanfare_testkit::{Client, Ending, Node, Proxy, Setup, json, on_1_and_3_shards};
+use fanfare_testkit::{Client, Ending, Node, Proxy, Setup, Unit, json, on_1_and_3_shards};
+use tokio::io::AsyncReadExt as _;
 
 on_1_and_3_shards!(
     a_slow_reader_is_closed_and_others_lose_nothing,
@@ -16,6 +19,9 @@ on_1_and_3_shards!(
     a_page_of_history_beyond_the_outbox_does_not_close_the_connection,
     a_reader_that_ends_its_side_is_gone,
     many_pings_and_no_reading,
+    a_reader_of_some_kilobytes_a_second_is_closed_and_others_lose_nothing,
+    where_the_oldest_are_dropped_the_connection_stays_and_is_told_once,
+    where_the_oldest_are_dropped_nothing_of_other_channels_is,
 );
 
 const OUTBOX: usize = 200_000;
@@ -67,7 +73,7 @@ async fn a_slow_reader_is_closed_and_others_lose_nothing(shards: usize) {
     for _ in 0..4 {
         readers.push(subscribed(&node).await);
     }
-    publish_until(3008, &node, &mut readers).await;
+    publish_until(case(73, "bytes").close(), &node, &mut readers).await;
     assert_eq!(node.metric("fanfare_gateway_outbox_overflows_total").await, 1.0);
     assert!(node.metric("fanfare_gateway_outbox_bytes").await < 40_000.0, "what waited is dropped");
     node.presence_becomes("news", &slow.id, false).await;
@@ -108,7 +114,7 @@ async fn a_stalled_socket_is_given_up_in_time(shards: usize) {
         .await;
     let stalled = not_reading(&node).await;
     let mut readers = [subscribed(&node).await];
-    publish_until(3009, &node, &mut readers).await;
+    publish_until(case(73, "time").close(), &node, &mut readers).await;
     node.presence_becomes("news", &stalled.id, false).await;
     let before = Instant::now();
     // The peer never reads: the socket is cut, and its memory given back.
@@ -189,4 +195,101 @@ async fn many_pings_and_no_reading(shards: usize) {
     drop(client);
     node.metric_becomes("fanfare_gateway_sessions", 0.0).await;
     node.metric_becomes("fanfare_gateway_outbox_bytes", 0.0).await;
+}
+
+/// Reads, but more slowly than is published: a trickle keeps nobody's outbox from filling.
+async fn a_reader_of_some_kilobytes_a_second_is_closed_and_others_lose_nothing(shards: usize) {
+    let node = setup(shards).start().await;
+    let mut slow = not_reading(&node).await;
+    let mut readers = [subscribed(&node).await];
+    let trickle = async {
+        let mut some = [0; 100];
+        while slow.socket().read(&mut some).await.is_ok_and(|length| length > 0) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        _ = publish_until(case(72, "close").close(), &node, &mut readers) => {}
+        () = trickle => panic!("the connection ended before the node closed it"),
+    }
+    assert_eq!(readers[0].so_far().await, []);
+    drop(slow);
+    node.metric_becomes("fanfare_gateway_outbox_bytes", 0.0).await;
+    node.metric_becomes("fanfare_gateway_sessions", 1.0).await;
+}
+
+/// A node with the namespace `live`, which has no history and drops.
+async fn dropping(shards: usize) -> Node {
+    let live = |options: &mut ChannelOptions| {
+        options.retention = None;
+        options.slow_consumer = SlowConsumer::DropOldest;
+        options.presence = false;
+        options.join_leave = false;
+    };
+    setup(shards).namespace("live", live).start().await
+}
+
+async fn publish_live(node: &Node, number: u64) {
+    node.publish("live:map", json!({"n": number, "x": "x".repeat(20_000)})).await;
+}
+
+fn number_of(unit: &Unit) -> Option<u64> {
+    unit.value["push"]["pub"]["data"]["n"].as_u64()
+}
+
+async fn where_the_oldest_are_dropped_the_connection_stays_and_is_told_once(shards: usize) {
+    let node = dropping(shards).await;
+    let mut slow = node.client().narrow().connect().await;
+    slow.subscribe("live:map").await;
+    let mut reader = node.client().connect().await;
+    reader.subscribe("live:map").await;
+    case(72, "drop").is_fine();
+    let (dropped, _) = case(72, "drop").counter();
+    let mut published = 0;
+    while node.metric(dropped).await == 0.0 {
+        published += 1;
+        assert!(published <= PUBLICATIONS_MAX, "nothing is dropped");
+        publish_live(&node, published).await;
+        assert_eq!(reader.expect_publication("live:map").await["data"]["n"], published);
+    }
+    let dropped = node.metric(dropped).await as u64;
+    // It is subscribed no more: what comes now does not concern it.
+    for number in published + 1..=published + 20 {
+        publish_live(&node, number).await;
+        assert_eq!(reader.expect_publication("live:map").await["data"]["n"], number);
+    }
+    let got = slow.so_far().await;
+    let (last, publications) = got.split_last().unwrap();
+    assert_eq!(last.value["push"]["unsubscribe"]["code"], 2500);
+    let numbers: Vec<u64> = publications.iter().filter_map(number_of).collect();
+    assert_eq!(numbers.len(), publications.len(), "nothing but publications, and one 2500 behind them");
+    assert_eq!(numbers.len() as u64, published - dropped);
+    // What the socket had taken, then the newest.
+    let (sent, kept) = numbers.split_at(numbers.iter().zip(1..).filter(|(number, at)| **number == *at).count());
+    assert_eq!(kept, (published - kept.len() as u64 + 1..=published).collect::<Vec<_>>(), "after {sent:?}");
+    slow.subscribe("live:map").await;
+    publish_live(&node, 1_000).await;
+    assert_eq!(slow.expect_publication("live:map").await["data"]["n"], 1_000);
+    assert_eq!(node.metric("fanfare_gateway_insufficient_state_total").await, 1.0);
+    assert_eq!((node.closes(3008).await, reader.so_far().await.len()), (0.0, 1));
+}
+
+async fn where_the_oldest_are_dropped_nothing_of_other_channels_is(shards: usize) {
+    let node = dropping(shards).await;
+    let mut slow = node.client().narrow().connect().await;
+    slow.subscribe("live:map").await;
+    slow.subscribe("news").await;
+    let mut offset = 0;
+    while node.metric("fanfare_gateway_publications_dropped_total").await == 0.0 {
+        offset += 1;
+        assert!(offset <= PUBLICATIONS_MAX, "nothing is dropped");
+        node.publish("news", json!(offset)).await;
+        publish_live(&node, offset).await;
+    }
+    node.publish("news", json!("the last one")).await;
+    for expected in 1..=offset {
+        assert_eq!(slow.expect_publication("news").await["offset"], expected);
+    }
+    assert_eq!(slow.expect_publication("news").await["data"], "the last one");
+    assert_eq!(node.closes(3008).await, 0.0);
 }

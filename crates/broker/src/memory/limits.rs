@@ -51,3 +51,9 @@ pub const VERSION_EPOCH_OVERHEAD_BYTES: usize = 320;
 /// load, 32 to 64 for its deadline, the name's own allocation of at most 288. At a million channels and names
 /// of 20 bytes: about 400 MB at worst.
 pub const CHANNEL_BYTES_MAX: usize = 800;
+
+/// The same of most channels: half.
+pub const CHANNEL_BYTES: usize = CHANNEL_BYTES_MAX / 2;
+
+/// What remembering an idempotency key costs at most.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 150;

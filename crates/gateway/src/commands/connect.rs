@@ -13,7 +13,8 @@ use super::subscribe::{Grant, Making, Plan, result_of};
 use super::{Commands, Failure};
 use crate::backend::{Connected, Hook};
 use crate::bad_request::BadRequest;
-use crate::shard::{Backlog, Committed, Origin, State, payload_bytes};
+use crate::shard::{Backlog, Committed, Origin, State, TokenStamp, payload_bytes};
+use crate::stats::Judged;
 
 /// What is told of a connection that begins, beside its subscriptions.
 struct Beginning {
@@ -102,7 +103,9 @@ impl Commands {
             conn_info: claims.info.clone(),
             chan_info: bytes::Bytes::new(),
         };
-        let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info), claims.rights.clone()));
+        let token = claims.token.as_ref().map_or(TokenStamp::NONE, |token| self.stamp(token));
+        self.judge_connection(&claims.user, token, Judged::Connect)?;
+        let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info), claims.rights.clone(), token));
         let over = self.local.options.sessions_per_user_max.is_some_and(|max| sessions > max);
         if over && !claims.user.is_empty() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
     }
@@ -145,7 +148,7 @@ impl Commands {
             channel,
             origin,
             &request,
-            Grant { info, data, expire_at: None, overrides, allowed: Allowed::NOTHING },
+            Grant { info, data, expire_at: None, overrides, allowed: Allowed::NOTHING, token: None },
         )
     }
 

@@ -8,8 +8,9 @@ use fanfare_protocol::{
 use super::{Commands, Failure};
 use crate::backend::Hook;
 use crate::bad_request::BadRequest;
-use crate::shard::{Origin, with_channel_info};
+use crate::shard::{Origin, TokenStamp, end_of, with_channel_info};
 use crate::slots::SlotId;
+use crate::stats::Judged;
 
 impl Commands {
     /// Replaces the connection's expiry and info. A set of server-side channels other than the present one is
@@ -30,11 +31,14 @@ impl Commands {
         if self.has_other_channels(&claims) {
             return Err(Disconnect::INSUFFICIENT_STATE.into());
         }
+        let token = claims.token.as_ref().map_or(TokenStamp::NONE, |token| self.stamp(token));
+        self.judge_connection(&claims.user, token, Judged::Refresh)?;
         self.keep_for_backend(&claims.meta);
         self.with(|shard| {
             shard.replace_info(self.session, &claims.info);
             if let Some(session) = shard.session_mut(self.session) {
                 session.rights = claims.rights.clone();
+                session.token = token;
             }
             shard.set_expiry(self.session, claims.expire_at);
             let ttl = shard.ttl(claims.expire_at);
@@ -111,10 +115,17 @@ impl Commands {
         if !self.is_meant(&claims, channel)? {
             return Err(Disconnect::INVALID_TOKEN.into());
         }
+        self.judge_sub_refresh(&claims)?;
         if claims.expire_at.is_some_and(|expire_at| expire_at <= now) {
             return Err(ErrorCode::Expired.into());
         }
         Ok(claims)
+    }
+
+    fn judge_sub_refresh(&self, claims: &SubscriptionClaims) -> Result<(), Failure> {
+        let bearer = self.stamp(&claims.token);
+        let verdict = self.judge(&bearer.bearer(&claims.user, Some(&claims.channel)), Judged::SubRefresh);
+        verdict.map_err(|barred| end_of(barred).map_or(ErrorCode::Internal.into(), Failure::Close))
     }
 
     /// Whether a subscription token is for this channel, this user and, where it says so, this client.
@@ -130,6 +141,7 @@ impl Commands {
 
     fn replace_subscription(&self, channel: SlotId, claims: &SubscriptionClaims) -> Result<(), Failure> {
         let info = self.info()?;
+        let token = Box::new(self.stamp(&claims.token));
         self.with(|shard| {
             shard.set_subscription_expiry(self.session, channel, claims.expire_at);
             let Some(session) = shard.session_mut(self.session) else {
@@ -139,6 +151,7 @@ impl Commands {
                 let own = (!claims.info.is_empty()).then(|| with_channel_info(&info, claims.info.clone()));
                 session.subscriptions[index].info = own;
                 session.subscriptions[index].allowed = claims.allowed;
+                session.subscriptions[index].token = Some(token);
             }
             shard.refresh_presence(self.session);
         });

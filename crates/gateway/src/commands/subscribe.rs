@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use fanfare_auth::{Allowed, Operation, SubscriptionClaims, TokenError, access};
-use fanfare_broker::namespaces::ChannelOptions;
-use fanfare_broker::{Error, HistoryQuery, Since};
+use fanfare_broker::namespaces::{ChannelOptions, SlowConsumer};
+use fanfare_broker::{Barred, Error, HistoryQuery, Since};
 use fanfare_protocol::{
     Channel, ClientInfo, Disconnect, ErrorCode, Reply, SubscribeRequest, SubscribeResult, SubscriptionOverrides,
     UnsubscribeRequest, UnsubscribeResult,
@@ -14,9 +14,10 @@ use super::{Commands, Failure};
 use crate::bad_request::BadRequest;
 use crate::limits;
 use crate::shard::{
-    Backlog, Begun, Committed, Departure, NewSubscription, Origin, Refused, departure_of, message_of, payload_bytes,
-    with_channel_info,
+    Backlog, Begun, Committed, Departure, NewSubscription, Origin, Refused, TokenStamp, departure_of, message_of,
+    payload_bytes, with_channel_info,
 };
+use crate::stats::Judged;
 
 /// The flag by which a client would rather have no subscription than one with a gap (protocol §7.1).
 const REJECT_UNRECOVERED: i64 = 2;
@@ -53,12 +54,14 @@ pub(super) struct Grant {
     pub(super) expire_at: Option<u64>,
     pub(super) overrides: SubscriptionOverrides,
     pub(super) allowed: Allowed,
+    /// The subscription token that says all this.
+    pub(super) token: Option<TokenStamp>,
 }
 
-impl From<SubscriptionClaims> for Grant {
-    fn from(claims: SubscriptionClaims) -> Self {
+impl Grant {
+    fn new(claims: SubscriptionClaims, token: TokenStamp) -> Self {
         let SubscriptionClaims { info, data, expire_at, overrides, allowed, .. } = claims;
-        Self { info, data, expire_at, overrides, allowed }
+        Self { info, data, expire_at, overrides, allowed, token: Some(token) }
     }
 }
 
@@ -139,7 +142,9 @@ impl Commands {
         let token = std::mem::take(&mut request.token);
         if !token.is_empty() {
             self.prepare(&token).await;
-            return self.verify_subscription(channel, &token).map(Grant::from);
+            let claims = self.verify_subscription(channel, &token)?;
+            let token = self.judge_subscription(&claims)?;
+            return Ok(Grant::new(claims, token));
         }
         match self.may(Operation::Subscribe, channel, options)? {
             Ok(()) => Ok(Grant::default()),
@@ -160,6 +165,16 @@ impl Commands {
             TokenError::Invalid(_) | TokenError::NotConfigured => ErrorCode::PermissionDenied,
         })?;
         if self.is_meant(&claims, channel)? { Ok(claims) } else { Err(Disconnect::INVALID_TOKEN.into()) }
+    }
+
+    fn judge_subscription(&self, claims: &SubscriptionClaims) -> Result<TokenStamp, Failure> {
+        let token = self.stamp(&claims.token);
+        match self.judge(&token.bearer(&claims.user, Some(&claims.channel)), Judged::Subscribe) {
+            Ok(()) => Ok(token),
+            Err(Barred::Revoked) => Err(ErrorCode::PermissionDenied.into()),
+            Err(Barred::Blocked) => Err(Disconnect::FORCE_DISCONNECT.into()),
+            Err(Barred::NotKnown) => Err(ErrorCode::Internal.into()),
+        }
     }
 
     /// Puts together what a subscription is made with. Recovery is on wherever the namespace has history.
@@ -187,6 +202,8 @@ impl Commands {
             join_leave: forced || (request.join_leave && options.join_leave && may_see),
             allowed: grant.allowed,
             asks_refresh: options.asks_backend.sub_refresh,
+            drops_oldest: !positioned && options.slow_consumer == SlowConsumer::DropOldest,
+            token: grant.token,
             info: (!grant.info.is_empty()).then(|| with_channel_info(&info, grant.info.clone())),
         };
         Ok(Plan {

@@ -20,6 +20,8 @@ pub(crate) struct Inbound {
     pub(crate) messages: Vec<Message>,
     /// Pong frames, if pings are frames on this connection.
     pub(crate) pongs: u32,
+    /// Behind these there is a message that is not whole.
+    pub(crate) is_followed: bool,
     /// The peer has ended the connection, in order or by a violation.
     pub(crate) ended: Option<Result<(), FrameViolation>>,
     /// What is answered to the end: to be queued behind the replies to `messages`, for nothing may follow a close.
@@ -32,14 +34,22 @@ impl Inbound {
     pub(crate) fn is_empty(&self) -> bool {
         self.messages.is_empty() && self.pongs == 0 && self.ended.is_none() && self.reading == Reading::GoesOn
     }
+
+    /// Bytes of the messages.
+    pub(crate) fn bytes(&self) -> u32 {
+        // One read completes one message that was begun before, and those that lie whole in it.
+        self.messages.iter().map(|message| message.data().len() as u32).sum()
+    }
 }
 
 /// What is kept of a connection's input between two reads.
 #[derive(Debug)]
 pub(crate) struct Intake {
     check: FrameCheck,
-    /// The largest message since the read buffer was new.
-    largest_bytes: u32,
+    /// What is counted for this connection: of a message that is not whole, and of those that are carried out.
+    pub(crate) counted_bytes: u32,
+    /// The read buffer has grown with a large message.
+    has_grown: bool,
     native_ping: bool,
 }
 
@@ -71,7 +81,7 @@ impl Write for Wire<'_> {
 
 impl Intake {
     pub(crate) fn new(limits: FrameLimits, native_ping: bool) -> Self {
-        Self { check: FrameCheck::new(limits), largest_bytes: 0, native_ping }
+        Self { check: FrameCheck::new(limits), counted_bytes: 0, has_grown: false, native_ping }
     }
 
     /// Takes what one read brought, in the given second. Returns what came in and what is to be answered.
@@ -91,6 +101,7 @@ impl Intake {
         if inbound.ended.is_none() {
             inbound.ended = judged.violation.map(Err);
         }
+        inbound.is_followed = !self.check.is_between_messages();
         (inbound, wire.output)
     }
 
@@ -106,19 +117,15 @@ impl Intake {
     }
 
     fn take_data(&mut self, message: Message, inbound: &mut Inbound) {
-        // A message has no more: its limit has 32 bits.
-        self.largest_bytes = self.largest_bytes.max(message.data().len() as u32);
+        self.has_grown |= message.data().len() > limits::WEBSOCKET_READ_BUFFER_KEPT_BYTES;
         inbound.messages.push(message);
     }
 
     /// Whether the read buffer has grown with a large message and holds nothing now: it does not shrink by itself, and
     /// a new one costs less than what it would keep for the life of the connection (I11).
     pub(crate) fn has_outgrown_buffer(&mut self) -> bool {
-        let outgrown =
-            self.largest_bytes > limits::WEBSOCKET_READ_BUFFER_KEPT_BYTES && self.check.is_between_messages();
-        if outgrown {
-            self.largest_bytes = 0;
-        }
+        let outgrown = self.has_grown && self.check.is_between_messages();
+        self.has_grown &= !outgrown;
         outgrown
     }
 }
@@ -133,6 +140,8 @@ fn violation(error: &Error) -> FrameViolation {
 
 #[cfg(test)]
 mod properties;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod verdicts;
 
 #[cfg(test)]
 mod tests {

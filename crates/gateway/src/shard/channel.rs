@@ -50,19 +50,25 @@ pub(crate) struct HeldBack {
 
 impl HeldBack {
     pub(crate) fn doubting(event: Event) -> Self {
-        Self { doubted: Some(event), ..Self::default() }
+        Self { bytes: cost(&event), doubted: Some(event), ..Self::default() }
     }
 
     pub(crate) fn push(&mut self, event: Event) {
-        let bytes = event.payload_bytes() + crate::limits::RING_ENTRY_BYTES;
+        let bytes = cost(&event);
         if self.overflown || self.bytes + bytes > HELD_BACK_BYTES_MAX {
             self.overflown = true;
             self.events = Vec::new();
+            self.bytes = 0;
             return;
         }
         self.bytes += bytes;
         self.events.push(event);
     }
+}
+
+/// What an event that is held back takes.
+fn cost(event: &Event) -> usize {
+    event.payload_bytes() + crate::limits::RING_ENTRY_BYTES
 }
 
 /// A missing part that is being read again.
@@ -80,6 +86,8 @@ pub(crate) struct ChannelState {
     pub(crate) name: Channel,
     /// This channel's counters in the directory.
     pub(crate) directory: Arc<Listeners>,
+    /// Whether publications that wait for a slow subscriber may be dropped.
+    pub(crate) drops_oldest: bool,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) joining: Vec<Joining>,
     /// The position of the last publication that was fanned out; `None` until one is known.
@@ -96,6 +104,12 @@ pub(crate) struct ChannelState {
 impl ChannelState {
     pub(crate) fn is_empty(&self) -> bool {
         self.listeners.is_empty() && self.joining.is_empty()
+    }
+
+    /// What is held back. All that join hold the same events, whoever began first the most.
+    pub(crate) fn held_back_bytes(&self) -> usize {
+        let joining = self.joining.iter().map(|joining| joining.held_back.bytes).max().unwrap_or(0);
+        joining + self.repair.as_ref().map_or(0, |repair| repair.held_back.bytes)
     }
 
     /// Subscriptions, live or not yet.

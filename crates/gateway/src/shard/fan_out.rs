@@ -14,14 +14,19 @@ use super::channel::{Continuity, HeldBack, Repair, continuity};
 use super::session::{Fill, State};
 use super::{Effect, Shard, opcode};
 use crate::frame::{Frame, FrameEncoder};
+use crate::outbox::PLACE_BYTES;
 use crate::slots::SlotId;
 
 /// The frames of one event, each made when the first listener needs it.
 struct Variants<'a> {
     push: Push,
+    /// The channel, if its publications may be dropped for a slow consumer.
+    droppable: Option<SlotId>,
     encoder: &'a mut FrameEncoder,
     json: Option<Frame>,
     protobuf: Option<Frame>,
+    /// What the frames take.
+    memory: usize,
 }
 
 impl Variants<'_> {
@@ -34,8 +39,13 @@ impl Variants<'_> {
             return Frame::clone(frame);
         }
         let reply = Reply { push: Some(std::mem::take(&mut self.push)), ..Reply::default() };
-        let frame = self.encoder.frame(opcode(encoding), |out| encoding.encode_reply(&reply, out));
+        let write = |out: &mut Vec<u8>| encoding.encode_reply(&reply, out);
+        let frame = match self.droppable {
+            Some(channel) => self.encoder.droppable(channel, opcode(encoding), write),
+            None => self.encoder.frame(opcode(encoding), write),
+        };
         self.push = reply.push.unwrap_or_default();
+        self.memory += frame.memory_bytes();
         *made = Some(Frame::clone(&frame));
         frame
     }
@@ -59,6 +69,9 @@ impl Shard {
         for joining in &mut channel.joining {
             joining.held_back.push(event.clone());
         }
+        if !channel.joining.is_empty() {
+            self.holding.insert(id);
+        }
         match event {
             Event::Publication(publication) => {
                 self.stats.publications.add(1);
@@ -73,7 +86,9 @@ impl Shard {
             return;
         };
         if let Some(repair) = &mut channel.repair {
-            return repair.held_back.push(event.clone());
+            repair.held_back.push(event.clone());
+            self.holding.insert(id);
+            return;
         }
         let Some(next) = &publication.position else {
             return self.fan_out(id, event);
@@ -112,7 +127,14 @@ impl Shard {
         let offset = offset_of(event);
         let json = is_json(event);
         let announcement = !matches!(event, Event::Publication(_));
-        let mut variants = Variants { push: push_of(event), encoder: &mut self.encoder, json: None, protobuf: None };
+        let mut variants = Variants {
+            push: push_of(event),
+            droppable: (channel.drops_oldest && !announcement).then_some(id),
+            encoder: &mut self.encoder,
+            json: None,
+            protobuf: None,
+            memory: 0,
+        };
         let (mut deliveries, mut bytes) = (0, 0);
         let mut faults: Vec<(SlotId, Fault)> = Vec::new();
         for listener in &channel.listeners {
@@ -142,13 +164,16 @@ impl Shard {
         }
         self.stats.deliveries.add(deliveries);
         self.stats.outbox_bytes.add(bytes);
+        self.stats.outbox_memory.add(deliveries * PLACE_BYTES as u64 + variants.memory as u64);
+        // Whoever lets go of a frame last gives its memory back: that must not be the variants.
+        drop(variants);
         self.end_faulty(faults);
     }
 
     fn end_faulty(&mut self, faults: Vec<(SlotId, Fault)>) {
         for (id, fault) in faults {
             match fault {
-                Fault::Slow => self.close_slow(id),
+                Fault::Slow => self.relieve(id),
                 Fault::Inappropriate => self.close(id, &Disconnect::INAPPROPRIATE_PROTOCOL),
             }
         }
@@ -201,6 +226,7 @@ impl Shard {
     fn read_from(&mut self, id: SlotId, from: StreamPosition, held_back: HeldBack) {
         let Some(channel) = self.channels.get_mut(id) else { return };
         channel.repair = Some(Repair { from: from.clone(), held_back });
+        self.holding.insert(id);
         self.stats.repairs.add(1);
         self.effects.push(Effect::Repair(id, channel.name.clone(), from));
     }

@@ -6,10 +6,12 @@ use fanfare_auth::Rights;
 use fanfare_protocol::{ClientInfo, ConnectResult, Disconnect, Encoding};
 
 use super::deadlines::millis;
+use super::judgement::TokenStamp;
 use super::session::{Deadlines, Fill, State};
 use super::{Effect, Session, Shard};
 use crate::frame::Frame;
 use crate::limits;
+use crate::outbox::PLACE_BYTES;
 use crate::slots::SlotId;
 
 impl Shard {
@@ -25,7 +27,13 @@ impl Shard {
     }
 
     /// Enters an identified session under its user. Returns how many sessions the user has on this node.
-    pub(crate) fn identify(&mut self, id: SlotId, info: Arc<ClientInfo>, rights: Option<Arc<Rights>>) -> usize {
+    pub(crate) fn identify(
+        &mut self,
+        id: SlotId,
+        info: Arc<ClientInfo>,
+        rights: Option<Arc<Rights>>,
+        token: TokenStamp,
+    ) -> usize {
         let user: Arc<str> = Arc::from(info.user.as_str());
         // It may have been closed while its token's keys, or the backend, were waited for.
         let Some(session) = self.sessions.get_mut(id).filter(|session| session.state == State::Opening) else {
@@ -33,6 +41,7 @@ impl Shard {
         };
         session.info = Some(info);
         session.rights = rights;
+        session.token = token;
         session.state = State::Connecting;
         let sessions = self.users.entry(Arc::clone(&user)).or_default();
         session.user_index = u32::try_from(sessions.len()).expect("a shard's sessions are bounded far below 2^32");
@@ -104,7 +113,7 @@ impl Shard {
         self.users.get(user).map_or(&[], Vec::as_slice)
     }
 
-    /// Queues a frame; a session over its bound is closed as slow (3008).
+    /// Queues a frame; a session over its bound is relieved, or closed as slow (3008).
     pub(crate) fn enqueue(&mut self, id: SlotId, frame: Frame) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
@@ -113,12 +122,13 @@ impl Shard {
             return;
         }
         self.stats.outbox_bytes.add(frame.len() as u64);
+        self.stats.outbox_memory.add((PLACE_BYTES + frame.own_memory_bytes()) as u64);
         session.outbox.push(frame);
         let fill = session.fill(self.options.outbox_bytes_max);
         self.pressed |= fill == Fill::Pressed;
         self.mark_dirty(id);
         if fill == Fill::Over {
-            self.close_slow(id);
+            self.relieve(id);
         }
     }
 
@@ -128,20 +138,15 @@ impl Shard {
         session.is_some_and(|session| session.outbox.bytes() > self.options.outbox_bytes_max / 4)
     }
 
-    /// Closes a session whose outbox is over its bound.
-    pub(super) fn close_slow(&mut self, id: SlotId) {
-        self.stats.outbox_overflows.add(1);
-        self.close(id, &Disconnect::SLOW);
-    }
-
     /// Bytes of the outbox that the socket took.
     pub(crate) fn written(&mut self, id: SlotId, bytes: usize) {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        session.outbox.advance(bytes);
+        let freed = session.outbox.advance(bytes);
         session.deadlines.write = 0;
         self.stats.outbox_bytes.subtract(bytes as u64);
+        self.stats.outbox_memory.subtract(freed as u64);
         self.stats.bytes_out.add(bytes as u64);
     }
 
@@ -186,9 +191,10 @@ impl Shard {
         session.deadlines = Deadlines { cut, ..Deadlines::default() };
         let before = session.outbox.bytes();
         if slow {
-            session.outbox.cut();
+            self.stats.outbox_memory.subtract(session.outbox.cut() as u64);
         }
         if let Some(frame) = frame {
+            self.stats.outbox_memory.add((PLACE_BYTES + frame.own_memory_bytes()) as u64);
             session.outbox.push(frame);
         }
         self.stats.outbox_bytes.add(session.outbox.bytes() as u64);
@@ -221,8 +227,9 @@ impl Shard {
             self.stats.count_close(Disconnect::CONNECTION_CLOSED.code);
             self.detach(id);
         }
-        if let Some(session) = self.sessions.remove(id) {
+        if let Some(mut session) = self.sessions.remove(id) {
             self.stats.outbox_bytes.subtract(session.outbox.bytes() as u64);
+            self.stats.outbox_memory.subtract(session.outbox.clear() as u64);
         }
         self.stats.sessions.set(self.sessions.len() as u64);
     }

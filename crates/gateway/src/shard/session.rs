@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fanfare_auth::{Allowed, Rights};
 use fanfare_protocol::{ClientInfo, Encoding, Unsubscribe};
 
+use super::judgement::TokenStamp;
 use crate::outbox::Outbox;
 use crate::rates::{Buckets, UserBuckets};
 use crate::slots::SlotId;
@@ -85,6 +86,8 @@ pub(crate) struct Session {
     pub(crate) info: Option<Arc<ClientInfo>>,
     /// What its token allows by roles and rules.
     pub(crate) rights: Option<Arc<Rights>>,
+    /// The token that it was let in by.
+    pub(crate) token: TokenStamp,
     /// Where it stands in its user's list.
     pub(crate) user_index: u32,
     pub(crate) subscriptions: Vec<Subscription>,
@@ -111,6 +114,7 @@ impl Session {
             outbox: Outbox::default(),
             info: None,
             rights: None,
+            token: TokenStamp::NONE,
             user_index: 0,
             subscriptions: Vec::new(),
             deadlines: Deadlines::default(),
@@ -204,6 +208,8 @@ pub(crate) struct Subscription {
     pub(crate) allowed: Allowed,
     /// Whether the backend is asked when it has expired; else its client is.
     pub(crate) asks_refresh: bool,
+    /// The subscription token that it was made with.
+    pub(crate) token: Option<Box<TokenStamp>>,
     /// To be ended as soon as it is live.
     pub(crate) doomed: Option<Box<Unsubscribe>>,
 }

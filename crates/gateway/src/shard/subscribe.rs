@@ -13,6 +13,7 @@ use fanfare_broker::{Event, Publication, StreamPosition};
 use fanfare_protocol::{Channel, ClientInfo, Disconnect, Push, Unsubscribe, UnsubscribePush};
 
 use super::channel::{ChannelState, Continuity, HeldBack, Joining, Listener, continuity};
+use super::judgement::TokenStamp;
 use super::session::{Origin, Session, Stage, State, Subscription};
 use super::{Departure, Effect, Shard};
 use crate::slots::SlotId;
@@ -31,6 +32,10 @@ pub(crate) struct NewSubscription {
     pub(crate) allowed: Allowed,
     /// Whether the backend is asked when it has expired.
     pub(crate) asks_refresh: bool,
+    /// Whether publications that wait for it may be dropped if it is slow: by the channel, without positions only.
+    pub(crate) drops_oldest: bool,
+    /// The subscription token that it is made with.
+    pub(crate) token: Option<TokenStamp>,
     pub(crate) info: Option<Arc<ClientInfo>>,
 }
 
@@ -247,6 +252,7 @@ impl Shard {
             expire: 0,
             allowed: new.allowed,
             asks_refresh: new.asks_refresh,
+            token: new.token.map(Box::new),
             info: new.info.clone(),
             doomed: None,
         });
@@ -262,6 +268,7 @@ impl Shard {
         let channel = self.channels.insert(ChannelState {
             name: new.channel.clone(),
             directory: self.directory.listen(self.index, &new.channel),
+            drops_oldest: new.drops_oldest,
             listeners: Vec::new(),
             joining: Vec::new(),
             position: None,

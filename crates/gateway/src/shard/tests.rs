@@ -14,6 +14,7 @@ mod deadlines;
 mod model;
 mod positions;
 mod sessions;
+mod slow;
 
 /// A shard with what a test needs around it.
 pub(super) struct Bench {
@@ -98,7 +99,7 @@ impl Bench {
     pub(super) fn connected(&mut self, client: &str) -> SlotId {
         let id = self.shard.open(Encoding::Json, false);
         let info = ClientInfo { user: "42".to_owned(), client: client.to_owned(), ..ClientInfo::default() };
-        self.shard.identify(id, Arc::new(info), None);
+        self.shard.identify(id, Arc::new(info), None, TokenStamp::NONE);
         self.shard.welcome(id, None).unwrap();
         id
     }
@@ -110,8 +111,10 @@ impl Bench {
             presence: false,
             announces: false,
             join_leave: true,
+            token: None,
             allowed: fanfare_auth::Allowed::NOTHING,
             asks_refresh: false,
+            drops_oldest: false,
             info: None,
         }
     }

@@ -237,7 +237,7 @@ mod tests {
         let (exit, out, err) =
             run(&ConfigCommand::Show(Show { flags: file.flags(), origins: false, json: false }), &[]);
         assert_eq!((exit, err.as_str()), (Exit::Ok, ""));
-        assert!(out.starts_with("[listen]\naddress = \"127.0.0.1:8000\"\nallowed_origins = []\n"), "{out}");
+        assert!(out.starts_with("[listen]\naddress = \"127.0.0.1:8000\"\ntls_cert_file = \"off\"\n"), "{out}");
         assert!(out.contains("\n[auth]\nhmac_secret = \"(set, hidden)\"\nallow_short_secret = false\n"), "{out}");
         assert!(out.contains("\n\n[channels.namespaces.news]\nhistory_size = 100\n"), "{out}");
         assert!(!out.contains(KEY), "{out}");

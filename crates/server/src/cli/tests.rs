@@ -71,9 +71,21 @@ fn help_leads_with_examples_and_ends_with_the_exit_codes() {
 
 #[test]
 fn every_command_that_talks_to_a_node_leads_with_examples() {
-    for command in
-        ["pub", "sub", "history", "presence", "channels", "disconnect", "info", "completions", "dev", "serve"]
-    {
+    for command in [
+        "pub",
+        "sub",
+        "history",
+        "presence",
+        "channels",
+        "disconnect",
+        "block",
+        "unblock",
+        "revoke",
+        "info",
+        "completions",
+        "dev",
+        "serve",
+    ] {
         let (exit, out, _) = run_line(&[command, "--help"], "", &[]);
         assert_eq!(exit, Exit::Ok);
         assert!(out.contains("Examples:\n  "), "{out}");

@@ -16,6 +16,7 @@ use super::settings::Settings;
 use super::value::Kind;
 use super::variables::{self, name_of};
 use super::{Config, Flag, Loaded, Redis, Source, Sources, Variables, annotated, units};
+use crate::memory::Max;
 
 const KEY: &str = "0123456789abcdef";
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -43,6 +44,7 @@ fn other_value(key: &Key) -> String {
     match key.kind {
         Kind::Duration(min, _) => units::duration_text(min + Duration::from_millis(777)),
         Kind::Size(min, _) => units::size_text(min + 7),
+        Kind::Memory(min) => units::size_text(min + 7),
         Kind::Count(_, max) => (max - 1).to_string(),
         Kind::Bool => (key.default != "true").to_string(),
         Kind::Text(_) => "other".to_owned(),
@@ -56,6 +58,7 @@ fn other_value(key: &Key) -> String {
         Kind::Audience(_) => "users".to_owned(),
         Kind::Address => "0.0.0.0:9".to_owned(),
         Kind::Origins => "https://a.example, https://b.example".to_owned(),
+        Kind::Hosts => "hub.example, [::1]".to_owned(),
         Kind::PersonalChannel => "#".to_owned(),
         Kind::Secret => SECRET.to_owned(),
         Kind::RedisUrl => "redis://:pass@127.0.0.1:7000".to_owned(),
@@ -83,6 +86,8 @@ fn field<'a>(section: &str, key: &'a str) -> &'a str {
         ("redis", "url") => "server",
         ("access", "roles_claim") => "claim",
         ("auth", "token_lifetime_max") => "lifetime_max",
+        ("limits", "memory_max") => "memory.max",
+        ("channels", "slow_consumer") => "slow_consumer",
         ("limits", "commands_per_second_max" | "user_commands_per_second_max") => "commands",
         ("limits", "publishes_per_second_max" | "user_publishes_per_second_max") => "publishes",
         ("limits", "bytes_per_second_max" | "user_bytes_per_second_max") => "bytes",
@@ -131,6 +136,7 @@ fn defaults_are_those_of_the_parts() {
     let redis = Redis { server: Some(server.clone()), ..config.redis.clone() }.options(PayloadLimits::default());
     assert_eq!(format!("{:?}", redis.unwrap()), format!("{:?}", fanfare_broker_redis::Options::new(server)));
     assert_eq!(config.arrivals, crate::arrivals::Options::default());
+    assert_eq!(config.memory, crate::memory::Options::default());
     assert_eq!(config.listen.address, super::ADDRESS_DEFAULT);
     assert!(config.http_workers >= 1 && !config.dev);
 }
@@ -574,4 +580,19 @@ fn the_annotated_file_has_every_key_with_its_default() {
     assert_eq!(format!("{:?}", config.gateway), format!("{:?}", defaults.gateway));
     assert_eq!(options(&config, "NAME:x").unwrap().access.subscribe, Audience::Users);
     assert_eq!(options(&config, "x"), options(&defaults, "x"));
+}
+
+#[test]
+fn memory_is_a_size_or_a_share() {
+    let read = |text: &str| load_file(&format!("[limits]\nmemory_max = \"{text}\"\n"));
+    for (text, max) in [("512MiB", Max::Bytes(512 << 20)), ("1%", Max::Percent(1)), ("100%", Max::Percent(100))] {
+        assert_eq!(read(text).config.memory.max, max);
+    }
+    let line = |loaded: &Loaded, with_origins| {
+        let lines = loaded.settings.to_toml_lines(with_origins);
+        lines.into_iter().find(|line| line.starts_with("memory_max")).unwrap()
+    };
+    assert_eq!(line(&read("512MiB"), false), "memory_max = \"512MiB\"");
+    let shown = line(&read("70%"), true);
+    assert!(shown.contains("# fanfare.toml:2: ") && shown.contains(" MiB, 70% of "), "{shown}");
 }

@@ -62,10 +62,12 @@ pub(crate) fn relations(settings: &Settings) -> Vec<Problem> {
         .filter_map(|(large, relation, small)| pair(settings, settings.get(large), *relation, settings.get(small)));
     let mut problems: Vec<Problem> = pairs.collect();
     problems.extend(lifetimes(settings));
+    problems.extend(dropping_with_history(settings));
     problems.extend(secret_strength(settings));
     problems.extend(personal_namespace(settings));
     problems.extend(braces_in_prefix(settings));
-    problems.extend(half_identity(settings));
+    problems.extend(half_identity(settings, ["listen.tls_cert_file", "listen.tls_key_file"]));
+    problems.extend(half_identity(settings, ["redis.tls_cert_file", "redis.tls_key_file"]));
     problems.extend(api_keys::problems(settings));
     problems.extend(member_variables::problems(settings));
     problems.extend(token_keys::problems(settings));
@@ -156,6 +158,21 @@ fn lifetimes(settings: &Settings) -> Vec<Problem> {
     settings.channel_tables().filter_map(pair_of).collect()
 }
 
+/// Of each table of channels: what is dropped must not have been promised.
+fn dropping_with_history(settings: &Settings) -> Vec<Problem> {
+    let of_table = |table: &[Setting]| {
+        let (policy, history) = (key(table, "slow_consumer"), key(table, "history_size"));
+        let drops = policy.value.text().as_deref() == Some(schema::DROP_OLDEST);
+        if !drops || history.is_refused || history.value.number() == 0 {
+            return None;
+        }
+        let message = format!("{} is {:?}, but {} is not 0", policy.title(), schema::DROP_OLDEST, history.title());
+        let hint = "with history a subscriber is promised to miss nothing: write history_size = 0, or \"close\"";
+        Some(settings.problem(policy, message).hint(hint))
+    };
+    settings.channel_tables().filter_map(of_table).collect()
+}
+
 /// A key of a table of channels.
 fn key<'a>(table: &'a [Setting], name: &str) -> &'a Setting {
     table.iter().find(|setting| setting.key.name == name).expect("a table of channels has every key")
@@ -199,8 +216,8 @@ fn braces_in_prefix(settings: &Settings) -> Option<Problem> {
 }
 
 /// A certificate without its key, or a key without its certificate.
-fn half_identity(settings: &Settings) -> Option<Problem> {
-    let [cert, key] = ["redis.tls_cert_file", "redis.tls_key_file"].map(|name| settings.get(name));
+fn half_identity(settings: &Settings, pair: [&str; 2]) -> Option<Problem> {
+    let [cert, key] = pair.map(|name| settings.get(name));
     let (given, missing) = match (cert.value.text(), key.value.text()) {
         (Some(_), None) => (cert, key),
         (None, Some(_)) => (key, cert),

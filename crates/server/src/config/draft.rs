@@ -9,7 +9,7 @@ use std::time::Duration;
 use fanfare_api::{Key, Scope};
 use fanfare_auth::{Algorithm, Pattern, Roles, Rules, Secret, Uses};
 use fanfare_broker::Retention;
-use fanfare_broker::namespaces::{Access, AsksBackend, ChannelOptions, Namespaces};
+use fanfare_broker::namespaces::{Access, AsksBackend, ChannelOptions, Namespaces, SlowConsumer};
 use fanfare_broker_redis::Server;
 use fanfare_gateway::Hook;
 use fanfare_hooks::SigningKey;
@@ -23,7 +23,11 @@ use super::{ApiOptions, Config, HookConfig, Listen, Log, LogFormat, LogLevel, Re
 #[derive(Default)]
 pub(crate) struct Draft {
     pub(crate) address: Option<SocketAddr>,
+    pub(crate) tls_cert_file: Option<PathBuf>,
+    pub(crate) tls_key_file: Option<PathBuf>,
+    pub(crate) tls_handshake_timeout: Duration,
     pub(crate) allowed_origins: Vec<String>,
+    pub(crate) allowed_hosts: Vec<String>,
     pub(crate) header_timeout: Duration,
     pub(crate) arrivals: crate::arrivals::Options,
     pub(crate) api_keys: Vec<Secret>,
@@ -39,6 +43,7 @@ pub(crate) struct Draft {
     pub(crate) hooks: BTreeMap<String, HookDraft>,
     pub(crate) gateway: fanfare_gateway::Options,
     pub(crate) broker: fanfare_broker::memory::Options,
+    pub(crate) memory: crate::memory::Options,
     pub(crate) redis_url: Option<Secret>,
     pub(crate) redis: Redis,
     pub(crate) shards: Option<usize>,
@@ -60,6 +65,7 @@ pub(crate) struct ChannelDraft {
     pub(crate) join_leave: bool,
     pub(crate) access: Access,
     pub(crate) asks_backend: AsksBackend,
+    pub(crate) drops_oldest: bool,
 }
 
 /// A named key of the API in the making.
@@ -226,7 +232,11 @@ impl Draft {
         Config {
             listen: Listen {
                 address: self.address.unwrap_or(super::ADDRESS_DEFAULT),
+                tls_cert_file: self.tls_cert_file,
+                tls_key_file: self.tls_key_file,
+                tls_handshake_timeout: self.tls_handshake_timeout,
                 allowed_origins: self.allowed_origins,
+                allowed_hosts: self.allowed_hosts,
                 header_timeout: self.header_timeout,
             },
             arrivals: self.arrivals,
@@ -244,6 +254,7 @@ impl Draft {
             gateway,
             hooks: self.hooks.into_iter().filter_map(|(name, hook)| hook.finish(&name)).collect(),
             broker: self.broker,
+            memory: self.memory,
             redis: Redis { server: self.redis_url.and_then(|url| Server::parse(url.expose()).ok()), ..self.redis },
             namespaces: namespaces(self.channels, self.namespaces),
             log: log(&self.log_format, &self.log_level),
@@ -271,6 +282,7 @@ pub(crate) fn options(draft: ChannelDraft) -> ChannelOptions {
         join_leave: draft.join_leave,
         access: draft.access,
         asks_backend: draft.asks_backend,
+        slow_consumer: if draft.drops_oldest { SlowConsumer::DropOldest } else { SlowConsumer::Close },
     }
 }
 

@@ -70,8 +70,13 @@ impl Kind {
                 Ok(0) => self.zero(word, &hint),
                 read => Err(quantity(text, read.err(), &hint)),
             },
-            (Self::Duration(..) | Self::Size(..) | Self::Count(..), Given::Integer(0)) => self.zero(word, &hint),
-            (Self::Duration(..) | Self::Size(..), Given::Integer(_)) => Err(Refusal::new("has no unit", hint)),
+            (Self::Memory(min), Given::Text(text)) => memory(text, min, hint),
+            (Self::Duration(..) | Self::Size(..) | Self::Memory(_) | Self::Count(..), Given::Integer(0)) => {
+                self.zero(word, &hint)
+            }
+            (Self::Duration(..) | Self::Size(..) | Self::Memory(_), Given::Integer(_)) => {
+                Err(Refusal::new("has no unit", hint))
+            }
             (Self::Count(min, max), Given::Integer(number)) => count(*number, min, max, hint),
             (Self::Bool, Given::Bool(on)) => Ok(Value::Bool(*on)),
             (Self::Text(bytes_max), Given::Text(text)) => plain_text(text, bytes_max, hint),
@@ -79,6 +84,7 @@ impl Kind {
             (Self::Audience(audiences), Given::Text(text)) => audience(text, audiences, hint),
             (Self::Address, Given::Text(text)) => address(text, hint),
             (Self::Origins, Given::List(list)) => each(list, |given| origin(given, &hint)).map(Value::List),
+            (Self::Hosts, Given::List(list)) => each(list, |given| host(given, &hint)).map(Value::List),
             (Self::Patterns, Given::List(list)) => each(list, |given| pattern(given, &hint)).map(Value::List),
             (Self::PersonalChannel, Given::Text(text)) => personal_channel(text, hint),
             (Self::Secret, Given::Text(text)) => secret(text).map(Value::Secret),
@@ -130,7 +136,7 @@ impl Given {
         match kind {
             _ if kind.is_list() => Self::List(text.split(',').map(|part| Self::Text(part.trim().to_owned())).collect()),
             Kind::Bool => text.parse().map_or_else(|_| Self::Text(text.to_owned()), Self::Bool),
-            Kind::Count(..) | Kind::Duration(..) | Kind::Size(..) => {
+            Kind::Count(..) | Kind::Duration(..) | Kind::Size(..) | Kind::Memory(_) => {
                 text.parse().map_or_else(|_| Self::Text(text.to_owned()), Self::Integer)
             }
             _ => Self::Text(text.to_owned()),
@@ -173,6 +179,17 @@ fn quantity(text: &str, refused: Option<Refused>, hint: &str) -> Refusal {
         Refused::TooLarge => format!("is out of range: {text}"),
     };
     Refusal::new(complaint, hint)
+}
+
+fn memory(text: &str, min: usize, hint: String) -> Result<Value, Refusal> {
+    if let Some(share) = text.trim().strip_suffix('%') {
+        let percent = share.parse().ok().filter(|percent| (1..=100).contains(percent));
+        return percent.map(Value::Share).ok_or_else(|| Refusal::new(format!("is no share: {text:?}"), hint));
+    }
+    match units::size(text) {
+        Ok(bytes) if bytes >= min => Ok(Value::Number(bytes, Unit::Bytes)),
+        read => Err(quantity(text, read.err(), &hint)),
+    }
 }
 
 fn count(number: i128, min: usize, max: usize, hint: String) -> Result<Value, Refusal> {
@@ -302,6 +319,22 @@ fn origin(given: &Given, hint: &str) -> Result<String, Refusal> {
         return Err(Refusal::new(format!("holds {}", given.type_text()), hint));
     };
     origins::read(text).map_err(|refused| Refusal::new(refused.to_string(), refused.hint(hint)))
+}
+
+/// In lower case, as it is compared.
+fn host(given: &Given, hint: &str) -> Result<String, Refusal> {
+    let in_name = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    let is_v6 = |text: &str| {
+        let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+        inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
+    };
+    match given {
+        Given::Text(text) if is_v6(text) || (!text.is_empty() && text.chars().all(in_name)) => {
+            Ok(text.to_ascii_lowercase())
+        }
+        Given::Text(text) => Err(Refusal::new(format!("holds {text:?}, which is no host"), hint)),
+        other => Err(Refusal::new(format!("holds {}", other.type_text()), hint)),
+    }
 }
 
 fn word_of(given: &Given, words: &'static [&'static str], hint: &str) -> Result<String, Refusal> {

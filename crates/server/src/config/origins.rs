@@ -1,4 +1,5 @@
-//! Origins of web pages as they are written in the configuration: `https://app.example.com`, or `*` for any.
+//! Origins of web pages as they are written in the configuration: `https://app.example.com`, `https://*.example.com`, or `*`
+//! for any.
 
 /// Why a text is no origin.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -9,8 +10,8 @@ pub(crate) enum Refused {
     /// A path, a query, a user or a slash at the end.
     #[error("holds {0:?}, which is more than an origin")]
     More(String),
-    /// A star within a name.
-    #[error("holds {0:?}, but patterns are not known")]
+    /// A star elsewhere than for the first label of a domain.
+    #[error("holds {0:?}, but a star stands for the first name of a domain only")]
     Pattern(String),
     /// A port that browsers leave out.
     #[error("holds {0:?}, but browsers leave this port out")]
@@ -55,6 +56,8 @@ fn check(scheme: &str, host: &str, text: &str) -> Result<(), Refused> {
     if host.contains(['/', '?', '#', '@']) {
         return Err(Refused::More(text()));
     }
+    // Before the last name alone it would let in whoever registers one.
+    let host = host.strip_prefix("*.").filter(|domain| domain.contains('.')).unwrap_or(host);
     if host.contains('*') {
         return Err(Refused::Pattern(text()));
     }
@@ -100,7 +103,9 @@ mod tests {
             ("app.example.com", "which has no scheme", r#"write "https://app.example.com""#),
             ("https://app.example.com/", "which is more than an origin", r#"write "https://app.example.com""#),
             ("https://u@a.b/c?d", "which is more than an origin", r#"write "https://a.b""#),
-            ("https://*.example.com", "but patterns are not known", "general"),
+            ("https://*.com", "but a star stands for the first name of a domain only", "general"),
+            ("https://*.*.example.com", "but a star stands for the first name of a domain only", "general"),
+            ("https://app*.example.com", "but a star stands for the first name of a domain only", "general"),
             ("https://a.b:443", "but browsers leave this port out", r#"write "https://a.b""#),
             ("https://", "which is not an origin", "general"),
             ("https://a b", "which is not an origin", "general"),

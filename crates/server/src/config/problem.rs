@@ -36,6 +36,11 @@ impl Problem {
         Self { place, message: message.into(), hint: None }
     }
 
+    /// A problem that stands in no file.
+    pub(crate) fn nowhere(message: String, hint: impl Into<String>) -> Self {
+        Self::new(Place::Nowhere, message).hint(hint)
+    }
+
     pub(crate) fn hint(self, hint: impl Into<String>) -> Self {
         Self { hint: Some(hint.into()), ..self }
     }

@@ -71,6 +71,18 @@ const FILES: &[&str] = &[
     "[hooks.connect]\nurl = \"http://127.0.0.1:3000/\"\nheaders = [\"Content-Length: 5\"]\n",
     "[channels]\npublish_hook = true\n",
     "[channels.namespaces.chat]\nsubscribe_hook = true\n[hooks.publish]\nurl = \"http://127.0.0.1:3000/\"\n",
+    // Memory.
+    "[limits]\nmemory_max = \"0%\"\n",
+    "[limits]\nmemory_max = \"101%\"\n",
+    "[limits]\nmemory_max = \"70.5%\"\n",
+    "[limits]\nmemory_max = \"1MiB\"\n",
+    "[limits]\nmemory_max = 70\n",
+    "[limits]\nmemory_max = 0\n",
+    "[limits]\nmemory_max = \"off\"\n",
+    // Slow consumers.
+    "[channels]\nslow_consumer = \"drop_oldest\"\n",
+    "[channels]\nhistory_size = 0\n[channels.namespaces.live]\nslow_consumer = \"drop_oldest\"\n",
+    "[channels]\nslow_consumer = \"drop-oldest\"\n",
     // Roles.
     "[access.roles.editor]\npublish = \"news:*\"\n",
     "[access.roles.editor]\npublish = [\"news:*\", \"news*\"]\n",
@@ -337,7 +349,9 @@ fn every_key_refuses_another_type() {
 #[test]
 fn no_number_means_no_limit() {
     for section in schema::SECTIONS {
-        for key in section.keys.iter().filter(|key| matches!(key.kind, Kind::Duration(..) | Kind::Size(..))) {
+        for key in
+            section.keys.iter().filter(|key| matches!(key.kind, Kind::Duration(..) | Kind::Size(..) | Kind::Memory(_)))
+        {
             let refusal = refusal(file(&format!("[{}]\n{} = 0\n", section.name, key.name)));
             assert!(refusal.contains("0 never means \"no limit\""), "{refusal}");
         }

@@ -78,6 +78,9 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
 
+/// The word for dropping what waits for a slow subscriber.
+pub(crate) const DROP_OLDEST: &str = "drop_oldest";
+
 const EVERYBODY: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::Subscribers, Audience::Anyone];
 const SUBSCRIBING: &[Audience] = &[Audience::Nobody, Audience::Users, Audience::Anyone];
 
@@ -260,12 +263,41 @@ const LISTEN: Section = Section {
             |draft, value| draft.address = value.address(),
         ),
         node(
+            "tls_cert_file",
+            Kind::Text(4096),
+            r#""off""#,
+            "The certificate to speak TLS with, as PEM, with its chain behind it. With it nothing but TLS is spoken on \
+             this port. A changed file is taken within half a minute; connections that are there go on.",
+            |draft, value| draft.tls_cert_file = value.text().map(PathBuf::from),
+        )
+        .or("off"),
+        node("tls_key_file", Kind::Text(4096), r#""off""#, "The key of that certificate, as PEM.", |draft, value| {
+            draft.tls_key_file = value.text().map(PathBuf::from)
+        })
+        .or("off"),
+        node(
+            "tls_handshake_timeout",
+            seconds(1, 5 * MINUTE),
+            r#""10s""#,
+            "Time for a TLS handshake; then the connection is closed.",
+            |draft, value| draft.tls_handshake_timeout = value.duration(),
+        ),
+        node(
             "allowed_origins",
             Kind::Origins,
             "[]",
-            "Origins of web pages that may connect, besides those that the node's own host served. Programs that \
-             are no browsers send no origin and are always let in. [\"*\"] lets any page connect.",
+            "Origins of web pages that may connect, besides those that the node's own host served. In \
+             \"https://*.example.com\" the star is one label, so neither example.com nor a.b.example.com. Programs \
+             that are no browsers send no origin and are always let in. [\"*\"] lets any page connect.",
             |draft, value| draft.allowed_origins = value.list(),
+        ),
+        node(
+            "allowed_hosts",
+            Kind::Hosts,
+            "[]",
+            "Names that requests may be for, as they stand in Host without the port; others get 421. Name what health \
+             checks and scrapers use, too. Without any, all are taken.",
+            |draft, value| draft.allowed_hosts = value.list(),
         ),
         node(
             "header_timeout",
@@ -413,8 +445,8 @@ const AUTH: Section = Section {
             "token_lifetime_max",
             seconds(1, 3650 * DAY),
             r#""off""#,
-            "How long a token may live, from `iat` (or from now) to `exp`. With a limit, tokens without `exp` are \
-             refused. \"off\" takes any.",
+            "How long a token may live, from `iat` to `exp`. With a limit, tokens without either are refused, and the \
+             revocation of tokens is forgotten when it has passed. \"off\" takes any.",
             |draft, value| draft.auth.lifetime_max = value.duration_or_off(),
         )
         .or("off"),
@@ -568,6 +600,15 @@ const CHANNEL_OPTIONS: Section = Section {
             "false",
             "Tell the subscribers of a channel who joins and leaves. With N subscribers that is N times N messages.",
             |draft, value| draft.join_leave = value.is_on(),
+        ),
+        channel(
+            "slow_consumer",
+            Kind::Choice(&["close", DROP_OLDEST]),
+            r#""close""#,
+            "What is done when limits.outbox_bytes_max waits for a subscriber that reads slowly. \"close\": its connection \
+             is closed with 3008, it comes back and catches up. \"drop_oldest\": the oldest publications of such \
+             channels are dropped, and it is told by 2500; only where history_size is 0.",
+            |draft, value| draft.drops_oldest = value.text().as_deref() == Some(DROP_OLDEST),
         ),
         channel(
             "subscribe",
@@ -812,6 +853,15 @@ const LIMITS: Section = Section {
     name: "limits",
     doc: "How much there may be of everything, and what is done beyond it.",
     keys: &[
+        node(
+            "memory_max",
+            Kind::Memory(16 * MIB),
+            r#""70%""#,
+            "Memory that the node may take: a size, or a share of what its control group or the machine has, whichever \
+             is less. From 85% of it on new clients get 503, from 95% on slow clients are closed with 3008, those first \
+             for whom most waits.",
+            |draft, value| draft.memory.max = value.memory(),
+        ),
         node(
             "sessions_max",
             Kind::Count(1, 100_000_000),

@@ -154,17 +154,23 @@ impl Settings {
                 lines.push(format!("{gap}[{table}]"));
             }
             let line = format!("{} = {}", setting.key.name, setting.value.to_toml());
-            let origin = self.origin_text(setting);
-            lines.push(if with_origins { format!("{line:<44} # {origin}") } else { line });
+            let origin = with_origins.then(|| self.origin_text(setting));
+            let comment: Vec<String> = origin.into_iter().chain(setting.value.remark()).collect();
+            lines.push(if comment.is_empty() { line } else { format!("{line:<44} # {}", comment.join(": ")) });
         }
         lines
     }
 
-    /// Every key as a JSON object with `key`, `value` as in TOML, and `origin`.
+    /// Every key as a JSON object with `key`, `value` as in TOML, `origin`, and `remark` where a value depends on the
+    /// machine.
     pub fn to_json_lines(&self) -> Vec<String> {
         let object = |setting: &Setting| {
             let (key, value) = (setting.title(), setting.value.to_json());
-            serde_json::json!({ "key": key, "value": value, "origin": self.origin_text(setting) }).to_string()
+            let mut object = serde_json::json!({ "key": key, "value": value, "origin": self.origin_text(setting) });
+            if let Some(remark) = setting.value.remark() {
+                object["remark"] = remark.into();
+            }
+            object.to_string()
         };
         self.entries.iter().map(object).collect()
     }

@@ -150,12 +150,12 @@ fn not_utf8(name: &str, error: &std::string::FromUtf8Error) -> Problem {
 }
 
 #[cfg(unix)]
-fn others_may_read(metadata: &std::fs::Metadata) -> bool {
+pub(crate) fn others_may_read(metadata: &std::fs::Metadata) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
     metadata.is_file() && metadata.permissions().mode() & 0o004 != 0
 }
 
 #[cfg(not(unix))]
-fn others_may_read(_metadata: &std::fs::Metadata) -> bool {
+pub(crate) fn others_may_read(_metadata: &std::fs::Metadata) -> bool {
     false
 }

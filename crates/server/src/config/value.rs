@@ -7,6 +7,7 @@ use fanfare_auth::{Pattern, Secret};
 use fanfare_broker::namespaces::Audience;
 
 use super::units;
+use crate::memory::{Budget, Max};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,6 +16,8 @@ pub(crate) enum Kind {
     Duration(Duration, Duration),
     /// A size with its unit, within bounds in bytes.
     Size(usize, usize),
+    /// Memory: a size of at least so many bytes, or a share of what there is.
+    Memory(usize),
     /// A whole number within bounds.
     Count(usize, usize),
     /// `true` or `false`.
@@ -29,6 +32,8 @@ pub(crate) enum Kind {
     Address,
     /// Origins of web pages, or `*`.
     Origins,
+    /// Names of hosts, without ports.
+    Hosts,
     /// A name of channels without its user: `#`, or `NAMESPACE:#`.
     PersonalChannel,
     /// A secret.
@@ -70,6 +75,8 @@ pub(crate) enum Value {
     Duration(Duration),
     /// A size or a count.
     Number(usize, Unit),
+    /// A share of the memory that there is, in hundredths.
+    Share(u8),
     /// A switch.
     Bool(bool),
     /// Text, a word of a choice, a namespace.
@@ -108,6 +115,7 @@ impl Kind {
         matches!(
             self,
             Self::Origins
+                | Self::Hosts
                 | Self::Patterns
                 | Self::Secrets(_)
                 | Self::Words(_)
@@ -135,13 +143,17 @@ impl Kind {
                     units::size_text(max)
                 )
             }
+            Self::Memory(min) => {
+                format!("a size with its unit (B, KiB, MiB, GiB) from {} on, or a share: 1% to 100%", units::size_text(min))
+            }
             Self::Count(min, max) => format!("a whole number, {min} to {max}"),
             Self::Bool => "true or false".to_owned(),
             Self::Text(bytes_max) => format!("text in quotes, 1 to {bytes_max} bytes"),
             Self::Choice(words) => one_of(words),
             Self::Audience(audiences) => one_of(&audiences.iter().map(|a| audience_text(*a)).collect::<Vec<_>>()),
             Self::Address => r#"IP and port in quotes, such as "127.0.0.1:8000" or "[::1]:8000""#.to_owned(),
-            Self::Origins => r#"a list of origins, such as ["https://app.example.com"], or ["*"] for any"#.to_owned(),
+            Self::Origins => r#"a list of origins, such as ["https://app.example.com", "https://*.example.com"], or ["*"] for any"#.to_owned(),
+            Self::Hosts => r#"a list of host names or addresses without ports, such as ["hub.example.com"]"#.to_owned(),
             Self::PersonalChannel => r##""#" or "NAMESPACE:#""##.to_owned(),
             Self::Secret => "a secret in quotes".to_owned(),
             Self::RedisUrl => {
@@ -185,6 +197,13 @@ impl Value {
         match self {
             Self::Number(number, _) => Some(*number),
             _ => None,
+        }
+    }
+
+    pub(crate) fn memory(&self) -> Max {
+        match self {
+            Self::Share(percent) => Max::Percent(*percent),
+            other => Max::Bytes(other.number()),
         }
     }
 
@@ -253,6 +272,7 @@ impl Value {
             Self::Duration(duration) => quoted(&units::duration_text(*duration)),
             Self::Number(bytes, Unit::Bytes) => quoted(&units::size_text(*bytes)),
             Self::Number(number, Unit::One) => number.to_string(),
+            Self::Share(percent) => quoted(&format!("{percent}%")),
             Self::Bool(on) => on.to_string(),
             Self::Text(text) | Self::Date(_, text) => quoted(text),
             Self::Audience(audience) => quoted(audience_text(*audience)),
@@ -265,6 +285,14 @@ impl Value {
 }
 
 impl Value {
+    /// What it comes to on this machine, where that cannot be read off it.
+    pub(crate) fn remark(&self) -> Option<String> {
+        match self {
+            Self::Share(_) => Budget::of(self.memory()).map(|budget| budget.to_string()),
+            _ => None,
+        }
+    }
+
     /// The value as JSON, written as in a file; what is not set is null.
     pub(crate) fn to_json(&self) -> serde_json::Value {
         match self {

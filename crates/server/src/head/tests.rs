@@ -49,7 +49,8 @@ fn what_is_not_whole_is_waited_for() {
 
 #[test]
 fn the_request_line() {
-    refused(b"\x16\x03\x01\x02\x00", Refusal::NotHttp);
+    refused(b"\x16\x03\x01\x02\x00", Refusal::Tls);
+    refused(b"\x17\x03\x01\x02\x00", Refusal::NotHttp);
     refused(b"\r\nGET / HTTP/1.1\r\nHost: x\r\n\r\n", Refusal::NotHttp);
     for line in ["GET /", "GET  / HTTP/1.1", "GET / x HTTP/1.1", "GET / http/1.1", "G(T / HTTP/1.1", "GET /\tHTTP/1.1"]
     {
