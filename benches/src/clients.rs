@@ -117,6 +117,17 @@ impl Clients {
 
 /// A session that has connected and subscribed to one channel.
 pub(crate) async fn open(address: SocketAddr, token: &str) -> io::Result<TcpStream> {
+    let mut stream = upgraded(address).await?;
+    let commands = format!(
+        "{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"news\"}}}}"
+    );
+    stream.write_all(&masked_text(&commands)).await?;
+    read_until(&mut stream, "{\"id\":2,\"subscribe\":{").await?;
+    Ok(stream)
+}
+
+/// A WebSocket on which nothing was said yet.
+pub(crate) async fn upgraded(address: SocketAddr) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let upgrade = format!(
@@ -125,12 +136,13 @@ pub(crate) async fn open(address: SocketAddr, token: &str) -> io::Result<TcpStre
     );
     stream.write_all(upgrade.as_bytes()).await?;
     read_until(&mut stream, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=").await?;
-    let commands = format!(
-        "{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"news\"}}}}"
-    );
-    stream.write_all(&masked_text(&commands)).await?;
-    read_until(&mut stream, "{\"id\":2,\"subscribe\":{").await?;
     Ok(stream)
+}
+
+/// Says something and waits for the answer.
+pub(crate) async fn ask(stream: &mut TcpStream, command: &str, answer: &str) -> io::Result<()> {
+    stream.write_all(&masked_text(command)).await?;
+    read_until(stream, answer).await
 }
 
 /// Reads until a text has come by; refuses an error reply.

@@ -9,6 +9,7 @@
 //! cargo run --release -p fanfare-benches -- idle      [CONNECTIONS]
 //! cargo run --release -p fanfare-benches -- deliver   [SUBSCRIBERS] [TURNS]
 //! cargo run --release -p fanfare-benches -- connect   [SESSIONS] [USERS]
+//! cargo run --release -p fanfare-benches -- hooks     [ROUNDS]
 //! cargo run --release -p fanfare-benches -- pingers   [CONNECTIONS]
 //! ```
 //!
@@ -25,6 +26,7 @@
 
 mod bare_loop;
 mod clients;
+mod hooks;
 mod memory;
 mod node;
 mod process;
@@ -59,6 +61,7 @@ fn main() -> Outcome {
         Some("idle") => runtime.block_on(idle(number(1, 10_000))),
         Some("deliver") => runtime.block_on(deliver(number(1, 1_000), number(2, 7))),
         Some("connect") => runtime.block_on(connect(number(1, 5_000), number(2, usize::MAX))),
+        Some("hooks") => runtime.block_on(hooks::run(number(1, 5))),
         Some("pingers") => runtime.block_on(memory::pingers(number(1, 1_000))),
         Some("redis-publish") => runtime.block_on(redis_publish::run(number(1, 100_000))),
         Some("redis-fence") => redis_fence::run(number(1, 9)),
@@ -68,10 +71,10 @@ fn main() -> Outcome {
         Some("redis-latency") => runtime.block_on(redis_nodes::latency(number(1, 2_000))),
         Some("hold") => runtime.block_on(hold(arguments.get(1).ok_or("hold needs an address")?, number(2, 0))),
         Some("bare-loop") => bare_loop::run(number(1, 0), number(2, 0), number(3, 0)),
-        _ => {
-            Err("say what to measure: idle, deliver, connect, pingers, or redis-… as the top of this program says"
-                .into())
-        }
+        _ => Err(
+            "say what to measure: idle, deliver, connect, hooks, pingers, or redis-… as the top of this program says"
+                .into(),
+        ),
     }
 }
 

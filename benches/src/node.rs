@@ -46,6 +46,11 @@ impl Node {
         Err(io::Error::other("the node does not come to terms with Redis"))
     }
 
+    /// The same with this configuration file.
+    pub(crate) async fn start_from(file: &std::path::Path) -> io::Result<Self> {
+        Self::start_with(&[("FANFARE_CONFIG", &file.to_string_lossy())]).await
+    }
+
     async fn start_with(settings: &[(&str, &str)]) -> io::Result<Self> {
         let program = std::env::current_exe()?.with_file_name("fanfare");
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;

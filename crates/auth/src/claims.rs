@@ -32,6 +32,8 @@ pub struct ConnectionClaims {
     pub subs: BTreeMap<Channel, ServerSubscription>,
     /// What its roles and its own rules allow; `None` is nothing.
     pub rights: Option<Arc<Rights>>,
+    /// What the user's own backend is told of the connection, as JSON text, or empty. Clients never see it.
+    pub meta: Bytes,
     /// Which token said all this; `None` if none did.
     pub token: Option<TokenId>,
 }
@@ -105,6 +107,7 @@ pub(crate) struct Claims {
     #[serde(rename = "override")]
     overrides: Claim,
     rights: Claim,
+    meta: Claim,
     allow: Claim,
     /// All of it as text, where a claim of another name may be asked for.
     #[serde(skip)]
@@ -194,6 +197,7 @@ impl Claims {
             info: json("info", &self.info, "b64info", &self.b64info)?,
             subs: self.server_subscriptions()?,
             rights: self.rights(roles)?,
+            meta: json("meta", &self.meta, "meta", &None)?,
             token: Some(self.token_id()?),
         })
     }

@@ -45,6 +45,17 @@ pub struct Access {
     pub read_presence: Audience,
 }
 
+/// What of a channel the user's own backend decides, by hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AsksBackend {
+    /// Who may subscribe without a token.
+    pub subscribe: bool,
+    /// Whether a subscription that has expired goes on.
+    pub sub_refresh: bool,
+    /// Whether, and as what, a client's publication is published.
+    pub publish: bool,
+}
+
 /// What becomes of a client that takes publications more slowly than they come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SlowConsumer {
@@ -67,6 +78,8 @@ pub struct ChannelOptions {
     pub join_leave: bool,
     /// Who may do what.
     pub access: Access,
+    /// What the user's own backend decides in place of `access`.
+    pub asks_backend: AsksBackend,
     /// What becomes of a slow subscriber.
     pub slow_consumer: SlowConsumer,
 }

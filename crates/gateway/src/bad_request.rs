@@ -33,5 +33,7 @@ reasons! {
     NoToken = "no_token", "No token where one is needed.";
     EmptyChannel = "empty_channel", "No channel where one is needed.";
     UnknownDelta = "unknown_delta", "An unknown kind of delta.";
+    NoCredentials = "no_credentials", "A client without a token that the user's backend does not know.";
+    RefreshedByBackend = "refreshed_by_backend", "A refresh by the client where the user's backend is asked.";
     UnknownNamespace = "unknown_namespace", "A channel of an unknown namespace in `connect`.";
 }

@@ -5,6 +5,7 @@
 //! publishing) is asked of the broker under a deadline. Afterwards the session may be gone: every call to the shard
 //! finds that out by the generation of its place.
 
+mod backend;
 mod channel;
 mod connect;
 mod control;
@@ -19,10 +20,11 @@ use fanfare_auth::access::{self, Asker, Denied};
 use fanfare_auth::{Allowed, Operation, TokenId};
 use fanfare_broker::namespaces::ChannelOptions;
 use fanfare_broker::{Barred, Bearer};
-use fanfare_protocol::{Channel, ClientInfo, Command, CommandKind, Disconnect, ErrorCode, Reply, RpcRequest};
+use fanfare_protocol::{Channel, ClientInfo, Command, CommandKind, Disconnect, ErrorCode, ErrorReply, Reply};
 
 use tokio::time::Instant;
 
+pub(crate) use self::backend::{refresh_by_backend, sub_refresh_by_backend};
 pub(crate) use self::control::{apply, judge_again};
 pub(crate) use self::subscribe::depart;
 use crate::bad_request::BadRequest;
@@ -37,6 +39,8 @@ use crate::stats::Judged;
 pub(crate) enum Failure {
     /// An error reply; the session goes on.
     Error(ErrorCode),
+    /// An error reply in the words of the user's backend; the session goes on.
+    Refused(Box<ErrorReply>),
     /// The session is closed.
     Close(Disconnect),
     /// The session is closed with 3501.
@@ -127,16 +131,17 @@ impl Commands {
         let result = self.dispatch(command).await;
         match result {
             Ok(()) | Err(Failure::Gone) => {}
-            Err(Failure::Error(code)) => self.reply_error(id, code),
+            Err(Failure::Error(code)) => self.reply_error(id, code.reply()),
+            Err(Failure::Refused(error)) => self.reply_error(id, *error),
             Err(Failure::BadRequest(reason)) => self.close_bad_request(reason),
             Err(Failure::Close(disconnect)) => self.with(|shard| shard.close(self.session, &disconnect)),
         }
     }
 
-    fn reply_error(&self, id: u32, code: ErrorCode) {
+    fn reply_error(&self, id: u32, error: ErrorReply) {
         self.with(|shard| {
-            shard.stats().count_error(code.code());
-            shard.reply(self.session, &Reply { id, error: Some(code.reply()), ..Reply::default() });
+            shard.stats().count_error(error.code);
+            shard.reply(self.session, &Reply { id, error: Some(error), ..Reply::default() });
         });
     }
 
@@ -173,7 +178,7 @@ impl Commands {
             CommandKind::Presence => self.presence(id, &command.presence.unwrap_or_default()).await,
             CommandKind::PresenceStats => self.presence_stats(id, &command.presence_stats.unwrap_or_default()).await,
             CommandKind::History => self.history(id, command.history.take().unwrap_or_default()).await,
-            CommandKind::Rpc => Err(rpc(&command.rpc.unwrap_or_default())),
+            CommandKind::Rpc => self.rpc(id, command.rpc.take().unwrap_or_default()).await,
             CommandKind::Send => Err(Disconnect::NOT_AVAILABLE.into()),
             CommandKind::Refresh => self.refresh(id, &command.refresh.unwrap_or_default()).await,
             CommandKind::SubRefresh => self.sub_refresh(id, &command.sub_refresh.unwrap_or_default()).await,
@@ -294,7 +299,14 @@ impl Commands {
             Operation::ReadHistory => options.access.read_history,
             Operation::ReadPresence => options.access.read_presence,
         };
-        let is_open = audience.admits(!info.user.is_empty(), subscribed.is_some());
+        // Where the backend decides, neither the namespace nor a rule does.
+        let by_backend = match operation {
+            Operation::Subscribe => options.asks_backend.subscribe,
+            Operation::Publish => options.asks_backend.publish,
+            Operation::ReadHistory | Operation::ReadPresence => false,
+        };
+        let rights = rights.filter(|_| !by_backend);
+        let is_open = !by_backend && audience.admits(!info.user.is_empty(), subscribed.is_some());
         let asker =
             Asker { user: &info.user, rights: rights.as_deref(), allowed: subscribed.unwrap_or(Allowed::NOTHING) };
         Ok(access::decide(operation, channel, &asker, is_open).map(drop))
@@ -335,9 +347,4 @@ impl Commands {
         }
         ErrorCode::PermissionDenied.into()
     }
-}
-
-/// No remote procedures are configured (protocol §7.6).
-fn rpc(_request: &RpcRequest) -> Failure {
-    ErrorCode::NotAvailable.into()
 }

@@ -20,8 +20,9 @@ use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketContext};
 
 use self::wire::{Inbound, Intake};
 use crate::application::Peer;
+use crate::backend::Headers;
 use crate::limits;
-use crate::local::Local;
+use crate::local::{Kept, Local};
 use crate::places::Place;
 use crate::rates::Reading;
 use crate::shard::State;
@@ -37,13 +38,15 @@ pub(crate) struct NewSocket {
     pub(crate) read: Bytes,
     pub(crate) encoding: Encoding,
     pub(crate) native_ping: bool,
+    /// What hooks pass on of its request.
+    pub(crate) headers: Headers,
     /// The session's place in the node, given back when it has ended.
     pub(crate) place: Place,
 }
 
 /// Opens a session for a socket and starts its read task.
 pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
-    let NewSocket { stream, tls, read, encoding, native_ping, place } = new;
+    let NewSocket { stream, tls, read, encoding, native_ping, headers, place } = new;
     let options = local.options();
     let settings = SocketSettings { unsent_bytes_max: options.unsent_bytes_max, peer_timeout: options.peer_timeout() };
     let socket = match Socket::adopt(stream, tls, settings) {
@@ -56,6 +59,7 @@ pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
         local.with(|shard| shard.close(session, &Disconnect::SHUTDOWN));
     }
     local.add_socket(session, Rc::clone(&socket));
+    local.keep(session, Kept { headers, meta: Bytes::new() });
     if socket.has_unwritten() {
         // The end of the answer to the handshake.
         local.with(|shard| shard.mark_dirty(session));
@@ -95,6 +99,7 @@ async fn run(mut connection: Box<Connection>, place: Place) {
     let Peer { local, session, socket, .. } = &connection.peer;
     local.with(|shard| shard.remove(*session));
     local.remove_socket(*session);
+    local.forget(*session);
     // A task may still wait for it to take something.
     socket.cut();
     drop(place);

@@ -153,6 +153,8 @@ fn run_effects(local: &Rc<Local>) {
         match effect {
             Effect::Release(channel) => local.broker.unsubscribe(&channel),
             Effect::Leave(_) | Effect::RefreshPresence(..) => local.presence_changes.push(effect),
+            Effect::Refresh(id) => local.spawn(commands::refresh_by_backend(Rc::clone(local), id)),
+            Effect::SubRefresh(begun) => local.spawn(commands::sub_refresh_by_backend(Rc::clone(local), begun)),
             Effect::Repair(id, channel, from) => local.spawn(repair(Rc::clone(local), id, channel, from)),
             Effect::Cut(id) => {
                 if let Some(socket) = local.socket(id) {
@@ -319,7 +321,7 @@ async fn change_presence(local: Rc<Local>) {
                     tracing::debug!(%error, "presence was not refreshed");
                 }
             }
-            Effect::Release(_) | Effect::Repair(..) | Effect::Cut(_) => {}
+            _ => {}
         }
         local.presence_changed(number);
     }

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::application::Application;
+use crate::backend::Backend;
 use crate::connection::NewSocket;
 use crate::directory::Directory;
 use crate::driver;
@@ -54,6 +55,8 @@ pub struct Parts {
     pub namespaces: Arc<Namespaces>,
     /// What takes the messages of its connections.
     pub application: Arc<dyn Application>,
+    /// The user's own backend, where it is asked something.
+    pub backend: Option<Arc<dyn Backend>>,
 }
 
 /// The shard threads of a node. Dropping it ends them.
@@ -72,6 +75,7 @@ pub struct Handle {
 #[derive(Debug)]
 struct Inner {
     directory: Arc<Directory>,
+    options: Arc<Options>,
     places: Arc<Places>,
     intakes: Vec<mpsc::Sender<NewSocket>>,
     upgrades: Mutex<JoinSet<()>>,
@@ -92,7 +96,8 @@ impl Gateway {
             intakes.push(intake);
         }
         let places = Places::new(parts.directory.shards(), parts.options.sessions_max);
-        let inner = Inner { directory: parts.directory, places, intakes, upgrades: Mutex::default(), failed };
+        let Parts { directory, options, .. } = parts;
+        let inner = Inner { directory, options, places, intakes, upgrades: Mutex::default(), failed };
         Ok(Self { handle: Handle { inner: Arc::new(inner) }, threads })
     }
 
@@ -142,6 +147,11 @@ fn start_shard(
 }
 
 impl Handle {
+    /// What sessions are run with.
+    pub(crate) fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
     /// A place for one more session, and the way to its shard.
     pub(crate) fn reserve(&self) -> Result<(Place, mpsc::OwnedPermit<NewSocket>), NoPlace> {
         self.try_reserve().inspect_err(|why| self.inner.directory.count_refused(*why))

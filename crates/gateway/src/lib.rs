@@ -2,7 +2,7 @@
 //!
 //! The gateway owns the sessions of a node. A few shard threads each own a part of them outright; a directory above
 //! them knows which shard listens to which channel. It gets publications from a broker through
-//! [`fanfare_broker::PublicationSink`] and asks the broker for interest, history and presence. It knows no Redis, no
+//! [`fanfare_broker::PublicationSink`] and asks the broker for interest, history and presence. Where there is one, it asks the user's own [`Backend`] who somebody is and what is allowed. It knows no Redis, no
 //! server API and no configuration files.
 //!
 //! The way of the data: [`Directory`] → `ring` → `shard` (fan-out into outboxes) → `driver` (one write for each
@@ -10,6 +10,7 @@
 //! [`ClientProtocol`] with its `commands` → `shard` and broker.
 
 mod application;
+mod backend;
 mod bad_request;
 mod client_protocol;
 mod commands;
@@ -42,6 +43,9 @@ mod upgrade;
 mod wheel;
 
 pub use application::{Application, Message, Peer};
+pub use backend::{
+    Backend, Caller, Connected, Connecting, Headers, Hook, Payload, Publishing, Refreshed, Refusal, Subscribed,
+};
 pub use client_protocol::ClientProtocol;
 pub use directory::Directory;
 pub use gateway::{Error, Gateway, Handle, Parts};

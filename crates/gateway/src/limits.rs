@@ -141,6 +141,17 @@ pub const PRESENCE_CHANGES_AT_ONCE: usize = 32;
 /// Denials logged by one shard in a second; the rest is counted.
 pub const LOG_LINES_PER_SECOND: u32 = 5;
 
+/// Headers of one upgrade request that are kept for the backend, names and values together. As much as a browser's
+/// cookies for a host have at most in practice; 100,000 sessions with 8 KiB each are 800 MB, so that a hook should pass
+/// on few.
+pub const HOOK_HEADERS_BYTES_MAX: usize = 8 * 1024;
+
+/// Longest name of a remote procedure.
+pub const METHOD_BYTES_MAX: usize = 255;
+
+/// Pause before a backend that did not answer is asked again about something that has expired; spread by a half.
+pub const REFRESH_RETRY: Duration = Duration::from_secs(2);
+
 /// Longest ttl told to a client for its connection: 365 days.
 pub const TTL_SECONDS_MAX: u32 = 365 * 24 * 3600;
 

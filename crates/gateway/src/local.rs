@@ -4,16 +4,19 @@
 //! [`Local::with`] only.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use fanfare_auth::Verifier;
 use fanfare_broker::Broker;
 use fanfare_broker::namespaces::Namespaces;
 use tokio::task::JoinSet;
 
 use crate::application::Application;
+use crate::backend::{Backend, Headers, Hook};
 use crate::directory::Directory;
 use crate::gateway::Parts;
 use crate::limits;
@@ -25,6 +28,21 @@ use crate::settings::Settings;
 use crate::shard::{Now, Shard};
 use crate::slots::SlotId;
 use crate::socket::Socket;
+
+/// What the backend is told of a session beside who it is.
+#[derive(Clone, Default)]
+pub(crate) struct Kept {
+    /// Headers of its request.
+    pub(crate) headers: Headers,
+    /// What the backend said of it earlier.
+    pub(crate) meta: Bytes,
+}
+
+impl Kept {
+    fn is_empty(&self) -> bool {
+        self.headers.is_empty() && self.meta.is_empty()
+    }
+}
 
 /// The state of a shard thread.
 pub(crate) struct Local {
@@ -41,6 +59,9 @@ pub(crate) struct Local {
     namespaces: RefCell<Rc<Namespaces>>,
     options: RefCell<Rc<Options>>,
     pub(crate) application: Arc<dyn Application>,
+    pub(crate) backend: Option<Arc<dyn Backend>>,
+    /// Of the sessions of which something is kept; without a backend of none.
+    kept: RefCell<HashMap<SlotId, Kept>>,
     pub(crate) ring: Arc<Ring>,
     directory: Arc<Directory>,
     /// The owner of every task of this thread.
@@ -50,8 +71,9 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(index: usize, parts: Parts) -> Self {
-        let Parts { broker, verifier, namespaces, application, options, directory } = parts;
-        let shard = Shard::new(index, Arc::clone(&options), Arc::clone(&directory), rand::random());
+        let Parts { broker, verifier, namespaces, options, directory, backend, application } = parts;
+        let mut shard = Shard::new(index, Arc::clone(&options), Arc::clone(&directory), rand::random());
+        shard.refreshes_by_backend(backend.as_ref().is_some_and(|backend| backend.has(Hook::Refresh)));
         Self {
             shard: RefCell::new(shard),
             sockets: RefCell::default(),
@@ -64,6 +86,8 @@ impl Local {
             namespaces: RefCell::new(Rc::new((*namespaces).clone())),
             options: RefCell::new(Rc::new((*options).clone())),
             application,
+            backend,
+            kept: RefCell::default(),
             directory,
             tasks: RefCell::default(),
             logged: Cell::default(),
@@ -171,6 +195,23 @@ impl Local {
         if let Some(socket) = self.sockets.borrow_mut().get_mut(id.index as usize) {
             *socket = None;
         }
+    }
+
+    /// Keeps something of a session for the backend, in place of what was kept.
+    pub(crate) fn keep(&self, id: SlotId, kept: Kept) {
+        if self.backend.is_none() || kept.is_empty() {
+            return self.forget(id);
+        }
+        self.kept.borrow_mut().insert(id, kept);
+    }
+
+    /// What is kept of a session.
+    pub(crate) fn kept(&self, id: SlotId) -> Kept {
+        self.kept.borrow().get(&id).cloned().unwrap_or_default()
+    }
+
+    pub(crate) fn forget(&self, id: SlotId) {
+        self.kept.borrow_mut().remove(&id);
     }
 
     pub(crate) fn socket(&self, id: SlotId) -> Option<Rc<Socket>> {

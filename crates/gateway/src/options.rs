@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fanfare_protocol::FrameLimits;
+use http::HeaderName;
 
 use crate::rates::Rates;
 
@@ -68,6 +69,8 @@ pub struct Options {
     pub session_rates: Rates,
     /// What the sessions of one user on this node may send in a second, together.
     pub user_rates: Rates,
+    /// Headers of upgrade requests that are kept for the backend, with what `connect` says in their place.
+    pub hook_headers: Vec<HeaderName>,
 }
 
 impl Default for Options {
@@ -103,6 +106,7 @@ impl Default for Options {
             presence_members_max: 1_000,
             session_rates: Rates { commands: Some(100), publishes: Some(50), bytes: Some(256 << 10) },
             user_rates: Rates { commands: Some(5_000), publishes: Some(1_000), bytes: Some(16 << 20) },
+            hook_headers: Vec::new(),
         }
     }
 }

@@ -131,7 +131,7 @@ fn key_of(effect: &Effect) -> Option<Key> {
     match effect {
         Effect::Leave(departure) => Some((departure.channel.clone(), departure.info.client.clone())),
         Effect::RefreshPresence(channel, info) => Some((channel.clone(), info.client.clone())),
-        Effect::Release(_) | Effect::Repair(..) | Effect::Cut(_) => None,
+        _ => None,
     }
 }
 

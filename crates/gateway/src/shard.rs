@@ -67,6 +67,10 @@ pub(crate) enum Effect {
     Repair(SlotId, Channel, StreamPosition),
     /// End the connection's socket now.
     Cut(SlotId),
+    /// Ask the backend whether the connection, which has expired, goes on.
+    Refresh(SlotId),
+    /// Ask the backend whether a subscription, which has expired, goes on.
+    SubRefresh(Begun),
 }
 
 /// Who left which channel, and who has to hear of it.
@@ -102,6 +106,8 @@ pub(crate) struct Shard {
     makings: u64,
     encoder: FrameEncoder,
     random: SmallRng,
+    /// Whether the backend is asked about connections that have expired; else their clients are.
+    asks_refresh: bool,
 }
 
 impl Shard {
@@ -129,12 +135,18 @@ impl Shard {
             makings: 0,
             encoder: FrameEncoder::default(),
             random: SmallRng::seed_from_u64(seed),
+            asks_refresh: false,
         }
     }
 
     /// Goes on with other options.
     pub(crate) fn set_options(&mut self, options: Arc<Options>) {
         self.options = options;
+    }
+
+    /// Has the backend asked about connections that have expired, in place of their clients.
+    pub(crate) fn refreshes_by_backend(&mut self, asks: bool) {
+        self.asks_refresh = asks;
     }
 
     /// Tells the time. Every call after it happens then.

@@ -17,8 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
+use crate::backend::Headers;
 use crate::connection::NewSocket;
 use crate::gateway::Handle;
+use crate::limits::HOOK_HEADERS_BYTES_MAX;
 use crate::places::{Companion, NoPlace};
 use crate::stream::Stream;
 use crate::tls::Tls;
@@ -74,6 +76,7 @@ impl Handle {
     fn try_upgrade<T: Transport>(&self, request: &mut Request<impl Sized>) -> Result<Response<String>, Refusal> {
         let key = check(request)?;
         let agreed = agree(request.headers(), request.uri().query().unwrap_or_default());
+        let kept = kept(request.headers(), &self.options().hook_headers)?;
         let (mut place, permit) = self.reserve().map_err(unavailable)?;
         place.keep(request.extensions_mut().remove::<Companion>());
         let upgraded = hyper::upgrade::on(request);
@@ -83,10 +86,22 @@ impl Handle {
                 return;
             };
             let Agreed { encoding, native_ping, .. } = agreed;
-            permit.send(NewSocket { stream, tls, read, encoding, native_ping, place });
+            permit.send(NewSocket { stream, tls, read, encoding, native_ping, headers: kept, place });
         });
         Ok(accepted)
     }
+}
+
+/// The headers that hooks pass on.
+fn kept(headers: &HeaderMap, names: &[HeaderName]) -> Result<Headers, Refusal> {
+    let of = |name| headers.get_all(name).iter().map(move |value| (HeaderName::clone(name), value.clone()));
+    let kept: Headers = names.iter().flat_map(of).collect();
+    let bytes: usize = kept.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > HOOK_HEADERS_BYTES_MAX {
+        let text = "the headers that are passed on to the application are too large\n";
+        return Err(refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, text));
+    }
+    Ok(kept)
 }
 
 /// What a request is answered where there is a place for its session.

@@ -1,39 +1,27 @@
 //! One request, one answer, over a connection of its own. Bounded in bytes and in time (K6), to addresses that were
 //! judged (K4).
 
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fanfare_outbound::{ConnectError, Endpoint, Stream, Trust, connect};
 use http::header::{ACCEPT, CONNECTION, ETAG, HOST, HeaderValue, IF_NONE_MATCH, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use crate::address::{self, AddressError, Trust};
-use crate::endpoint::Endpoint;
 use crate::limits::{ANSWER_BYTES_MAX, HEAD_BYTES_MAX};
 
 /// Why there is no answer. Nothing of what came is in it.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// No address to connect to.
-    #[error(transparent)]
-    Address(#[from] AddressError),
     /// No connection.
-    #[error("no connection: {0}")]
-    Connect(std::io::Error),
-    /// The host cannot be named in TLS.
-    #[error("the host has no name for TLS")]
-    ServerName,
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// No answer that is HTTP.
     #[error("no answer: {0}")]
     Http(#[from] hyper::Error),
@@ -61,7 +49,7 @@ impl FetchError {
     /// The label under which it is counted.
     pub(crate) fn label(&self) -> &'static str {
         match self {
-            Self::Address(_) | Self::ServerName => "address",
+            Self::Connect(ConnectError::Address(_) | ConnectError::ServerName) => "address",
             Self::Connect(_) => "connect",
             Self::Http(_) => "http",
             Self::TimedOut => "timeout",
@@ -108,31 +96,14 @@ impl Asking {
         trust: Trust,
         entity_tag: Option<&HeaderValue>,
     ) -> Result<Answer, FetchError> {
-        let stream = connect(&address::resolve(endpoint, trust).await?).await?;
-        let request = request(endpoint, entity_tag);
-        if !endpoint.is_tls {
-            return exchange(stream, request).await;
-        }
-        let name = ServerName::try_from(endpoint.host.clone()).map_err(|_| FetchError::ServerName)?;
-        let connector = TlsConnector::from(Arc::clone(&self.tls));
-        exchange(connector.connect(name, stream).await.map_err(FetchError::Connect)?, request).await
+        let stream = connect(endpoint, trust, &self.tls).await?;
+        exchange(stream, request(endpoint, entity_tag)).await
     }
-}
-
-async fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, FetchError> {
-    let mut failure = std::io::ErrorKind::AddrNotAvailable.into();
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
-        }
-    }
-    Err(FetchError::Connect(failure))
 }
 
 fn request(endpoint: &Endpoint, entity_tag: Option<&HeaderValue>) -> Request<Empty<Bytes>> {
     let mut request = Request::new(Empty::new());
-    *request.uri_mut() = endpoint.path.parse().unwrap_or_default();
+    *request.uri_mut() = endpoint.path().parse().unwrap_or_default();
     let headers = request.headers_mut();
     if let Ok(host) = HeaderValue::try_from(endpoint.authority()) {
         headers.insert(HOST, host);
@@ -146,10 +117,7 @@ fn request(endpoint: &Endpoint, entity_tag: Option<&HeaderValue>) -> Request<Emp
     request
 }
 
-async fn exchange<S>(stream: S, request: Request<Empty<Bytes>>) -> Result<Answer, FetchError>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
+async fn exchange(stream: Stream, request: Request<Empty<Bytes>>) -> Result<Answer, FetchError> {
     let (mut sender, connection) =
         http1::Builder::new().max_buf_size(HEAD_BYTES_MAX).handshake(TokioIo::new(stream)).await?;
     let mut answer = pin!(async move { read(sender.send_request(request).await?).await });

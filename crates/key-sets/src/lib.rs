@@ -16,8 +16,6 @@
 
 #![warn(missing_docs)]
 
-mod address;
-mod endpoint;
 mod fetch;
 pub mod limits;
 mod metrics;
@@ -26,7 +24,8 @@ mod refresh;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use endpoint::{Endpoint, EndpointError};
+use fanfare_outbound::Endpoint;
+
 pub use fetch::FetchError;
 pub use metrics::Metrics;
 pub use refresh::KeySets;

@@ -23,6 +23,3 @@ pub const BACKOFF_MIN: Duration = Duration::from_secs(1);
 
 /// Longest time between two tries.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(300);
-
-/// Addresses of one name that are tried, one after another.
-pub const ADDRESSES_MAX: usize = 4;

@@ -45,13 +45,15 @@ impl Metrics {
 
 #[cfg(test)]
 mod tests {
+    use fanfare_outbound::ConnectError;
+
     use super::*;
 
     #[test]
     fn every_error_has_a_label_of_the_set() {
         let errors = [
-            FetchError::Connect(std::io::ErrorKind::Other.into()),
-            FetchError::ServerName,
+            FetchError::Connect(ConnectError::Io(std::io::ErrorKind::Other.into())),
+            FetchError::Connect(ConnectError::ServerName),
             FetchError::TimedOut,
             FetchError::Redirect(302),
             FetchError::Status(500),

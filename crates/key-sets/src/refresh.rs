@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fanfare_auth::{Held, KeySet, KeySource};
+use fanfare_outbound::{Endpoint, EndpointError, Trust};
 use http::HeaderValue;
 use serde::Deserialize;
 use tokio::sync::{Notify, watch};
@@ -12,8 +13,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::Options;
-use crate::address::Trust;
-use crate::endpoint::{Endpoint, EndpointError};
 use crate::fetch::{Answer, Asking, FetchError};
 use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, FRESH, RETRY_INTERVAL};
 use crate::metrics::Metrics;
@@ -215,7 +214,7 @@ impl Refresher {
         if document.is_local() {
             return Ok((endpoint, Trust::Any));
         }
-        match endpoint.is_tls {
+        match endpoint.is_encrypted() {
             true => Ok((endpoint, Trust::PublicOnly)),
             false => Err(FetchError::Discovery("has a jwks_uri that is not encrypted")),
         }

@@ -29,6 +29,7 @@ mod accepted;
 #[cfg(test)]
 mod refused;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,8 +38,11 @@ use fanfare_api::Key;
 use fanfare_auth::{Algorithm, Secret, Uses};
 use fanfare_broker::namespaces::{Access, Audience, Namespaces};
 use fanfare_broker_redis::{SentinelLogin, Server};
-use fanfare_key_sets::Endpoint;
+use fanfare_gateway::Hook;
+use fanfare_hooks::SigningKey;
+use fanfare_outbound::Endpoint;
 use fanfare_protocol::PayloadLimits;
+use http::{HeaderName, HeaderValue};
 
 pub use problem::{Problem, Problems};
 pub use reload::Reloaded;
@@ -73,6 +77,8 @@ pub struct Config {
     pub token_keys: Vec<TokenKey>,
     /// Issuers whose keys are fetched.
     pub token_issuers: Vec<TokenIssuer>,
+    /// What the user's own backend is asked.
+    pub hooks: BTreeMap<Hook, HookConfig>,
     /// Sessions and their limits; the node's name and its shards too.
     pub gateway: fanfare_gateway::Options,
     /// What is kept in memory.
@@ -193,6 +199,27 @@ pub struct TokenIssuer {
     pub refresh_interval: Duration,
     /// How long they are used when they cannot be.
     pub stale_ttl: Duration,
+}
+
+/// A hook; its certificates are not read yet.
+#[derive(Debug, Clone)]
+pub struct HookConfig {
+    /// Where it is asked.
+    pub endpoint: Endpoint,
+    /// Certificates to trust on the way.
+    pub ca_file: Option<PathBuf>,
+    /// What requests are signed with.
+    pub signing_keys: Vec<SigningKey>,
+    /// Time for an answer, with all tries.
+    pub timeout: Duration,
+    /// Questions under way.
+    pub in_flight_max: usize,
+    /// Largest answer.
+    pub answer_bytes_max: usize,
+    /// Headers of the client's request that are passed on.
+    pub pass_headers: Vec<HeaderName>,
+    /// Headers that are added.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Where a node takes connections.

@@ -13,6 +13,7 @@ mod descriptors;
 pub mod fuzzing;
 mod gate;
 mod head;
+pub mod hooks;
 mod listener;
 pub mod memory;
 mod metrics;

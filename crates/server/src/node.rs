@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanfare_api::Api;
-use fanfare_gateway::{Application, ClientProtocol, Directory, Gateway, Handle, Parts, Settings};
+use fanfare_gateway::{Application, Backend, ClientProtocol, Directory, Gateway, Handle, Parts, Settings};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -28,7 +28,7 @@ use crate::reload::{self, Live, Running};
 use crate::routes::{self, Routes};
 use crate::tls::{self, Tls};
 use crate::token_issuers::{self, TokenIssuers};
-use crate::token_keys;
+use crate::{hooks, token_keys};
 
 /// How long requests under way may take when a node ends.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,6 +53,9 @@ pub enum Error {
     /// The keys of an issuer cannot be fetched at all.
     #[error(transparent)]
     TokenIssuers(#[from] token_issuers::Error),
+    /// The user's backend cannot be asked at all.
+    #[error(transparent)]
+    Hooks(#[from] hooks::Error),
     /// The shard threads could not be started.
     #[error(transparent)]
     Gateway(#[from] fanfare_gateway::Error),
@@ -127,7 +130,8 @@ impl Node {
         let settings = reload::settings(&config, &issuers)?;
         let directory = Directory::new(&settings.options);
         let broker = NodeBroker::start(&config, &directory, &metrics, &mut sweeper)?;
-        let gateway = start_gateway(settings, directory, &broker, application)?;
+        let backend = hooks::backend(&config, &metrics)?;
+        let gateway = start_gateway(settings, directory, &broker, application, backend)?;
         metrics.register(Box::new(gateway.handle().metrics()))?;
         gateway.handle().started().await?;
         broker.wait_ready(config.redis.start_timeout).await?;
@@ -243,9 +247,10 @@ fn start_gateway(
     directory: Arc<Directory>,
     broker: &NodeBroker,
     application: Arc<dyn Application>,
+    backend: Option<Arc<dyn Backend>>,
 ) -> Result<Gateway, Error> {
     let (Settings { options, verifier, namespaces }, broker) = (settings, broker.broker());
-    Ok(Gateway::start(Parts { options, directory, broker, verifier, namespaces, application })?)
+    Ok(Gateway::start(Parts { options, directory, broker, verifier, namespaces, application, backend })?)
 }
 
 /// The routes of the API.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fanfare_api::{Api, Authentication, Key, Limits};
 use fanfare_auth::Verifier;
-use fanfare_gateway::{Handle, Settings};
+use fanfare_gateway::{Handle, Options, Settings};
 use tokio::sync::watch;
 
 use crate::arrivals::Arrivals;
@@ -18,7 +18,7 @@ use crate::descriptors::Shares;
 use crate::node::Error;
 use crate::tls::Tls;
 use crate::token_issuers::TokenIssuers;
-use crate::token_keys;
+use crate::{hooks, token_keys};
 
 /// The parts of a node that take settings.
 pub(crate) struct Running {
@@ -95,7 +95,7 @@ impl Live {
 pub(crate) fn settings(config: &Config, issuers: &TokenIssuers) -> Result<Settings, Error> {
     let verifier = Verifier::new(token_keys::options(config)?)?.with_issuers(issuers.remotes());
     Ok(Settings {
-        options: Arc::new(config.gateway.clone()),
+        options: Arc::new(Options { hook_headers: hooks::passed_on(config), ..config.gateway.clone() }),
         verifier: Arc::new(verifier),
         namespaces: Arc::new(config.namespaces.clone()),
     })

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use fanfare_auth::RemoteIssuer;
-use fanfare_key_sets::{EndpointError, KeySets, limits};
+use fanfare_key_sets::{KeySets, limits};
+use fanfare_outbound::EndpointError;
 use rustls::ClientConfig;
 
 use crate::config::{Config, TokenIssuer};

@@ -91,6 +91,7 @@ impl Bare {
             verifier: Arc::new(verifier),
             namespaces,
             application: Arc::new(ClientProtocol),
+            backend: None,
         };
         let gateway = Gateway::start(parts).expect("threads can be started");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::{HeaderName, HeaderValue};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
@@ -29,6 +29,7 @@ pub struct Opening {
     encoding: Encoding,
     query: String,
     request: Value,
+    headers: Vec<(String, String)>,
     receive_buffer_bytes: Option<u32>,
 }
 
@@ -70,7 +71,14 @@ pub struct Client {
 impl Opening {
     /// A connection to this address; JSON, without a token.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, encoding: Encoding::Json, query: String::new(), request: json!({}), receive_buffer_bytes: None }
+        Self {
+            address,
+            encoding: Encoding::Json,
+            query: String::new(),
+            request: json!({}),
+            headers: Vec::new(),
+            receive_buffer_bytes: None,
+        }
     }
 
     /// Goes to another address: that of a proxy.
@@ -110,6 +118,18 @@ impl Opening {
         self
     }
 
+    /// Connects with this field of the command `connect`.
+    pub fn saying(mut self, field: &str, value: Value) -> Self {
+        self.request[field] = value;
+        self
+    }
+
+    /// Sends a header with the upgrade request.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Takes little from the network unless it is read, so that the node soon notices a client that does not read.
     pub fn narrow(self) -> Self {
         Self { receive_buffer_bytes: Some(4_096), ..self }
@@ -122,6 +142,10 @@ impl Opening {
         if self.encoding == Encoding::Protobuf {
             let header = HeaderValue::from_static("centrifuge-protobuf");
             request.headers_mut().insert("sec-websocket-protocol", header);
+        }
+        for (name, value) in &self.headers {
+            let (name, value) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>());
+            request.headers_mut().append(name.expect("a header's name"), value.expect("a header's value"));
         }
         let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = self.receive_buffer_bytes {

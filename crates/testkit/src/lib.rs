@@ -3,9 +3,9 @@
 //! A node in process ([`Setup`], [`Node`]), a scripted client that says exactly what it is told ([`Client`]), one
 //! below the WebSocket protocol ([`Raw`]), a proxy that harms connections ([`Proxy`]), a gateway on a broker that takes
 //! its time and fails ([`Bare`]), a Redis server or a cluster ([`RedisServer`], [`RedisCluster`]), a [`Follower`] that
-//! misses nothing, a certificate and a way through TLS for those who speak none ([`Certificate`], [`Tunnel`]), and tokens
-//! of any content ([`token`], [`KeyPair`]). What bad input gets stands in a table ([`bad_input`]), and is tried on a
-//! [`Stage`]. The end-to-end suite is in `tests/`, by subject;
+//! misses nothing, a backend that is asked ([`HookServer`]), a certificate and a way through TLS for those who speak none
+//! ([`Certificate`], [`Tunnel`]), and tokens of any content ([`token`], [`KeyPair`]). What bad input gets stands in a table
+//! ([`bad_input`]), and is tried on a [`Stage`]. The end-to-end suite is in `tests/`, by subject;
 //! what it drives a node with is here, so that a change of an interface
 //! touches one place.
 //!
@@ -18,6 +18,7 @@ pub mod checker;
 mod client;
 pub mod echo;
 mod follower;
+mod hook_server;
 mod http;
 mod key_pair;
 mod key_server;
@@ -36,10 +37,11 @@ pub use bare::{BLOCKS, Bare, BarePublisher, Moods, PANICS};
 pub use client::{Client, Ending, Opening, Unit};
 pub use fanfare_protocol::Encoding;
 pub use follower::Follower;
+pub use hook_server::{Asked, HookAnswer, HookServer};
 pub use http::{Http, Response};
 pub use key_pair::KeyPair;
 pub use key_server::{KeyServer, Page};
-pub use node::{API_KEY, Node, Setup};
+pub use node::{API_KEY, Node, Setup, hook_config};
 pub use program::Program;
 pub use proxy::{Cut, Faults, Proxy};
 pub use random::seeded;

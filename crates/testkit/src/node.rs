@@ -8,7 +8,10 @@ use std::time::Duration;
 use fanfare_auth::Secret;
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Access, Audience, ChannelOptions, Namespaces};
+use fanfare_gateway::Hook;
+use fanfare_outbound::Endpoint;
 use fanfare_server::Config;
+use fanfare_server::config::HookConfig;
 use serde_json::{Value, json};
 
 use crate::client::Opening;
@@ -84,6 +87,14 @@ impl Setup {
         self
     }
 
+    /// Asks a backend at this URL about this; what else is to be, `change` says.
+    pub fn hook(mut self, hook: Hook, url: &str, change: impl FnOnce(&mut HookConfig)) -> Self {
+        let mut config = hook_config(url);
+        change(&mut config);
+        self.config.hooks.insert(hook, config);
+        self
+    }
+
     /// Starts the node.
     pub async fn start(mut self) -> Node {
         if self.tunnel.is_none() && std::env::var_os("FANFARE_TEST_TLS").is_some() {
@@ -96,6 +107,20 @@ impl Setup {
             None => None,
         };
         Node { running, tunnel, idle: Mutex::default() }
+    }
+}
+
+/// A hook at this URL, without anything else.
+pub fn hook_config(url: &str) -> HookConfig {
+    HookConfig {
+        endpoint: Endpoint::parse(url).expect("a test's backend is near"),
+        ca_file: None,
+        signing_keys: Vec::new(),
+        timeout: Duration::from_secs(2),
+        in_flight_max: 256,
+        answer_bytes_max: 256 * 1024,
+        pass_headers: Vec::new(),
+        headers: Vec::new(),
     }
 }
 

@@ -14,10 +14,12 @@ use std::time::Duration;
 
 use fanfare_auth::Uses;
 use fanfare_broker_redis::Server;
+use fanfare_gateway::Hook;
 use fanfare_protocol::{ErrorCode, Unsubscribe};
 use fanfare_server::cli::{self, Io};
 use fanfare_server::config::TokenIssuer;
 use fanfare_server::{Config, Node};
+use fanfare_testkit::hook_config;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -169,7 +171,12 @@ fn every_variable_that_the_documents_name_exists() {
     let variable = |key: &String| format!("FANFARE_{}", key.to_uppercase().replacen('.', "__", 1));
     let mut known: BTreeSet<String> = keys().iter().map(variable).collect();
     // Of tables that the documents have as examples.
-    known.extend(["FANFARE_API__NAMED_KEYS__SHOP__SECRET", "FANFARE_AUTH__KEYS__NAME__SECRET"].map(str::to_owned));
+    let examples = [
+        "FANFARE_API__NAMED_KEYS__SHOP__SECRET",
+        "FANFARE_AUTH__KEYS__NAME__SECRET",
+        "FANFARE_HOOKS__CONNECT__SECRETS",
+    ];
+    known.extend(examples.map(str::to_owned));
     let mut unknown = Vec::new();
     for (path, text) in documents() {
         let variables = quoted(&text).into_iter().filter(|text| text.starts_with("FANFARE_") && text.contains("__"));
@@ -314,6 +321,7 @@ async fn the_metrics_are_documented() {
         config.gateway.shards = 1;
         config.redis.server = redis;
         config.token_issuers = vec![issuer_that_is_not_there()];
+        config.hooks = [(Hook::Rpc, hook_config("http://127.0.0.1:1/"))].into();
         let node = Node::start(config).await.unwrap();
         let address = node.address();
         shown.extend(tokio::task::spawn_blocking(move || metrics_of(address)).await.unwrap());

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_auth::{Algorithm, KeySource as _, RemoteIssuer, TokenError, Uses, Verifier};
-use fanfare_key_sets::{Endpoint, KeySets, Options};
+use fanfare_key_sets::{KeySets, Options};
+use fanfare_outbound::Endpoint;
 use fanfare_server::config::TokenIssuer;
 use fanfare_testkit::patience::{eventually, within};
 use fanfare_testkit::{KeyPair, KeyServer, Node, Page, Setup, Value, json, on_1_and_3_shards, token};

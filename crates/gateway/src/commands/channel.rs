@@ -11,6 +11,7 @@ use fanfare_protocol::{
 };
 
 use super::{Commands, Failure};
+use crate::backend::Payload;
 use crate::shard::message_of;
 
 /// Who is in a channel, by client id.
@@ -49,9 +50,13 @@ impl Commands {
         let (channel, options) = self.channel(&request.channel)?;
         let json = self.judge_payload(&request.data)?;
         let info = self.publisher(&channel)?;
-        self.demand(Operation::Publish, &channel, &options)?;
-        let publish =
-            Publish { data: request.data, json, info: Some(info), retention: options.retention, ..Publish::default() };
+        let publish = if options.asks_backend.publish {
+            self.ask_to_publish(&channel, Payload { data: request.data, json }, info, &options).await?
+        } else {
+            self.demand(Operation::Publish, &channel, &options)?;
+            let (data, info, retention) = (request.data, Some(info), options.retention);
+            Publish { data, json, info, retention, ..Publish::default() }
+        };
         self.in_time(self.local.broker.publish(&channel, publish)).await?;
         self.reply(&Reply { id, publish: Some(PublishResult::default()), ..Reply::default() });
         Ok(())

@@ -11,9 +11,18 @@ use futures_util::future::join_all;
 
 use super::subscribe::{Grant, Making, Plan, result_of};
 use super::{Commands, Failure};
+use crate::backend::{Connected, Hook};
 use crate::bad_request::BadRequest;
 use crate::shard::{Backlog, Committed, Origin, State, TokenStamp, payload_bytes};
 use crate::stats::Judged;
+
+/// What is told of a connection that begins, beside its subscriptions.
+struct Beginning {
+    /// Of the command.
+    id: u32,
+    expire_at: Option<u64>,
+    data: bytes::Bytes,
+}
 
 impl Commands {
     /// Connects; an error reply leaves the session unusable until the client or a deadline closes it.
@@ -23,38 +32,44 @@ impl Commands {
             return Err(BadRequest::ConnectedAlready.into());
         }
         let result = self.try_connect(id, request).await;
-        if let Err(Failure::Error(_)) = result {
+        if let Err(Failure::Error(_) | Failure::Refused(_)) = result {
             self.with(|shard| shard.refuse(self.session));
         }
         result
     }
 
     async fn try_connect(&self, id: u32, request: ConnectRequest) -> Result<(), Failure> {
-        self.prepare(&request.token).await;
-        let claims = self.authenticate(&request.token)?;
+        let client = uuid::Uuid::new_v4().to_string();
+        let Connected { claims, data } = self.authenticate(&client, &request).await?;
         let expire_at = claims.expire_at;
         if expire_at.is_some_and(|expire_at| expire_at <= self.local.now().unix_seconds) {
             return Err(ErrorCode::Expired.into());
         }
-        self.identify(&claims)?;
+        self.identify(client, &claims)?;
+        self.keep_for_backend(&claims.meta);
         let plans = self.server_side(&claims, &request.subs)?;
         let made = self.make_all(plans).await?;
-        for making in self.finish_connect(id, expire_at, made).await? {
+        let begin = Beginning { id, expire_at, data };
+        for making in self.finish_connect(begin, made).await? {
             self.announce(making).await;
         }
         Ok(())
     }
 
-    /// Who the client is: by its token, or anonymous where that is allowed.
-    fn authenticate(&self, token: &str) -> Result<ConnectionClaims, Failure> {
-        if token.is_empty() {
-            return self.anonymous();
+    /// Who the client is: by its token, else by what the backend says, else anonymous where that is allowed.
+    async fn authenticate(&self, client: &str, request: &ConnectRequest) -> Result<Connected, Failure> {
+        if request.token.is_empty() {
+            return match self.backend(Hook::Connect) {
+                Some(backend) => self.ask_who(&*backend, client, request).await,
+                None => self.anonymous().map(|claims| Connected { claims, ..Connected::default() }),
+            };
         }
-        let claims = self.verify(token)?;
+        self.prepare(&request.token).await;
+        let claims = self.verify(&request.token)?;
         if claims.user.is_empty() && !self.local.options().allow_anonymous {
             return Err(Disconnect::PERMISSION_DENIED.into());
         }
-        Ok(claims)
+        Ok(Connected { claims, ..Connected::default() })
     }
 
     fn verify(&self, token: &str) -> Result<ConnectionClaims, Failure> {
@@ -81,10 +96,10 @@ impl Commands {
         Err(BadRequest::NoToken.into())
     }
 
-    fn identify(&self, claims: &ConnectionClaims) -> Result<(), Failure> {
+    fn identify(&self, client: String, claims: &ConnectionClaims) -> Result<(), Failure> {
         let info = ClientInfo {
             user: claims.user.clone(),
-            client: uuid::Uuid::new_v4().to_string(),
+            client,
             conn_info: claims.info.clone(),
             chan_info: bytes::Bytes::new(),
         };
@@ -180,12 +195,7 @@ impl Commands {
     }
 
     /// Makes everything live and queues the reply, in one go, so that nothing comes between.
-    async fn finish_connect(
-        &self,
-        id: u32,
-        expire_at: Option<u64>,
-        made: Vec<(Making, Backlog)>,
-    ) -> Result<Vec<Making>, Failure> {
+    async fn finish_connect(&self, begin: Beginning, made: Vec<(Making, Backlog)>) -> Result<Vec<Making>, Failure> {
         let mut live: Vec<(Making, Committed)> = Vec::with_capacity(made.len());
         let mut failure = None;
         for (making, backlog) in made {
@@ -203,11 +213,11 @@ impl Commands {
             }
             return Err(failure);
         }
-        self.reply_connected(id, expire_at, &live);
+        self.reply_connected(begin, &live);
         Ok(live.into_iter().map(|(making, _)| making).collect())
     }
 
-    fn reply_connected(&self, id: u32, expire_at: Option<u64>, live: &[(Making, Committed)]) {
+    fn reply_connected(&self, Beginning { id, expire_at, data }: Beginning, live: &[(Making, Committed)]) {
         let subs = live
             .iter()
             .map(|(making, committed)| {
@@ -219,7 +229,7 @@ impl Commands {
             let Some(result) = shard.welcome(self.session, expire_at) else {
                 return;
             };
-            let result = ConnectResult { subs, ..result };
+            let result = ConnectResult { subs, data, ..result };
             shard.reply(self.session, &Reply { id, connect: Some(result), ..Reply::default() });
         });
         for (making, committed) in live {

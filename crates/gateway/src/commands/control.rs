@@ -76,6 +76,8 @@ impl Commands {
             Err(Failure::Error(fanfare_protocol::ErrorCode::LimitExceeded)) => {
                 self.with(|shard| shard.close(self.session, &Disconnect::CHANNEL_LIMIT));
             }
+            // Nobody asks the backend here.
+            Err(Failure::Refused(error)) => tracing::debug!(code = error.code, "a server-side subscription failed"),
             Err(Failure::Error(code)) => tracing::debug!(code = code.code(), "a server-side subscription failed"),
             Err(Failure::BadRequest(reason)) => self.close_bad_request(reason),
             Err(Failure::Close(disconnect)) => self.with(|shard| shard.close(self.session, &disconnect)),

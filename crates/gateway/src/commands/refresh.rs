@@ -6,6 +6,7 @@ use fanfare_protocol::{
 };
 
 use super::{Commands, Failure};
+use crate::backend::Hook;
 use crate::bad_request::BadRequest;
 use crate::shard::{Origin, TokenStamp, end_of, with_channel_info};
 use crate::slots::SlotId;
@@ -15,6 +16,9 @@ impl Commands {
     /// Replaces the connection's expiry and info. A set of server-side channels other than the present one is
     /// taken on by connecting again (3010).
     pub(super) async fn refresh(&self, id: u32, request: &RefreshRequest) -> Result<(), Failure> {
+        if self.backend(Hook::Refresh).is_some() {
+            return Err(BadRequest::RefreshedByBackend.into());
+        }
         if request.token.is_empty() {
             return Err(BadRequest::NoToken.into());
         }
@@ -29,6 +33,7 @@ impl Commands {
         }
         let token = claims.token.as_ref().map_or(TokenStamp::NONE, |token| self.stamp(token));
         self.judge_connection(&claims.user, token, Judged::Refresh)?;
+        self.keep_for_backend(&claims.meta);
         self.with(|shard| {
             shard.replace_info(self.session, &claims.info);
             if let Some(session) = shard.session_mut(self.session) {
@@ -75,12 +80,15 @@ impl Commands {
 
     /// Replaces a subscription's expiry and channel info. An expired token extends nothing.
     pub(super) async fn sub_refresh(&self, id: u32, request: &SubRefreshRequest) -> Result<(), Failure> {
-        let (channel, _) = self.channel(&request.channel)?;
+        let (channel, options) = self.channel(&request.channel)?;
         let own = self.with(|shard| {
             let channel = shard.channel_id(&channel)?;
             shard.session(self.session)?.subscription_index(channel).map(|_| channel)
         });
         let own = own.ok_or(ErrorCode::PermissionDenied)?;
+        if options.asks_backend.sub_refresh {
+            return Err(BadRequest::RefreshedByBackend.into());
+        }
         if request.token.is_empty() {
             return Err(ErrorCode::BadRequest.into());
         }

@@ -39,6 +39,13 @@ pub(super) struct Plan {
     pub(super) data: bytes::Bytes,
 }
 
+impl Plan {
+    /// The expiry that the client has to do something about.
+    fn told_expiry(&self) -> Option<u64> {
+        self.expire_at.filter(|_| !self.new.asks_refresh)
+    }
+}
+
 /// What a subscription is granted beyond its channel's options.
 #[derive(Debug, Default)]
 pub(super) struct Grant {
@@ -69,12 +76,11 @@ pub(super) struct Making {
 impl Commands {
     /// Subscribes (protocol §7.1, the checks in its order).
     pub(super) async fn subscribe(&self, id: u32, request: SubscribeRequest) -> Result<(), Failure> {
-        self.prepare(&request.token).await;
-        let plan = self.check_subscribe(request)?;
+        let plan = self.check_subscribe(request).await?;
         let making = self.begin(plan)?;
         let committed = self.make(&making).await?;
         self.with(|shard| {
-            let ttl = shard.ttl_uncapped(making.plan.expire_at);
+            let ttl = shard.ttl_uncapped(making.plan.told_expiry());
             let result = result_of(&making.plan, &committed, ttl);
             shard.reply(self.session, &Reply { id, subscribe: Some(result), ..Reply::default() });
         });
@@ -83,7 +89,7 @@ impl Commands {
         Ok(())
     }
 
-    fn check_subscribe(&self, mut request: SubscribeRequest) -> Result<Plan, Failure> {
+    async fn check_subscribe(&self, mut request: SubscribeRequest) -> Result<Plan, Failure> {
         if request.channel.is_empty() {
             return Err(BadRequest::EmptyChannel.into());
         }
@@ -101,8 +107,7 @@ impl Commands {
         if request.r#type != 0 {
             return Err(ErrorCode::PermissionDenied.into());
         }
-        let token = std::mem::take(&mut request.token);
-        let grant = self.authorize(&channel, &options, &token)?;
+        let grant = self.authorize(&channel, &options, &mut request).await?;
         if grant.expire_at.is_some_and(|expire_at| expire_at <= self.local.now().unix_seconds) {
             return Err(ErrorCode::Expired.into());
         }
@@ -126,15 +131,26 @@ impl Commands {
         if full { Err(ErrorCode::LimitExceeded.into()) } else { Ok(()) }
     }
 
-    /// Who may subscribe: by token where there is one, else by the rules of the channel's name and namespace.
-    fn authorize(&self, channel: &Channel, options: &ChannelOptions, token: &str) -> Result<Grant, Failure> {
+    /// Who may subscribe: by token where there is one, else by the rules of the channel's name, else as the backend says
+    /// where it is asked, or by the namespace and the rules.
+    async fn authorize(
+        &self,
+        channel: &Channel,
+        options: &ChannelOptions,
+        request: &mut SubscribeRequest,
+    ) -> Result<Grant, Failure> {
+        let token = std::mem::take(&mut request.token);
         if !token.is_empty() {
-            let claims = self.verify_subscription(channel, token)?;
+            self.prepare(&token).await;
+            let claims = self.verify_subscription(channel, &token)?;
             let token = self.judge_subscription(&claims)?;
             return Ok(Grant::new(claims, token));
         }
         match self.may(Operation::Subscribe, channel, options)? {
             Ok(()) => Ok(Grant::default()),
+            Err(access::Denied::NotOpen) if options.asks_backend.subscribe => {
+                self.ask_to_subscribe(channel, &request.data).await
+            }
             Err(access::Denied::NotOpen) => Err(self.denied(channel, "subscribe", "not open to this client")),
             // No key of the configuration would allow these: their names alone say who may.
             Err(denied) => Err(self.denied_by_name(channel, denied)),
@@ -185,6 +201,7 @@ impl Commands {
             announces,
             join_leave: forced || (request.join_leave && options.join_leave && may_see),
             allowed: grant.allowed,
+            asks_refresh: options.asks_backend.sub_refresh,
             drops_oldest: !positioned && options.slow_consumer == SlowConsumer::DropOldest,
             token: grant.token,
             info: (!grant.info.is_empty()).then(|| with_channel_info(&info, grant.info.clone())),
@@ -382,7 +399,7 @@ pub(super) fn result_of(plan: &Plan, committed: &Committed, ttl: u32) -> Subscri
     let recovered = committed.recovered == Some(true);
     let requested = plan.since.as_ref().filter(|_| recovered).map(|since| since.offset);
     SubscribeResult {
-        expires: plan.expire_at.is_some(),
+        expires: plan.told_expiry().is_some(),
         ttl,
         recoverable: plan.recoverable,
         positioned: plan.positioned,

@@ -1,10 +1,12 @@
 //! Commands of the server API to the sessions of this shard.
 
+use std::sync::Arc;
+
 use fanfare_broker::control::{RefreshControl, Target};
 use fanfare_protocol::{Channel, ClientInfo, Disconnect, Push, RefreshPush, Unsubscribe};
 
-use super::Shard;
 use super::session::State;
+use super::{Begun, Shard};
 use crate::limits::TTL_SECONDS_MAX;
 use crate::slots::SlotId;
 
@@ -74,11 +76,10 @@ impl Shard {
             self.replace_info(id, info);
         }
         self.set_expiry(id, refresh.expire_at);
-        let ttl = self.ttl(refresh.expire_at);
-        self.push(
-            id,
-            Push { refresh: Some(RefreshPush { expires: refresh.expire_at.is_some(), ttl }), ..Push::default() },
-        );
+        // A client is told of an expiry that it has to do something about.
+        let told = refresh.expire_at.filter(|_| !self.asks_refresh);
+        let push = RefreshPush { expires: told.is_some(), ttl: self.ttl(told) };
+        self.push(id, Push { refresh: Some(push), ..Push::default() });
     }
 
     /// Replaces the connection info of a session, in its subscriptions with an info of their own too.
@@ -91,6 +92,15 @@ impl Shard {
             *info = ClientInfo { conn_info: conn_info.clone(), ..ClientInfo::clone(info) }.into();
         }
         self.refresh_presence(id);
+    }
+
+    /// Replaces the info of one subscription.
+    pub(crate) fn replace_channel_info(&mut self, begun: Begun, info: Arc<ClientInfo>) {
+        let Some(session) = self.sessions.get_mut(begun.session) else { return };
+        if let Some(index) = session.subscription_index(begun.channel) {
+            session.subscriptions[index].info = Some(info);
+        }
+        self.refresh_presence(begun.session);
     }
 
     /// Seconds until a connection's expiry, as its client is told: 0 for never, a year at most.

@@ -6,7 +6,7 @@ use fanfare_protocol::{Disconnect, Encoding, Reply, Unsubscribe};
 use rand::RngExt as _;
 
 use super::session::{Stage, State};
-use super::{Effect, Shard};
+use super::{Begun, Effect, Shard};
 use crate::frame::Opcode;
 use crate::slots::SlotId;
 use crate::wheel::{Tick, Timer, tick_at};
@@ -63,16 +63,20 @@ impl Shard {
         if due(deadlines.cut) {
             return self.cut_off(id);
         }
+        let expire = deadlines.expire;
         let closes = [
             (deadlines.drain, Disconnect::SHUTDOWN),
             (deadlines.connect, Disconnect::STALE),
             (deadlines.pong, Disconnect::NO_PONG),
-            (deadlines.expire, Disconnect::CONNECTION_EXPIRED),
+            (if self.asks_refresh { 0 } else { expire }, Disconnect::CONNECTION_EXPIRED),
             (deadlines.write, Disconnect::WRITE_ERROR),
         ];
         let (ping, presence, subscriptions) = (deadlines.ping, deadlines.presence, deadlines.subscriptions);
         if let Some((_, disconnect)) = closes.into_iter().find(|(at, _)| due(*at)) {
             return self.close(id, &disconnect);
+        }
+        if self.asks_refresh && due(expire) {
+            self.ask_refresh(id);
         }
         if due(ping) {
             self.ping(id);
@@ -83,6 +87,27 @@ impl Shard {
         if due(subscriptions) {
             self.expire_subscriptions(id, now);
         }
+    }
+
+    /// From now on the backend decides whether the connection goes on, until it has said so.
+    fn ask_refresh(&mut self, id: SlotId) {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.deadlines.expire = 0;
+            self.effects.push(Effect::Refresh(id));
+        }
+    }
+
+    /// Whether a connection that has expired waits for the backend to decide.
+    pub(crate) fn awaits_refresh(&self, id: SlotId) -> bool {
+        self.is_open(id) && self.sessions.get(id).is_some_and(|session| session.deadlines.expire == 0)
+    }
+
+    /// Whether a subscription that has expired waits for the backend to decide.
+    pub(crate) fn awaits_sub_refresh(&self, begun: Begun) -> bool {
+        let session = self.sessions.get(begun.session);
+        let subscription =
+            session.and_then(|session| session.subscriptions.get(session.subscription_index(begun.channel)?));
+        subscription.is_some_and(|subscription| subscription.making == begun.making && subscription.expire == 0)
     }
 
     fn cut_off(&mut self, id: SlotId) {
@@ -139,7 +164,7 @@ impl Shard {
 
     /// Sets when the connection expires; `None` is never.
     pub(crate) fn set_expiry(&mut self, id: SlotId, expire_at: Option<u64>) {
-        let grace = millis(self.options.expired_close_delay);
+        let grace = if self.asks_refresh { 0 } else { millis(self.options.expired_close_delay) };
         let at = expire_at.map_or(0, |expire_at| self.tick_of_expiry(expire_at, grace));
         if let Some(session) = self.sessions.get_mut(id) {
             session.deadlines.expire = at;
@@ -149,12 +174,12 @@ impl Shard {
 
     /// Sets when a subscription expires; `None` is never.
     pub(crate) fn set_subscription_expiry(&mut self, id: SlotId, channel: SlotId, expire_at: Option<u64>) {
-        let grace = millis(self.options.expired_close_delay);
+        let Some(session) = self.sessions.get(id) else { return };
+        let Some(index) = session.subscription_index(channel) else { return };
+        let delay = self.options.expired_close_delay;
+        let grace = if session.subscriptions[index].asks_refresh { 0 } else { millis(delay) };
         let at = expire_at.map_or(0, |expire_at| self.tick_of_expiry(expire_at, grace));
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        if let Some(index) = session.subscription_index(channel) {
+        if let Some(session) = self.sessions.get_mut(id) {
             session.subscriptions[index].expire = at;
         }
         self.arm_subscriptions(id);
@@ -169,8 +194,30 @@ impl Shard {
         self.arm(id);
     }
 
+    /// Ends one subscription that has expired.
+    pub(crate) fn expire_subscription(&mut self, begun: Begun) {
+        let Some(session) = self.sessions.get(begun.session) else { return };
+        let Some(index) = session.subscription_index(begun.channel) else { return };
+        if session.subscriptions[index].origin.is_server_side() {
+            return self.close(begun.session, &Disconnect::SUBSCRIPTION_EXPIRED);
+        }
+        self.unsubscribe_with_push(begun.session, begun.channel, &Unsubscribe::EXPIRED);
+    }
+
+    /// Has the backend asked about the subscriptions that have expired and that it decides on.
+    fn ask_sub_refreshes(&mut self, id: SlotId, now: Tick) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let due = |expire: Tick| expire != 0 && expire <= now;
+        for subscription in session.subscriptions.iter_mut().filter(|s| s.asks_refresh && due(s.expire)) {
+            subscription.expire = 0;
+            let begun = Begun { session: id, channel: subscription.channel, making: subscription.making };
+            self.effects.push(Effect::SubRefresh(begun));
+        }
+    }
+
     /// Ends what has expired: 2501 for the client's own subscriptions, 3006 where the server made it.
     fn expire_subscriptions(&mut self, id: SlotId, now: Tick) {
+        self.ask_sub_refreshes(id, now);
         let Some(session) = self.sessions.get(id) else { return };
         let expired: Vec<_> = session
             .subscriptions

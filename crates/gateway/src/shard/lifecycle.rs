@@ -35,7 +35,8 @@ impl Shard {
         token: TokenStamp,
     ) -> usize {
         let user: Arc<str> = Arc::from(info.user.as_str());
-        let Some(session) = self.sessions.get_mut(id) else {
+        // It may have been closed while its token's keys, or the backend, were waited for.
+        let Some(session) = self.sessions.get_mut(id).filter(|session| session.state == State::Opening) else {
             return 0;
         };
         session.info = Some(info);
@@ -65,8 +66,8 @@ impl Shard {
         Some(ConnectResult {
             client,
             version: self.options.version.clone(),
-            expires: expire_at.is_some(),
-            ttl: self.ttl(expire_at),
+            expires: expire_at.is_some() && !self.asks_refresh,
+            ttl: if self.asks_refresh { 0 } else { self.ttl(expire_at) },
             ping,
             pong: ping > 0,
             ..ConnectResult::default()

@@ -206,6 +206,8 @@ pub(crate) struct Subscription {
     pub(crate) info: Option<Arc<ClientInfo>>,
     /// What its token allows besides listening.
     pub(crate) allowed: Allowed,
+    /// Whether the backend is asked when it has expired; else its client is.
+    pub(crate) asks_refresh: bool,
     /// The subscription token that it was made with.
     pub(crate) token: Option<Box<TokenStamp>>,
     /// To be ended as soon as it is live.

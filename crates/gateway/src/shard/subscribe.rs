@@ -30,6 +30,8 @@ pub(crate) struct NewSubscription {
     pub(crate) join_leave: bool,
     /// What its token allows besides listening.
     pub(crate) allowed: Allowed,
+    /// Whether the backend is asked when it has expired.
+    pub(crate) asks_refresh: bool,
     /// Whether publications that wait for it may be dropped if it is slow: by the channel, without positions only.
     pub(crate) drops_oldest: bool,
     /// The subscription token that it is made with.
@@ -42,7 +44,7 @@ pub(crate) struct NewSubscription {
 pub(crate) struct Begun {
     pub(crate) session: SlotId,
     pub(crate) channel: SlotId,
-    making: u64,
+    pub(super) making: u64,
 }
 
 /// Why a subscription was not begun.
@@ -249,6 +251,7 @@ impl Shard {
             join_leave: new.join_leave,
             expire: 0,
             allowed: new.allowed,
+            asks_refresh: new.asks_refresh,
             token: new.token.map(Box::new),
             info: new.info.clone(),
             doomed: None,

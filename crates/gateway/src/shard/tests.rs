@@ -113,6 +113,7 @@ impl Bench {
             join_leave: true,
             token: None,
             allowed: fanfare_auth::Allowed::NOTHING,
+            asks_refresh: false,
             drops_oldest: false,
             info: None,
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use fanfare_auth::access::{self, Asker, Ground};
 use fanfare_auth::{Allowed, ConnectionClaims, Operation, SubscriptionClaims, TokenError, Verifier};
-use fanfare_broker::namespaces::{Access, Audience};
+use fanfare_broker::namespaces::{Access, AsksBackend, Audience};
 use fanfare_protocol::Channel;
 use serde_json::{Value, json};
 
@@ -164,6 +164,10 @@ fn explain(operation: Operation, channel: &Channel, bearer: &Bearer, config: &Co
     let is_user = !bearer.user().is_empty();
     let is_subscribed = matches!(bearer, Bearer::Subscription(_));
     let asker = bearer.asker();
+    let hook = config.namespaces.options(channel).and_then(|options| hook_of(options.asks_backend, operation));
+    if let Some(hook) = hook {
+        return by_backend((operation, hook), channel, &asker, config);
+    }
     let decided = |is_subscribed| access::decide(operation, channel, &asker, audience.admits(is_user, is_subscribed));
     let option = format!("{} {} = {}", config.namespaces.section(channel), operation.name(), audience_text(audience));
     match decided(is_subscribed) {
@@ -175,6 +179,30 @@ fn explain(operation: Operation, channel: &Channel, bearer: &Bearer, config: &Co
             Line { operation, is_allowed: false, why: format!("{option}, and no rule allows it") }
         }
         Err(denied) => Line { operation, is_allowed: false, why: denied.to_string() },
+    }
+}
+
+/// The key by which a backend is asked about an operation.
+fn hook_of(asks: AsksBackend, operation: Operation) -> Option<&'static str> {
+    match operation {
+        Operation::Subscribe => asks.subscribe.then_some("subscribe_hook"),
+        Operation::Publish => asks.publish.then_some("publish_hook"),
+        Operation::ReadHistory | Operation::ReadPresence => None,
+    }
+}
+
+/// What a name or a subscription token allows to subscribe to stays allowed; the rest is for the backend to say.
+fn by_backend((operation, hook): (Operation, &str), channel: &Channel, asker: &Asker<'_>, config: &Config) -> Line {
+    let asks = format!("your backend is asked: {} {hook} = true", config.namespaces.section(channel));
+    let asker = Asker { rights: None, ..*asker };
+    match access::decide(operation, channel, &asker, false) {
+        Ok(ground) if operation == Operation::Subscribe => {
+            Line { operation, is_allowed: true, why: why(ground, &asks) }
+        }
+        Err(denied) if denied != access::Denied::NotOpen => {
+            Line { operation, is_allowed: false, why: denied.to_string() }
+        }
+        _ => Line { operation, is_allowed: false, why: asks },
     }
 }
 
@@ -235,7 +263,9 @@ mod tests {
     const NOW: u64 = 1_700_000_000;
     const CONFIG: &str = "[auth]\nhmac_secret = \"0123456789abcdef0123456789abcdef\"\n\
         [channels.namespaces.news]\nsubscribe = \"users\"\nread_presence = \"subscribers\"\n\
-        [access.roles.editor]\npublish = [\"news:*\"]\n";
+        [channels.namespaces.asks]\nsubscribe_hook = true\npublish_hook = true\n\
+        [hooks.subscribe]\nurl = \"http://127.0.0.1:3000/\"\n[hooks.publish]\nurl = \"http://127.0.0.1:3000/\"\n\
+        [access.roles.editor]\npublish = [\"news:*\", \"asks:*\"]\n";
 
     /// A folder of a test, gone with it.
     struct Folder(PathBuf);
@@ -299,6 +329,22 @@ mod tests {
         assert_eq!(without.matches("denied: auth.allow_anonymous is false").count(), 4, "{without}");
         let expired = denied("expired", "news:a", r#"{"sub":"42","exp":5}"#);
         assert_eq!(expired.matches("denied: the token is refused").count(), 4, "{expired}");
+    }
+
+    #[test]
+    fn what_the_backend_decides_is_said_to_be_so() {
+        let asked = |name, channel| explained(name, channel, r#"{"sub":"42","roles":["editor"]}"#).join("\n");
+        let plain = asked("asked", "asks:a");
+        for line in [
+            "subscribe      denied: your backend is asked: [channels.namespaces.asks] subscribe_hook = true",
+            "publish        denied: your backend is asked: [channels.namespaces.asks] publish_hook = true",
+        ] {
+            assert!(plain.contains(line), "{plain}");
+        }
+        let listed = asked("asked-listed", "asks:a#42");
+        assert!(listed.contains("subscribe      allowed: the channel's name lists the user (#)"), "{listed}");
+        let private = asked("asked-private", "$asks:a");
+        assert!(private.contains("subscribe      denied: a private channel ($)"), "{private}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ use fanfare_auth::{Algorithm, Operation, Pattern, Secret, Uses};
 use fanfare_broker::Retention;
 use fanfare_broker::namespaces::{Audience, ChannelOptions};
 use fanfare_broker_redis::Server;
+use fanfare_gateway::Hook;
 use fanfare_protocol::{Channel, PayloadLimits};
 
 use super::draft::Draft;
@@ -49,6 +50,9 @@ fn other_value(key: &Key) -> String {
         Kind::Text(_) => "other".to_owned(),
         Kind::Patterns => "a:*, b:**".to_owned(),
         Kind::HttpsUrl => "https://id.example.com/keys".to_owned(),
+        Kind::HttpUrl => "http://127.0.0.1:3000/".to_owned(),
+        Kind::HeaderNames => "cookie".to_owned(),
+        Kind::HeaderLines => "X-Tenant: blue".to_owned(),
         Kind::Date => "2026-12-31".to_owned(),
         Kind::Choice(words) => words[words.len() - 1].to_owned(),
         Kind::Audience(_) => "users".to_owned(),
@@ -76,6 +80,9 @@ fn field<'a>(section: &str, key: &'a str) -> &'a str {
         ("channels", "history_size") => "retention.size",
         ("channels", "history_ttl") => "retention.ttl",
         ("channels", "history_meta_ttl") => "retention.meta_ttl",
+        ("channels", "subscribe_hook") => "asks_backend.subscribe",
+        ("channels", "sub_refresh_hook") => "asks_backend.sub_refresh",
+        ("channels", "publish_hook") => "asks_backend.publish",
         ("redis", "url") => "server",
         ("access", "roles_claim") => "claim",
         ("auth", "token_lifetime_max") => "lifetime_max",
@@ -514,6 +521,33 @@ fn dev_is_open_and_its_secret_is_new_each_time() {
 #[test]
 fn dev_ends_at_once_though_clients_are_connected() {
     assert_eq!(Config::dev().drain_window, Duration::ZERO);
+}
+
+#[test]
+fn hooks_are_asked_as_their_tables_say() {
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let folder = Folder::with("hooks", &[("old", &format!("{secret}\n"))]);
+    let text = "[hooks.connect]\nurl = \"http://app:3000/connect\"\nallow_unencrypted = true\n\
+                pass_headers = [\"Cookie\"]\nheaders = [\"Authorization: Bearer hidden\"]\ntimeout = \"2s\"\n\
+                [hooks.publish]\nurl = \"https://app.example.com/publish\"\nin_flight_max = 7\n\
+                [channels.namespaces.chat]\npublish_hook = true\npublish = \"users\"\n\
+                [api]\nkeys = [\"0123456789abcdef\"]\n";
+    let variables = [
+        ("FANFARE_HOOKS__CONNECT__SECRETS", secret.to_owned()),
+        ("FANFARE_HOOKS__PUBLISH__SECRETS_FILE", folder.file("old")),
+    ];
+    let loaded =
+        load_serve(Sources { file: file(text), variables: variables.into_iter().collect(), ..Sources::default() });
+    let [connect, publish] = [Hook::Connect, Hook::Publish].map(|hook| &loaded.config.hooks[&hook]);
+    assert_eq!(connect.endpoint.to_string(), "http://app:3000/connect");
+    assert_eq!((connect.timeout, connect.pass_headers[0].as_str()), (Duration::from_secs(2), "cookie"));
+    assert_eq!((connect.headers.len(), connect.signing_keys.len(), publish.signing_keys.len()), (1, 1, 1));
+    assert_eq!((publish.in_flight_max, publish.timeout), (7, Duration::from_secs(1)));
+    assert!(options(&loaded.config, "chat:1").unwrap().asks_backend.publish);
+    let shown = format!("{:?}{:?}", loaded.config, loaded.settings.to_toml_lines(true));
+    assert!(!shown.contains("hidden\"") && !shown.contains("Bearer") && !shown.contains(secret), "{shown}");
+    let [warning] = &loaded.warnings[..] else { panic!("{:?}", loaded.warnings) };
+    assert!(warning.to_string().contains("channels.namespaces.chat.publish has no effect"), "{warning}");
 }
 
 #[test]

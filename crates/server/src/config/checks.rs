@@ -1,6 +1,7 @@
 //! Rules across keys, and what an operator should know of a configuration that is good.
 
 mod api_keys;
+mod hooks;
 mod member_variables;
 mod token_issuers;
 mod token_keys;
@@ -71,6 +72,7 @@ pub(crate) fn relations(settings: &Settings) -> Vec<Problem> {
     problems.extend(member_variables::problems(settings));
     problems.extend(token_keys::problems(settings));
     problems.extend(token_issuers::problems(settings));
+    problems.extend(hooks::problems(settings));
     problems
 }
 
@@ -87,8 +89,10 @@ pub(crate) fn missing(settings: &Settings) -> Vec<Problem> {
     let (secret, anonymous) = (settings.get("auth.hmac_secret"), settings.get("auth.allow_anonymous"));
     let families = [schema::TOKEN_KEY_FAMILY, schema::TOKEN_ISSUER_FAMILY];
     let has_keys = families.iter().any(|family| settings.members(family).next().is_some());
+    let has_hook = settings.members(schema::HOOK_FAMILY).any(|table| table[0].namespace.as_deref() == Some("connect"));
     if secret.value.secret().is_none()
         && !has_keys
+        && !has_hook
         && !secret.is_refused
         && !anonymous.value.is_on()
         && !anonymous.is_refused
@@ -106,6 +110,7 @@ pub(crate) fn warnings(settings: &Settings) -> Vec<Problem> {
     warnings.extend(any_origin(settings));
     warnings.extend(idle_roles(settings));
     warnings.extend(slow_return(settings));
+    warnings.extend(hooks::warnings(settings));
     for table in settings.channel_tables() {
         warnings.extend(unused_audiences(settings, table));
     }

@@ -9,11 +9,15 @@ use std::time::Duration;
 use fanfare_api::{Key, Scope};
 use fanfare_auth::{Algorithm, Pattern, Roles, Rules, Secret, Uses};
 use fanfare_broker::Retention;
-use fanfare_broker::namespaces::{Access, ChannelOptions, Namespaces, SlowConsumer};
+use fanfare_broker::namespaces::{Access, AsksBackend, ChannelOptions, Namespaces, SlowConsumer};
 use fanfare_broker_redis::Server;
-use fanfare_key_sets::Endpoint;
+use fanfare_gateway::Hook;
+use fanfare_hooks::SigningKey;
+use fanfare_outbound::Endpoint;
+use http::{HeaderName, HeaderValue};
 
-use super::{ApiOptions, Config, Listen, Log, LogFormat, LogLevel, Redis, TokenIssuer, TokenKey};
+use super::given::read_header;
+use super::{ApiOptions, Config, HookConfig, Listen, Log, LogFormat, LogLevel, Redis, TokenIssuer, TokenKey};
 
 /// A configuration in the making.
 #[derive(Default)]
@@ -36,6 +40,7 @@ pub(crate) struct Draft {
     pub(crate) token_keys: BTreeMap<String, TokenKeyDraft>,
     pub(crate) token_issuers: BTreeMap<String, TokenIssuerDraft>,
     pub(crate) roles: BTreeMap<String, Rules>,
+    pub(crate) hooks: BTreeMap<String, HookDraft>,
     pub(crate) gateway: fanfare_gateway::Options,
     pub(crate) broker: fanfare_broker::memory::Options,
     pub(crate) memory: crate::memory::Options,
@@ -59,6 +64,7 @@ pub(crate) struct ChannelDraft {
     pub(crate) presence: bool,
     pub(crate) join_leave: bool,
     pub(crate) access: Access,
+    pub(crate) asks_backend: AsksBackend,
     pub(crate) drops_oldest: bool,
 }
 
@@ -138,6 +144,43 @@ impl TokenIssuerDraft {
     }
 }
 
+/// A hook in the making.
+#[derive(Clone, Default)]
+pub(crate) struct HookDraft {
+    pub(crate) url: Option<String>,
+    pub(crate) allow_unencrypted: bool,
+    pub(crate) ca_file: Option<PathBuf>,
+    pub(crate) secrets: Vec<Secret>,
+    pub(crate) timeout: Duration,
+    pub(crate) in_flight_max: usize,
+    pub(crate) answer_bytes_max: usize,
+    pub(crate) pass_headers: Vec<String>,
+    pub(crate) headers: Vec<Secret>,
+}
+
+impl HookDraft {
+    /// The hook; `None` without a URL, of which the operator is told elsewhere.
+    fn finish(self, name: &str) -> Option<(Hook, HookConfig)> {
+        let hook = HookConfig {
+            endpoint: Endpoint::parse_unencrypted(&self.url?).ok()?,
+            ca_file: self.ca_file,
+            signing_keys: self.secrets.iter().filter_map(|secret| SigningKey::parse(secret).ok()).collect(),
+            timeout: self.timeout,
+            in_flight_max: self.in_flight_max,
+            answer_bytes_max: self.answer_bytes_max,
+            pass_headers: self.pass_headers.iter().filter_map(|name| name.parse().ok()).collect(),
+            headers: self.headers.iter().filter_map(|line| read_header(line.expose())).map(sensitive).collect(),
+        };
+        Some((Hook::named(name)?, hook))
+    }
+}
+
+/// A header whose value is shown by nobody.
+fn sensitive((name, mut value): (HeaderName, HeaderValue)) -> (HeaderName, HeaderValue) {
+    value.set_sensitive(true);
+    (name, value)
+}
+
 /// Which tokens something is for, from the word for it.
 fn uses(word: &str) -> Uses {
     match word {
@@ -161,6 +204,11 @@ impl Draft {
     /// The issuer of tokens of this name.
     pub(crate) fn token_issuer(&mut self, name: &str) -> &mut TokenIssuerDraft {
         self.token_issuers.entry(name.to_owned()).or_default()
+    }
+
+    /// The hook of this name.
+    pub(crate) fn hook(&mut self, name: &str) -> &mut HookDraft {
+        self.hooks.entry(name.to_owned()).or_default()
     }
 
     /// The key for tokens of this name.
@@ -204,6 +252,7 @@ impl Draft {
             token_keys: self.token_keys.into_iter().filter_map(|(name, key)| key.finish(name)).collect(),
             token_issuers: self.token_issuers.into_iter().filter_map(|(name, issuer)| issuer.finish(name)).collect(),
             gateway,
+            hooks: self.hooks.into_iter().filter_map(|(name, hook)| hook.finish(&name)).collect(),
             broker: self.broker,
             memory: self.memory,
             redis: Redis { server: self.redis_url.and_then(|url| Server::parse(url.expose()).ok()), ..self.redis },
@@ -232,6 +281,7 @@ pub(crate) fn options(draft: ChannelDraft) -> ChannelOptions {
         presence: draft.presence,
         join_leave: draft.join_leave,
         access: draft.access,
+        asks_backend: draft.asks_backend,
         slow_consumer: if draft.drops_oldest { SlowConsumer::DropOldest } else { SlowConsumer::Close },
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use fanfare_gateway::Hook;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -63,6 +64,10 @@ struct Walk<'a> {
 impl Walk<'_> {
     fn root(&mut self, root: &DeTable<'_>) {
         for (key, value) in root {
+            if let Some(family) = schema::family(key.get_ref()) {
+                self.family(family, key.span(), value.get_ref());
+                continue;
+            }
             match (schema::section(key.get_ref()), value.get_ref()) {
                 (Some(section), DeValue::Table(entries)) => self.section(section, entries),
                 (Some(_), _) => self.not_a_table(key.get_ref(), &key.span()),
@@ -113,10 +118,22 @@ impl Walk<'_> {
                         self.entry(family, Some(name.get_ref()), entry);
                     }
                 }
+                DeValue::Table(_) if family.name == schema::HOOK_FAMILY => {
+                    self.bad_hook(name.get_ref(), &name.span());
+                }
                 DeValue::Table(_) => self.bad_member(name.get_ref(), &name.span()),
                 _ => self.not_a_table(&title, &name.span()),
             }
         }
+    }
+
+    fn bad_hook(&mut self, name: &str, span: &Range<usize>) {
+        let names = Hook::ALL.map(Hook::name);
+        let hint = match spelling::nearest(name, names) {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("hooks are {}", names.join(", ")),
+        };
+        self.report(span, format!("there is no hook {name:?}"), hint);
     }
 
     fn bad_member(&mut self, name: &str, span: &Range<usize>) {
@@ -234,7 +251,7 @@ fn mask_table(source: &mut Source, entries: &DeTable<'_>, section: Option<&'stat
     for (key, value) in entries {
         let name = key.get_ref().as_ref();
         match value.get_ref() {
-            DeValue::Table(inner) => match section.and_then(|outer| family_in(outer, name)) {
+            DeValue::Table(inner) => match family_in(section, name) {
                 Some(family) => mask_members(source, inner, family),
                 None => mask_table(source, inner, inner_section(section, name)),
             },
@@ -244,8 +261,11 @@ fn mask_table(source: &mut Source, entries: &DeTable<'_>, section: Option<&'stat
     }
 }
 
-fn family_in(section: &Section, name: &str) -> Option<&'static Section> {
-    schema::family(&format!("{}.{name}", section.name))
+fn family_in(section: Option<&Section>, name: &str) -> Option<&'static Section> {
+    match section {
+        None => schema::family(name),
+        Some(section) => schema::family(&format!("{}.{name}", section.name)),
+    }
 }
 
 fn mask_members(source: &mut Source, members: &DeTable<'_>, family: &'static Section) {
@@ -300,7 +320,11 @@ fn mask_lines(source: &mut Source) {
 
 fn is_header(line: &str) -> bool {
     let name = line.trim().trim_start_matches('[').trim_end_matches(']');
-    line.trim_start().starts_with('[') && name.split('.').next().is_some_and(|name| schema::section(name).is_some())
+    line.trim_start().starts_with('[') && name.split('.').next().is_some_and(is_table)
+}
+
+fn is_table(name: &str) -> bool {
+    schema::section(name).is_some() || schema::family(name).is_some()
 }
 
 fn is_known(name: &str) -> bool {

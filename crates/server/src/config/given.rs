@@ -6,7 +6,10 @@ use std::time::Duration;
 use fanfare_auth::{Pattern, Secret};
 use fanfare_broker::namespaces::Audience;
 use fanfare_broker_redis::{Server, UrlError};
-use fanfare_key_sets::Endpoint;
+use fanfare_hooks::is_header_for_hooks;
+use fanfare_hooks::limits::HEADERS_MAX;
+use fanfare_outbound::Endpoint;
+use http::{HeaderName, HeaderValue};
 
 use super::units::{self, Refused};
 use super::value::{Kind, Unit, Value, audience_text};
@@ -99,6 +102,12 @@ impl Kind {
             (Self::Networks, Given::List(list)) => each(list, |given| network(given, &hint)).map(Value::List),
             (Self::Secrets(bytes_min), Given::List(list)) => secrets(list, bytes_min, &hint).map(Value::Secrets),
             (Self::HttpsUrl, Given::Text(text)) => https_url(text, hint),
+            (Self::HttpUrl, Given::Text(text)) => http_url(text, hint),
+            (Self::HeaderNames | Self::HeaderLines, Given::List(list)) if list.len() > HEADERS_MAX => {
+                Err(Refusal::new(format!("has {} headers, {HEADERS_MAX} at most are taken", list.len()), hint))
+            }
+            (Self::HeaderNames, Given::List(list)) => each(list, |given| header_name(given, &hint)).map(Value::List),
+            (Self::HeaderLines, Given::List(list)) => each(list, |given| header_line(given, &hint)).map(Value::Secrets),
             (Self::Date, Given::Date(text) | Given::Text(text)) => date(text, hint),
             _ if self.is_secret() => Err(Refusal::new(format!("is {}", given.type_name()), hint)),
             (_, Given::Text(text)) if text == "off" => Err(Refusal::new(r#"cannot be "off""#, hint)),
@@ -209,6 +218,42 @@ fn https_url(text: &str, hint: String) -> Result<Value, Refusal> {
         Ok(_) => Ok(Value::Text(text.to_owned())),
         Err(error) => Err(Refusal::new(error.to_string(), hint)),
     }
+}
+
+fn http_url(text: &str, hint: String) -> Result<Value, Refusal> {
+    match Endpoint::parse_unencrypted(text) {
+        Ok(_) => Ok(Value::Text(text.to_owned())),
+        Err(error) => Err(Refusal::new(error.to_string(), hint)),
+    }
+}
+
+fn header_name(given: &Given, hint: &str) -> Result<String, Refusal> {
+    let Given::Text(text) = given else {
+        return Err(Refusal::new(format!("holds {}", given.type_text()), hint));
+    };
+    match text.parse::<HeaderName>() {
+        Ok(name) if is_header_for_hooks(&name) => Ok(name.as_str().to_owned()),
+        Ok(name) => Err(Refusal::new(format!("holds {name}, which the request has for itself"), hint)),
+        Err(_) => Err(Refusal::new(format!("holds {text:?}, which is no name of a header"), hint)),
+    }
+}
+
+/// What is refused is not repeated: it may hold a password.
+fn header_line(given: &Given, hint: &str) -> Result<Secret, Refusal> {
+    let Given::Text(text) = given else {
+        return Err(Refusal::new(format!("holds {}", given.type_name()), hint));
+    };
+    match read_header(text) {
+        Some((name, _)) if is_header_for_hooks(&name) => Ok(Secret::new(text.clone())),
+        Some((name, _)) => Err(Refusal::new(format!("holds {name}, which the request has for itself"), hint)),
+        None => Err(Refusal::new("holds something that is no header", hint)),
+    }
+}
+
+/// A header as it is written: `Name: value`.
+pub(crate) fn read_header(text: &str) -> Option<(HeaderName, HeaderValue)> {
+    let (name, value) = text.split_once(':')?;
+    Some((name.trim().parse().ok()?, value.trim().parse().ok()?))
 }
 
 fn date(text: &str, hint: String) -> Result<Value, Refusal> {

@@ -54,6 +54,23 @@ const FILES: &[&str] = &[
     "[auth.issuers.main]\naudience = \"hub\"\nissuer = \"shop\"\njwks_uri = \"https://id.example.com/keys\"\n",
     "[auth.issuers.a]\naudience = \"hub\"\nissuer = \"https://id.example.com\"\n\
      [auth.issuers.b]\naudience = \"hub\"\nissuer = \"https://id.example.com\"\n",
+    // Hooks.
+    "[hooks.conect]\nurl = \"http://127.0.0.1:3000/\"\n",
+    "[hooks.colours]\nurl = \"http://127.0.0.1:3000/\"\n",
+    "[hooks]\nconnect = \"http://127.0.0.1:3000/\"\n",
+    "[hooks.connect]\ntimeout = \"2s\"\n",
+    "[hooks.connect]\nurl = \"app.example.com/connect\"\n",
+    "[hooks.connect]\nurl = \"http://app.example.com/connect\"\n",
+    "[hooks.connect]\nurl = \"https://a@app.example.com/connect\"\n",
+    "[hooks.connect]\nurl = \"http://127.0.0.1:3000/\"\ntimeout = \"5s\"\n",
+    "[hooks.connect]\nurl = \"http://127.0.0.1:3000/\"\nsecrets = [\"hidden-hidden-hidden-hidden-hidden\"]\n",
+    "[hooks.connect]\nurl = \"http://127.0.0.1:3000/\"\nsecret = \"hidden-hidden-hidden-hidden-hidden\"\n",
+    "[hooks.connect]\nurl = \"http://127.0.0.1:3000/\"\npass_headers = [\"cookie\", \"host\"]\n",
+    "[hooks.connect]\nurl = \"http://127.0.0.1:3000/\"\npass_headers = [\"a b\"]\n",
+    "[hooks.connect]\nurl = \"http://127.0.0.1:3000/\"\nheaders = [\"hidden\"]\n",
+    "[hooks.connect]\nurl = \"http://127.0.0.1:3000/\"\nheaders = [\"Content-Length: 5\"]\n",
+    "[channels]\npublish_hook = true\n",
+    "[channels.namespaces.chat]\nsubscribe_hook = true\n[hooks.publish]\nurl = \"http://127.0.0.1:3000/\"\n",
     // Memory.
     "[limits]\nmemory_max = \"0%\"\n",
     "[limits]\nmemory_max = \"101%\"\n",

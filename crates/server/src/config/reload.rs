@@ -53,9 +53,9 @@ impl Setting {
         is_live(self.section, self.key.name)
     }
 
-    /// Whether it stands in a table of a namespace.
-    fn is_of_namespace(&self) -> bool {
-        self.section.name == schema::CHANNELS && self.namespace.is_some()
+    /// Whether it stands in a table that comes and goes with a restart: of a namespace, or a hook.
+    fn comes_with_a_restart(&self) -> bool {
+        self.namespace.is_some() && [schema::CHANNELS, schema::HOOK_FAMILY].contains(&self.section.name)
     }
 }
 
@@ -66,7 +66,7 @@ impl Loaded {
     /// What is good by itself, but not together with what needs a restart.
     pub fn over(self, running: &Settings) -> Result<Reloaded, Problems> {
         let mut settings = self.settings;
-        let mut after_restart = keep_namespaces(&mut settings, running);
+        let mut after_restart = keep_tables(&mut settings, running);
         for setting in settings.entries.iter_mut().filter(|setting| !setting.is_live()) {
             let title = setting.title();
             let Some(old) = running.entries.iter().find(|old| old.title() == title) else { continue };
@@ -84,19 +84,23 @@ impl Loaded {
     }
 }
 
-/// Takes the running namespaces for those that were read. Returns the tables that are there in one of them only.
-fn keep_namespaces(settings: &mut Settings, running: &Settings) -> Vec<String> {
-    let names = |settings: &Settings| settings.namespaces().into_iter().map(str::to_owned).collect::<Vec<_>>();
-    let (read, old) = (names(settings), names(running));
-    let of = |setting: &Setting, names: &[String]| {
-        setting.is_of_namespace() && setting.namespace.as_ref().is_some_and(|name| names.contains(name))
+/// Takes the running namespaces and hooks for those that were read. Returns the tables that are there in one of them
+/// only.
+fn keep_tables(settings: &mut Settings, running: &Settings) -> Vec<String> {
+    let tables = |settings: &Settings| {
+        let mut tables: Vec<String> =
+            settings.iter().filter(|one| one.comes_with_a_restart()).map(Setting::table).collect();
+        tables.dedup();
+        tables
     };
-    let missing: Vec<String> = old.iter().filter(|name| !read.contains(name)).cloned().collect();
-    let new: Vec<String> = read.into_iter().filter(|name| !old.contains(name)).collect();
+    let (read, old) = (tables(settings), tables(running));
+    let of = |setting: &Setting, tables: &[String]| setting.comes_with_a_restart() && tables.contains(&setting.table());
+    let missing: Vec<String> = old.iter().filter(|table| !read.contains(table)).cloned().collect();
+    let new: Vec<String> = read.into_iter().filter(|table| !old.contains(table)).collect();
     settings.entries.retain(|setting| !of(setting, &new));
     let kept = running.entries.iter().filter(|setting| of(setting, &missing));
     settings.entries.extend(kept.map(|setting| Setting { origin: Origin::Running, ..setting.clone() }));
-    new.iter().chain(&missing).map(|name| super::settings::table(schema::channel_options(), Some(name))).collect()
+    new.into_iter().chain(missing).collect()
 }
 
 #[cfg(test)]
@@ -148,6 +152,13 @@ mod tests {
         let options = opened.namespaces.options(&channel).unwrap();
         assert_eq!(options.access.publish, fanfare_broker::namespaces::Audience::Users);
         assert!(!options.presence);
+    }
+
+    #[test]
+    fn defect_a_hook_that_was_taken_out_was_gone_without_a_restart() {
+        let hook = |name: &str| format!("[hooks.{name}]\nurl = \"http://127.0.0.1:1/\"\npass_headers = [\"cookie\"]\n");
+        let config = check(&hook("connect"), &hook("rpc"), &["hooks.rpc", "hooks.connect"]);
+        assert_eq!(config.hooks.keys().map(|hook| hook.name()).collect::<Vec<_>>(), ["connect"]);
     }
 
     #[test]

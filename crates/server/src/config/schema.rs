@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use fanfare_auth::{Operation, Rules};
 use fanfare_broker::namespaces::Audience;
+use fanfare_gateway::Hook;
 
 use crate::network::Network;
 
-use super::draft::{ApiKeyDraft, ChannelDraft, Draft, TokenIssuerDraft, TokenKeyDraft};
+use super::draft::{ApiKeyDraft, ChannelDraft, Draft, HookDraft, TokenIssuerDraft, TokenKeyDraft};
 use super::value::{Kind, Value};
 
 /// A table of the file.
@@ -54,6 +55,8 @@ pub(crate) enum Put {
     Role(fn(&mut Rules, &Value)),
     /// Into an issuer of tokens.
     TokenIssuer(fn(&mut TokenIssuerDraft, &Value)),
+    /// Into a hook.
+    Hook(fn(&mut HookDraft, &Value)),
 }
 
 /// Name of the section whose keys every namespace takes too.
@@ -87,13 +90,16 @@ pub(crate) static SECTIONS: &[Section] =
 
 /// Tables of which there are as many as somebody writes, each with a name of its own: `[auth.keys.NAME]`. They stand
 /// in the file only; secrets of tables that are there may come from elsewhere.
-pub(crate) static FAMILIES: &[Section] = &[API_KEYS, TOKEN_KEYS, TOKEN_ISSUERS, ROLES];
+pub(crate) static FAMILIES: &[Section] = &[API_KEYS, TOKEN_KEYS, TOKEN_ISSUERS, ROLES, HOOKS];
 
 /// Name of the family of keys for tokens.
 pub(crate) const TOKEN_KEY_FAMILY: &str = "auth.keys";
 
 /// Name of the family of issuers whose keys are fetched.
 pub(crate) const TOKEN_ISSUER_FAMILY: &str = "auth.issuers";
+
+/// Name of the family of hooks; its tables are called like what they are asked about.
+pub(crate) const HOOK_FAMILY: &str = "hooks";
 
 /// Name of the family of roles.
 pub(crate) const ROLE_FAMILY: &str = "access.roles";
@@ -152,6 +158,9 @@ fn networks(value: &Value) -> Vec<Network> {
 /// Whether a name can be that of a table of a family. Roles have the names that somebody else gave them: a scope of
 /// OAuth2 may be `news:write`.
 pub(crate) fn is_member_name(family: &Section, name: &str) -> bool {
+    if family.name == HOOK_FAMILY {
+        return Hook::named(name).is_some();
+    }
     if family.name != ROLE_FAMILY {
         return is_namespace_name(name);
     }
@@ -219,6 +228,16 @@ const fn token_issuer(
     put: fn(&mut TokenIssuerDraft, &Value),
 ) -> Key {
     Key { name, kind, word: None, default, doc, put: Put::TokenIssuer(put) }
+}
+
+const fn hook(
+    name: &'static str,
+    kind: Kind,
+    default: &'static str,
+    doc: &'static str,
+    put: fn(&mut HookDraft, &Value),
+) -> Key {
+    Key { name, kind, word: None, default, doc, put: Put::Hook(put) }
 }
 
 const fn role(name: &'static str, doc: &'static str, put: fn(&mut Rules, &Value)) -> Key {
@@ -619,6 +638,29 @@ const CHANNEL_OPTIONS: Section = Section {
             "Which clients may ask who is present.",
             |draft, value| draft.access.read_presence = value.audience(),
         ),
+        channel(
+            "subscribe_hook",
+            Kind::Bool,
+            "false",
+            "Ask your backend ([hooks.subscribe]) who may subscribe without a subscription token, in place of \
+             `subscribe` and of rules; channels with \"$\" and \"#\" keep to their names.",
+            |draft, value| draft.asks_backend.subscribe = value.is_on(),
+        ),
+        channel(
+            "sub_refresh_hook",
+            Kind::Bool,
+            "false",
+            "Ask your backend ([hooks.sub_refresh]), and not the client, when a subscription has expired.",
+            |draft, value| draft.asks_backend.sub_refresh = value.is_on(),
+        ),
+        channel(
+            "publish_hook",
+            Kind::Bool,
+            "false",
+            "Ask your backend ([hooks.publish]) whether, and as what, a client's publication is published, in place of \
+             `publish` and of rules.",
+            |draft, value| draft.asks_backend.publish = value.is_on(),
+        ),
     ],
 };
 
@@ -654,6 +696,80 @@ const ROLES: Section = Section {
         role("read_presence", "Channels whose presence may be read.", |rules, value| {
             rules.allow(Operation::ReadPresence, value.patterns());
         }),
+    ],
+};
+
+const HOOKS: Section = Section {
+    name: HOOK_FAMILY,
+    doc: "What your own backend is asked, over HTTP. NAME is what about: connect (who a client without a token is), \
+          refresh (whether a connection that expires goes on), rpc, and in the channels that say so subscribe, \
+          sub_refresh and publish. Its secrets may also come from FANFARE_HOOKS__NAME__SECRETS, with _FILE from a file, \
+          or from the credential hooks.NAME.secrets.",
+    keys: &[
+        hook("url", Kind::HttpUrl, "", "Where it is asked, by POST. Redirects are not followed.", |draft, value| {
+            draft.url = value.text()
+        }),
+        hook(
+            "allow_unencrypted",
+            Kind::Bool,
+            "false",
+            "Take a url with http:// whose host is not literally of this machine or of a private network. What clients \
+             send, their cookies among it, then travels in the clear.",
+            |draft, value| draft.allow_unencrypted = value.is_on(),
+        ),
+        hook(
+            "ca_file",
+            Kind::Text(4096),
+            r#""off""#,
+            "Certificates to trust, as PEM. \"off\" trusts those that the machine trusts.",
+            |draft, value| draft.ca_file = value.text().map(PathBuf::from),
+        )
+        .or("off"),
+        hook(
+            "secrets",
+            Kind::Secrets(30),
+            "[]",
+            "Secrets that requests are signed with as Standard Webhooks say: \"whsec_\" and 24 to 64 bytes in base64, 4 \
+             secrets at most. With several, each signs: put a new one beside the old, move the backend, take the old \
+             one out.",
+            |draft, value| draft.secrets = value.secrets(),
+        ),
+        hook(
+            "timeout",
+            Kind::Duration(millis(10), Duration::from_secs(MINUTE)),
+            r#""1s""#,
+            "Time for an answer, with all tries; then the client gets 100. Shorter than session.command_timeout.",
+            |draft, value| draft.timeout = value.duration(),
+        ),
+        hook(
+            "in_flight_max",
+            Kind::Count(1, 100_000),
+            "256",
+            "Questions under way; one more is refused with 111 at once.",
+            |draft, value| draft.in_flight_max = value.number(),
+        ),
+        hook(
+            "answer_bytes_max",
+            Kind::Size(KIB, 64 * MIB),
+            r#""256KiB""#,
+            "Largest answer that is taken.",
+            |draft, value| draft.answer_bytes_max = value.number(),
+        ),
+        hook(
+            "pass_headers",
+            Kind::HeaderNames,
+            "[]",
+            "Headers of the client's request that are passed on, such as \"cookie\". They are kept as long as the \
+             connection lives, 8 KiB of them at most.",
+            |draft, value| draft.pass_headers = value.list(),
+        ),
+        hook(
+            "headers",
+            Kind::HeaderLines,
+            "[]",
+            "Headers that are added, such as \"Authorization: Bearer …\".",
+            |draft, value| draft.headers = value.secrets(),
+        ),
     ],
 };
 

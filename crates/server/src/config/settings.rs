@@ -194,6 +194,7 @@ impl Settings {
                 Put::ApiKey(put) => put(draft.api_key(setting.member()), &setting.value),
                 Put::TokenKey(put) => put(draft.token_key(setting.member()), &setting.value),
                 Put::Role(put) => put(draft.role(setting.member()), &setting.value),
+                Put::Hook(put) => put(draft.hook(setting.member()), &setting.value),
                 Put::TokenIssuer(put) => put(draft.token_issuer(setting.member()), &setting.value),
             }
         }

@@ -37,6 +37,11 @@ pub(crate) fn render(filled: &[Filled<'_>]) -> String {
     comment(&mut text, INTRODUCTION);
     for section in SECTIONS {
         render_section(&mut text, section, filled);
+        if section.name == schema::CHANNELS {
+            schema::FAMILIES.iter().filter(|family| !family.name.contains('.')).for_each(|family| {
+                render_family(&mut text, family);
+            });
+        }
     }
     text
 }

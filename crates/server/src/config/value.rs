@@ -56,6 +56,12 @@ pub(crate) enum Kind {
     Patterns,
     /// A URL that is fetched from.
     HttpsUrl,
+    /// A URL that is asked, encrypted or not.
+    HttpUrl,
+    /// Names of headers that hooks may pass on.
+    HeaderNames,
+    /// Headers that hooks add, as `Name: value`. Never shown: they may hold a password.
+    HeaderLines,
 }
 
 /// A value that fits its key.
@@ -116,7 +122,7 @@ pub(crate) enum Unit {
 impl Kind {
     /// Whether values are never shown.
     pub(crate) fn is_secret(self) -> bool {
-        matches!(self, Self::Secret | Self::Secrets(_) | Self::HeaderSecret(_) | Self::RedisUrl)
+        matches!(self, Self::Secret | Self::Secrets(_) | Self::HeaderSecret(_) | Self::RedisUrl | Self::HeaderLines)
     }
 
     /// Whether it takes several values.
@@ -130,6 +136,8 @@ impl Kind {
                 | Self::Words(_)
                 | Self::KeyPatterns(_)
                 | Self::Networks
+                | Self::HeaderNames
+                | Self::HeaderLines
         )
     }
 
@@ -174,6 +182,9 @@ impl Kind {
             }
             Self::Patterns => r#"a list of patterns, such as ["news:*", "box:{user}:**"]"#.to_owned(),
             Self::HttpsUrl => r#"a URL in quotes, such as "https://id.example.com/keys""#.to_owned(),
+            Self::HttpUrl => r#"a URL in quotes, such as "http://127.0.0.1:3000/hooks/connect""#.to_owned(),
+            Self::HeaderNames => r#"a list of names of headers, such as ["cookie", "authorization"]"#.to_owned(),
+            Self::HeaderLines => r#"a list of headers, such as ["X-Tenant: blue"]"#.to_owned(),
             Self::Date => r#"a date or a moment in UTC, such as "2026-12-31" or "2026-12-31T18:00:00Z""#.to_owned(),
             Self::Secrets(bytes_min) => format!("a list of secrets of at least {bytes_min} bytes each"),
         }

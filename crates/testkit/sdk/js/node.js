@@ -14,13 +14,13 @@ const hmacSecret = "suite-secret-h4T8cQ1rYb6nJ0sWm5eKx3zPd7";
 const readyMs = 20_000;
 
 export class Node {
-  // With further variables of the configuration, if there are any.
-  static async start(variables = {}) {
+  // With further variables of the configuration, if there are any, and another file.
+  static async start(variables = {}, file = config) {
     const node = new Node();
     node.address = `127.0.0.1:${await freePort()}`;
     // Nothing of the surroundings: a variable of the person who runs the suite must not change the node.
     const env = { FANFARE_LISTEN__ADDRESS: node.address, ...variables };
-    node.process = spawn(binary, ["serve", "--config", config], { env, stdio: ["ignore", "ignore", "pipe"] });
+    node.process = spawn(binary, ["serve", "--config", file], { env, stdio: ["ignore", "ignore", "pipe"] });
     node.log = "";
     node.process.stderr.on("data", (text) => (node.log += text));
     await node.#ready();

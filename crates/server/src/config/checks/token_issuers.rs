@@ -1,6 +1,6 @@
 //! Of each issuer whose keys are fetched: it says who it is and for whom its tokens are, and its keys can be found.
 
-use fanfare_key_sets::Endpoint;
+use fanfare_outbound::Endpoint;
 
 use super::super::problem::{Place, Problem};
 use super::super::schema::TOKEN_ISSUER_FAMILY;

@@ -1,13 +1,15 @@
-//! From the name of a host to addresses that may be connected to (K4).
+//! From the name of a host to addresses that may be connected to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::endpoint::Endpoint;
-use crate::limits::ADDRESSES_MAX;
+
+/// Addresses of one name that are tried, one after another.
+pub const ADDRESSES_MAX: usize = 4;
 
 /// How much an endpoint is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trust {
+pub enum Trust {
     /// An operator wrote it, or wrote one that is local itself: its address may be any.
     Any,
     /// It came out of a document: its address has to be public.

@@ -7,7 +7,7 @@ use http::Uri;
 
 use crate::address;
 
-/// Where something is fetched from.
+/// Where something is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     pub(crate) is_tls: bool,
@@ -38,6 +38,15 @@ impl Endpoint {
     /// # Errors
     /// See [`EndpointError`].
     pub fn parse(url: &str) -> Result<Self, EndpointError> {
+        let endpoint = Self::parse_unencrypted(url)?;
+        if endpoint.is_tls || endpoint.is_local() { Ok(endpoint) } else { Err(EndpointError::NotEncrypted) }
+    }
+
+    /// Reads a URL; plain `http://` is taken for any host.
+    ///
+    /// # Errors
+    /// See [`EndpointError`].
+    pub fn parse_unencrypted(url: &str) -> Result<Self, EndpointError> {
         let uri: Uri = url.parse().map_err(|_| EndpointError::Malformed)?;
         let (scheme, authority) = uri.scheme_str().zip(uri.authority()).ok_or(EndpointError::Malformed)?;
         let is_tls = match scheme {
@@ -54,8 +63,7 @@ impl Endpoint {
         }
         let port = authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        let endpoint = Self { is_tls, host, port, path };
-        if is_tls || endpoint.is_local() { Ok(endpoint) } else { Err(EndpointError::NotEncrypted) }
+        Ok(Self { is_tls, host, port, path })
     }
 
     /// The discovery document of an issuer (OpenID Connect Discovery §4).
@@ -72,12 +80,22 @@ impl Endpoint {
     }
 
     /// Whether the host is literally this machine or an address that the internet does not know.
-    pub(crate) fn is_local(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| !address::is_public(ip))
     }
 
+    /// Whether it is asked over TLS.
+    pub fn is_encrypted(&self) -> bool {
+        self.is_tls
+    }
+
+    /// What is asked for on the host: its path with its query.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
     /// What stands in the header `Host`.
-    pub(crate) fn authority(&self) -> String {
+    pub fn authority(&self) -> String {
         let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
         let usual = if self.is_tls { 443 } else { 80 };
         if self.port == usual { host } else { format!("{host}:{}", self.port) }
