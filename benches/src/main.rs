@@ -9,6 +9,7 @@
 //! cargo run --release -p fanfare-benches -- idle      [CONNECTIONS]
 //! cargo run --release -p fanfare-benches -- deliver   [SUBSCRIBERS] [TURNS]
 //! cargo run --release -p fanfare-benches -- connect   [SESSIONS] [USERS]
+//! cargo run --release -p fanfare-benches -- tls       [CONNECTIONS] [TURNS]
 //! ```
 //!
 //! Those with Redis start a server of their own, `redis-server` or what `FANFARE_REDIS_SERVER` names:
@@ -32,6 +33,7 @@ mod redis_nodes;
 mod redis_publish;
 mod redis_restart;
 mod redis_server;
+mod tls;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -57,6 +59,7 @@ fn main() -> Outcome {
         Some("idle") => runtime.block_on(idle(number(1, 10_000))),
         Some("deliver") => runtime.block_on(deliver(number(1, 1_000), number(2, 7))),
         Some("connect") => runtime.block_on(connect(number(1, 5_000), number(2, usize::MAX))),
+        Some("tls") => runtime.block_on(tls::run(number(1, 2_000), number(2, 5))),
         Some("redis-publish") => runtime.block_on(redis_publish::run(number(1, 100_000))),
         Some("redis-fence") => redis_fence::run(number(1, 9)),
         Some("redis-consume") => redis_consume::run(number(1, 500_000)),
@@ -160,7 +163,7 @@ async fn bare_turn(
 
 /// Holds connections to a node of the budget tests until the input ends, then says how much they received.
 async fn hold(address: &str, connections: usize) -> Outcome {
-    let clients = Clients::connect(address.parse()?, connections).await?;
+    let clients = Clients::connect(address.parse::<std::net::SocketAddr>()?, connections).await?;
     say("ready")?;
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
     say(&clients.received_bytes().to_string())

@@ -45,13 +45,14 @@ Exit codes:
     0  it worked
     1  the node refused, or something went wrong on the way
     2  the command line, a file it names, or the configuration is wrong
-    3  no node could be reached
+    3  no node could be reached, or started (serve, dev, config check)
     4  publications were missed (sub)
     5  the time was up before enough publications arrived (sub)
   130  ended by Ctrl-C before enough publications arrived (sub)
 
 Environment:
   FANFARE_SERVER        the node that the commands talk to [default: 127.0.0.1:8000]
+  FANFARE_CA_FILE       certificates to trust when the node is at https://
   FANFARE_API_KEY       the key of the server API; FANFARE_API_KEY_FILE names a file that holds it
   FANFARE_TOKEN         the connection token of sub; FANFARE_TOKEN_FILE names a file that holds it
   NO_COLOR              no colours, also on a terminal";

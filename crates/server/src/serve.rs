@@ -9,9 +9,10 @@ use fanfare_auth::{Issuer, NewToken};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::{Failure, Io};
+use crate::cli::{Exit, Failure, Io};
 use crate::config::{Config, Loaded, Log, LogFormat, Problem};
 use crate::node::{Error, Node};
+use crate::tls;
 
 /// Runs `fanfare serve` until a signal ends it.
 ///
@@ -21,7 +22,17 @@ use crate::node::{Error, Node};
 pub fn serve(loaded: Loaded, io: &mut Io) -> Result<(), Failure> {
     start_log(loaded.config.log, false);
     tell(&loaded.warnings, loaded.config.log.format, io);
+    tell(&check_certificate(&loaded.config)?, loaded.config.log.format, io);
     run(&loaded.config, io, &|_, _, _| Ok(()))
+}
+
+/// What an operator should know of the certificate, if there is one.
+///
+/// # Errors
+/// One that is of no use.
+pub(crate) fn check_certificate(config: &Config) -> Result<Vec<Problem>, Failure> {
+    let checked = config.listen.tls().map(|files| tls::check(&files)).transpose();
+    checked.map(Option::unwrap_or_default).map_err(|error| not_started(error.into()))
 }
 
 /// Runs `fanfare dev` until a signal ends it.
@@ -76,7 +87,7 @@ fn tell(warnings: &[Problem], format: LogFormat, io: &mut Io) {
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn not_started(error: Error) -> Failure {
-    let failure = Failure::failed(error.to_string());
+    let failure = Failure::new(Exit::NotStarted, error.to_string());
     match &error {
         Error::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => failure.hint(format!(
             "another program listens there: end it (`ss -ltnp 'sport = :{}'` shows which), \

@@ -18,6 +18,8 @@ pub enum Exit {
     Usage,
     /// No node could be reached.
     Unreachable,
+    /// A node could not be started: its address, its certificate or something else that it needs is of no use.
+    NotStarted,
     /// Publications were missed.
     Gap,
     /// The time was up before enough publications arrived.
@@ -33,7 +35,7 @@ impl Exit {
             Self::Ok => 0,
             Self::Failed => 1,
             Self::Usage => 2,
-            Self::Unreachable => 3,
+            Self::Unreachable | Self::NotStarted => 3,
             Self::Gap => 4,
             Self::TimedOut => 5,
             Self::Interrupted => 130,
