@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_auth::{Issuer, NewToken, Secret};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use rustls::ClientConfig;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::Mutex;
 
 use crate::clients::{Stream, Target};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fanfare_broker::{Control, Error, Event, NoRoom, NodeReport, NodeSink, PublicationSink, Room};
+use fanfare_broker::{Control, Error, Event, NoRoom, NodeReport, NodeSink, PublicationSink, Room, Whom};
 use fanfare_broker_redis::{Options, RedisBroker, Server};
 use fanfare_protocol::Channel;
 
@@ -131,6 +131,10 @@ struct NoSessions;
 #[async_trait]
 impl NodeSink for NoSessions {
     async fn apply(&self, _control: Control) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn judge_again(&self, _whom: Whom) -> Result<(), Error> {
         Ok(())
     }
 

@@ -33,11 +33,15 @@ pub(crate) async fn run(connections: usize, turns: usize) -> Outcome {
     let plain = Node::start_without_pings().await?;
     let tls = Node::start_tls([&cert, &key], Arc::clone(&certificate.full)).await?;
     let full = Target { tls: Some(Arc::clone(&certificate.full)), ..Target::from(tls.address()) };
-    let resuming = Target { tls: Some(Arc::clone(&certificate.resuming)), concurrency: RESUMING, ..full.clone() };
+    // First, since the connections that publish are closed when they lie idle.
+    deliver(&plain, &tls, &full, turns).await?;
     idle(&plain, &tls, &full, connections).await?;
+    let few = |target: &Target, tls| Target { tls, concurrency: RESUMING, ..target.clone() };
+    let (bare, whole) = (few(&plain.address().into(), None), few(&full, Some(Arc::clone(&certificate.full))));
+    let resuming = few(&full, Some(Arc::clone(&certificate.resuming)));
     for turn in 1..=turns {
-        let without = connect(&plain, plain.address().into(), connections).await?;
-        let whole = connect(&tls, full.clone(), connections).await?;
+        let without = connect(&plain, bare.clone(), connections).await?;
+        let whole = connect(&tls, whole.clone(), connections).await?;
         let resumed = connect(&tls, resuming.clone(), connections).await?;
         say(&format!(
             "connect {turn}: {without:.0} µs of CPU a session without TLS, {whole:.0} with, {resumed:.0} resumed: \
@@ -46,7 +50,7 @@ pub(crate) async fn run(connections: usize, turns: usize) -> Outcome {
             1e6 / (resumed - without).max(1.0)
         ))?;
     }
-    deliver(&plain, &tls, &full, turns).await
+    Ok(())
 }
 
 async fn idle(plain: &Node, tls: &Node, full: &Target, connections: usize) -> Outcome {
@@ -90,11 +94,17 @@ async fn deliver(plain: &Node, tls: &Node, full: &Target, turns: usize) -> Outco
     for turn in 1..=turns {
         let one = each(node_turn(plain, &without, without_bytes, &payload).await?);
         let other = each(node_turn(tls, &with, with_bytes, &payload).await?);
-        say(&format!("deliver {turn}: {one:.2} µs of CPU a delivery without TLS, {other:.2} with, {:.2}", other / one))?;
+        say(&format!(
+            "deliver {turn}: {one:.2} µs of CPU a delivery without TLS, {other:.2} with, {:.2}",
+            other / one
+        ))?;
         ratios.push(other / one);
     }
     ratios.sort_by(f64::total_cmp);
-    say(&format!("deliver: {:.2} times with TLS (median of {turns})", ratios.get(turns / 2).copied().unwrap_or_default()))
+    say(&format!(
+        "deliver: {:.2} times with TLS (median of {turns})",
+        ratios.get(turns / 2).copied().unwrap_or_default()
+    ))
 }
 
 impl Certificate {

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 
 use crate::project;
 
@@ -44,18 +44,19 @@ impl Run {
 
     /// Runs it to its end. Gives what it printed, or why it failed.
     pub(crate) fn output(mut self) -> Result<String, String> {
-        let succeeded = self.write_log().map_err(|error| format!("{}: {error}", self.program()))?;
+        let status = self.write_log().map_err(|error| format!("{}: {error}", self.program()))?;
         let printed = String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned();
-        if succeeded {
+        if status.success() {
             return Ok(printed);
         }
-        Err(format!("{}\n{} failed; all it printed is in {}", last_lines(&printed), self.program(), self.log.display()))
+        let (program, log) = (self.program(), self.log.display());
+        Err(format!("{}\n{program} failed ({status}); all it printed is in {log}", last_lines(&printed)))
     }
 
-    fn write_log(&mut self) -> std::io::Result<bool> {
+    fn write_log(&mut self) -> std::io::Result<ExitStatus> {
         fs::create_dir_all(self.log.parent().expect("a log is in a folder"))?;
         let log = File::create(&self.log)?;
-        Ok(self.command.stdout(log.try_clone()?).stderr(log).status()?.success())
+        self.command.stdout(log.try_clone()?).stderr(log).status()
     }
 
     fn program(&self) -> String {
@@ -84,6 +85,7 @@ mod tests {
         let printed = Run::new("test-fails", "sh").args(&["-c", "seq 1000; exit 3"]).output();
         let error = printed.expect_err("it exits with 3");
         assert!(error.contains("\n1000\n") && !error.contains("\n500\n"), "{error}");
+        assert!(error.contains("(exit status: 3)"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The project's own chores, on the standard library alone: `cargo xtask test` and what it is made of.
 
 mod command;
+mod conformance;
 mod picture;
 mod project;
 mod report;
@@ -19,7 +20,8 @@ const HELP: &str = "\
 Chores of the project.
 
   cargo xtask test            everything: formatting, lints, tests, the SDK suites and the browser suite
-  cargo xtask test STEP...    only these: rust, servers, docs, checker, js, python, go, browser
+  cargo xtask test STEP...    only these: rust, deny, servers, docs, autobahn, checker, js, python, go, browser
+  cargo xtask conformance     runs the Autobahn cases and writes docs/conformance.md
   cargo xtask check FILE      judges a history again that the consistency checker found wanting
   cargo xtask picture         takes the README's picture of the demo page again
   cargo xtask help            this text
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     match arguments.as_slice() {
         ["test", words @ ..] => test(words),
         ["check", file] => steps::checker::judge(file),
+        ["conformance"] => steps::autobahn::write_page(),
         ["picture"] => picture::take(),
         ["help" | "--help" | "-h"] => {
             say(HELP);

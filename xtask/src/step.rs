@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`, in their order.
 
-use crate::steps::{browser, checker, docs, go, js, python, redis, rust};
+use crate::steps::{autobahn, browser, checker, deny, docs, go, js, python, redis, rust};
 use crate::tally::Tally;
 
 /// How a step ended.
@@ -50,10 +50,12 @@ const SUITES: &[&str] = &["checker", "js", "python", "go", "browser"];
 static STEPS: &[Step] = &[
     Step::new("fmt", &["rust"], rust::format),
     Step::new("clippy", &["rust"], rust::lints),
+    Step::new("deny", &["deny"], deny::check),
     Step::new("redis", &["rust"], redis::server),
     Step::new("test", &["rust"], rust::tests),
     Step::new("servers", &["rust", "servers"], redis::further),
     Step::new("docs", &["docs"], docs::check),
+    Step::new("autobahn", &["autobahn"], autobahn::run),
     Step::new("build", SUITES, rust::build),
     Step::new("checker", &["checker"], checker::run),
     Step::new("defects", &["checker"], checker::defects),

@@ -1,7 +1,9 @@
 //! What the steps do, each in a room of its own.
 
+pub(crate) mod autobahn;
 pub(crate) mod browser;
 pub(crate) mod checker;
+pub(crate) mod deny;
 pub(crate) mod docs;
 pub(crate) mod go;
 pub(crate) mod js;

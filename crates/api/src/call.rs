@@ -23,11 +23,17 @@ pub(crate) enum Method {
     HistoryRemove,
     Channels,
     Info,
+    BlockUser,
+    UnblockUser,
+    RevokeToken,
+    InvalidateUserTokens,
+    Revocations,
+    RevocationRemove,
     Batch,
 }
 
 impl Method {
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 19] = [
         Self::Publish,
         Self::Broadcast,
         Self::Subscribe,
@@ -40,6 +46,12 @@ impl Method {
         Self::HistoryRemove,
         Self::Channels,
         Self::Info,
+        Self::BlockUser,
+        Self::UnblockUser,
+        Self::RevokeToken,
+        Self::InvalidateUserTokens,
+        Self::Revocations,
+        Self::RevocationRemove,
         Self::Batch,
     ];
 
@@ -57,6 +69,12 @@ impl Method {
             Self::HistoryRemove => "history_remove",
             Self::Channels => "channels",
             Self::Info => "info",
+            Self::BlockUser => "block_user",
+            Self::UnblockUser => "unblock_user",
+            Self::RevokeToken => "revoke_token",
+            Self::InvalidateUserTokens => "invalidate_user_tokens",
+            Self::Revocations => "revocations",
+            Self::RevocationRemove => "revocation_remove",
             Self::Batch => "batch",
         }
     }
@@ -89,6 +107,12 @@ pub(crate) enum Call<'a> {
     HistoryRemove(request::OfChannel),
     Channels(request::Channels),
     Info,
+    BlockUser(request::BlockUser),
+    UnblockUser(request::UnblockUser),
+    RevokeToken(request::RevokeToken),
+    InvalidateUserTokens(request::InvalidateUserTokens),
+    Revocations(request::Revocations),
+    RevocationRemove(request::RevocationRemove),
 }
 
 impl<'a> Call<'a> {
@@ -106,6 +130,12 @@ impl<'a> Call<'a> {
             Method::HistoryRemove => Self::HistoryRemove(parse(text)?),
             Method::Channels => Self::Channels(parse(text)?),
             Method::Info => parse::<request::Info>(text).map(|_| Self::Info)?,
+            Method::BlockUser => Self::BlockUser(parse(text)?),
+            Method::UnblockUser => Self::UnblockUser(parse(text)?),
+            Method::RevokeToken => Self::RevokeToken(parse(text)?),
+            Method::InvalidateUserTokens => Self::InvalidateUserTokens(parse(text)?),
+            Method::Revocations => Self::Revocations(parse(text)?),
+            Method::RevocationRemove => Self::RevocationRemove(parse(text)?),
             Method::Batch => return Err("a batch cannot hold a batch".to_owned()),
         })
     }
@@ -122,6 +152,12 @@ impl<'a> Call<'a> {
             Self::Disconnect(_) => return Reach::Users(Method::Disconnect),
             Self::Refresh(_) => return Reach::Users(Method::Refresh),
             Self::Channels(_) | Self::Info => return Reach::Nothing,
+            Self::BlockUser(_) => return Reach::Users(Method::BlockUser),
+            Self::UnblockUser(_) => return Reach::Users(Method::UnblockUser),
+            Self::RevokeToken(_) => return Reach::Users(Method::RevokeToken),
+            Self::InvalidateUserTokens(_) => return Reach::Users(Method::InvalidateUserTokens),
+            Self::Revocations(_) => return Reach::Users(Method::Revocations),
+            Self::RevocationRemove(_) => return Reach::Users(Method::RevocationRemove),
         };
         channel.as_deref().map_or(Reach::Nothing, Reach::Channel)
     }
@@ -141,6 +177,12 @@ impl<'a> Call<'a> {
             Self::HistoryRemove(request) => api.history_remove(&request).await,
             Self::Channels(request) => api.channels(request, caller).await,
             Self::Info => api.info().await,
+            Self::BlockUser(request) => api.block_user(request).await,
+            Self::UnblockUser(request) => api.unblock_user(request).await,
+            Self::RevokeToken(request) => api.revoke_token(request).await,
+            Self::InvalidateUserTokens(request) => api.invalidate_user_tokens(request).await,
+            Self::Revocations(request) => api.revocations(request),
+            Self::RevocationRemove(request) => api.revocation_remove(request).await,
         }
     }
 }

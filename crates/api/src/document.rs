@@ -49,6 +49,12 @@ mod tests {
             Method::History => fields::<History>(),
             Method::Channels => fields::<Channels>(),
             Method::Info => fields::<Info>(),
+            Method::BlockUser => fields::<BlockUser>(),
+            Method::UnblockUser => fields::<UnblockUser>(),
+            Method::RevokeToken => fields::<RevokeToken>(),
+            Method::InvalidateUserTokens => fields::<InvalidateUserTokens>(),
+            Method::Revocations => fields::<Revocations>(),
+            Method::RevocationRemove => fields::<RevocationRemove>(),
             Method::Batch => fields::<Batch>(),
         }
     }

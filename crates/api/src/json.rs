@@ -33,6 +33,10 @@ impl<'a> Object<'a> {
         self.value(key).extend_from_slice(value.to_string().as_bytes());
     }
 
+    pub(crate) fn flag(&mut self, key: &str, value: bool) {
+        self.value(key).extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
     /// JSON text that is known to be valid; left out when empty.
     pub(crate) fn raw(&mut self, key: &str, value: &[u8]) {
         if !value.is_empty() {

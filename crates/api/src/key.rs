@@ -31,7 +31,8 @@ pub enum Scope {
     Publish,
     /// history, presence, presence_stats, and channels, which names those that the key's patterns are for.
     Read,
-    /// subscribe, unsubscribe, disconnect, refresh.
+    /// subscribe, unsubscribe, disconnect, refresh; block_user, unblock_user, revoke_token, invalidate_user_tokens,
+    /// revocations, revocation_remove.
     Control,
     /// history_remove, info.
     Admin,
@@ -65,6 +66,12 @@ impl Scope {
             Method::Publish | Method::Broadcast => Some(Self::Publish),
             Method::Presence | Method::PresenceStats | Method::History | Method::Channels => Some(Self::Read),
             Method::Subscribe | Method::Unsubscribe | Method::Disconnect | Method::Refresh => Some(Self::Control),
+            Method::BlockUser
+            | Method::UnblockUser
+            | Method::RevokeToken
+            | Method::InvalidateUserTokens
+            | Method::Revocations
+            | Method::RevocationRemove => Some(Self::Control),
             Method::HistoryRemove | Method::Info => Some(Self::Admin),
             Method::Batch => None,
         }

@@ -31,6 +31,7 @@ mod route;
 mod suggestion;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use fanfare_broker::Broker;
@@ -51,6 +52,8 @@ pub struct Api {
     pub auth: Authentication,
     /// How much may be asked at once.
     pub limits: Limits,
+    /// How long tokens live at most (`auth.token_lifetime_max`), after which their revocation may be forgotten.
+    pub token_lifetime_max: Option<Duration>,
 }
 
 /// The routes of the server API, all under `/api`.

@@ -46,6 +46,13 @@ pub(crate) const TAGS_BYTES_MAX: usize = 16_384;
 /// whoever a token let in can also be sent away.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
+/// Revocations that are listed unless a limit is given, and with the largest one: 100,000 × about 120 bytes are 12 MB.
+pub(crate) const REVOCATIONS_LISTED: usize = 1_000;
+pub(crate) const REVOCATIONS_LISTED_MAX: usize = 100_000;
+
+/// How far the clocks of a node and of whoever issues tokens may differ; as for the tokens themselves.
+pub(crate) const CLOCK_LEEWAY_SECONDS: u64 = fanfare_auth::limits::LEEWAY_SECONDS;
+
 /// Longest message in an error: it repeats names that the caller sent.
 pub(crate) const MESSAGE_CHARS_MAX: usize = 600;
 

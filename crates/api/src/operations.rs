@@ -4,6 +4,7 @@ mod history;
 mod node;
 mod presence;
 mod publications;
+mod revocations;
 mod sessions;
 
 use base64::Engine as _;

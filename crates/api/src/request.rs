@@ -181,6 +181,59 @@ pub(crate) struct Channels {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Info {}
 
+/// A user who is to be kept out.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BlockUser {
+    pub(crate) user: Option<String>,
+    pub(crate) expire_at: Option<u64>,
+}
+
+/// A user who is to be let in again.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UnblockUser {
+    pub(crate) user: Option<String>,
+}
+
+/// A token that is good no more, by its id.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokeToken {
+    pub(crate) uid: Option<String>,
+    pub(crate) expire_at: Option<u64>,
+}
+
+/// Tokens that are good no more, by their age.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InvalidateUserTokens {
+    pub(crate) user: Option<String>,
+    pub(crate) all_users: Option<bool>,
+    pub(crate) channel: Option<String>,
+    pub(crate) issued_before: Option<u64>,
+    pub(crate) expire_at: Option<u64>,
+}
+
+/// Which revocations are to be listed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Revocations {
+    pub(crate) kind: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) limit: Option<usize>,
+}
+
+/// A revocation that is to hold no more, as it is listed.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevocationRemove {
+    pub(crate) kind: Option<String>,
+    pub(crate) user: Option<String>,
+    pub(crate) uid: Option<String>,
+    pub(crate) channel: Option<String>,
+}
+
 /// Several commands, each an object with the method as its only key.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -32,6 +32,17 @@ pub struct ConnectionClaims {
     pub subs: BTreeMap<Channel, ServerSubscription>,
     /// What its roles and its own rules allow; `None` is nothing.
     pub rights: Option<Arc<Rights>>,
+    /// Which token said all this; `None` if none did.
+    pub token: Option<TokenId>,
+}
+
+/// What tells a token from others, and by which it can be revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TokenId {
+    /// Its id (`jti`); `None` where it has none, or an empty one.
+    pub id: Option<String>,
+    /// Unix time in seconds when it was issued (`iat`); 0 if it does not say.
+    pub issued_at: u64,
 }
 
 /// A server-side subscription in a connection token.
@@ -64,6 +75,8 @@ pub struct SubscriptionClaims {
     pub overrides: SubscriptionOverrides,
     /// What else the subscriber may do in the channel.
     pub allowed: Allowed,
+    /// Which token this is.
+    pub token: TokenId,
 }
 
 /// A claim as it stands in the token; `null` counts as absent.
@@ -77,6 +90,7 @@ pub(crate) struct Claims {
     exp: Claim,
     nbf: Claim,
     iat: Claim,
+    jti: Claim,
     aud: Claim,
     iss: Claim,
     expire_at: Claim,
@@ -180,6 +194,7 @@ impl Claims {
             info: json("info", &self.info, "b64info", &self.b64info)?,
             subs: self.server_subscriptions()?,
             rights: self.rights(roles)?,
+            token: Some(self.token_id()?),
         })
     }
 
@@ -195,7 +210,12 @@ impl Claims {
             expire_at: self.expiry()?,
             overrides: typed("override", &self.overrides)?.unwrap_or_default(),
             allowed: self.allowed()?,
+            token: self.token_id()?,
         })
+    }
+
+    fn token_id(&self) -> Result<TokenId, TokenError> {
+        Ok(TokenId { id: text("jti", &self.jti)?, issued_at: self.issued_at()?.unwrap_or_default() })
     }
 
     fn rights(&self, roles: &Roles) -> Result<Option<Arc<Rights>>, TokenError> {

@@ -27,7 +27,7 @@ mod secret;
 mod verifier;
 
 pub use algorithm::Algorithm;
-pub use claims::{ConnectionClaims, ServerSubscription, SubscriptionClaims};
+pub use claims::{ConnectionClaims, ServerSubscription, SubscriptionClaims, TokenId};
 pub use inspection::{Inspection, inspect};
 pub use issuer::{Issuer, NewToken};
 pub use key::{KeyError, KeyMaterial, KeyOptions, KeyRefusal, Uses};

@@ -31,7 +31,7 @@ pub struct Options {
     pub issuer: Option<String>,
     /// What roles may do.
     pub roles: Roles,
-    /// How long a token may live; with a limit each has to say when it expires.
+    /// How long a token may live; with a limit each has to say when it was issued and when it expires.
     pub lifetime_max: Option<Duration>,
 }
 
@@ -271,12 +271,15 @@ impl Verifier {
         Ok(())
     }
 
-    /// With a limit, a token expires at most so long after it was issued, and not later than so long from now.
+    /// With a limit, a token expires at most so long after it was issued, and not later than so long from now. One that
+    /// does not say when it was issued was so at 0: else it could be made anew from an old one for ever, and revoked
+    /// tokens could not be forgotten when the limit has passed.
     fn check_lifetime(&self, claims: &Claims, now_seconds: u64) -> Result<(), TokenError> {
         let Some(max) = self.lifetime_seconds_max else { return Ok(()) };
         let expires_at = claims.expires_at()?;
         let expires_at = expires_at.ok_or_else(|| refused("it has no exp, which auth.token_lifetime_max demands"))?;
-        let issued_at = claims.issued_at()?.unwrap_or(now_seconds);
+        let issued_at = claims.issued_at()?;
+        let issued_at = issued_at.ok_or_else(|| refused("it has no iat, which auth.token_lifetime_max demands"))?;
         // Clocks may differ, so that a fresh token of the full length can seem to end too late.
         let ends_late = expires_at > now_seconds.saturating_add(max).saturating_add(LEEWAY_SECONDS);
         if ends_late || expires_at.saturating_sub(issued_at) > max {

@@ -216,19 +216,32 @@ fn a_cap_on_the_lifetime_demands_an_expiry_within_it() {
     let keys = vec![key("main", Algorithm::HS256)];
     let verifier = Verifier::new(Options { keys, lifetime_max, ..Options::default() }).unwrap();
     let judged = |claims: &str| verifier.connection(&OURS.honest("HS256", claims), NOW).map(|claims| claims.expire_at);
-    assert_eq!(judged(r#"{"exp":1000600}"#), Ok(Some(NOW + 600)));
+    assert_eq!(judged(r#"{"iat":1000000,"exp":1000600}"#), Ok(Some(NOW + 600)));
     assert!(judged(r#"{"iat":999900,"exp":1000500}"#).is_ok());
     assert!(judged(r#"{"iat":1000020,"exp":1000620}"#).is_ok(), "the issuer's clock may be ahead");
     for long in [
         "{}",
-        r#"{"exp":1000631}"#,
-        r#"{"exp":1000601}"#,
+        r#"{"iat":1000000}"#,
+        r#"{"iat":1000030,"exp":1000631}"#,
+        r#"{"iat":1000000,"exp":1000601}"#,
         r#"{"iat":999900,"exp":1000501}"#,
         r#"{"exp":253402300799}"#,
         r#"{"iat":5,"exp":1000001}"#,
     ] {
         assert!(matches!(judged(long), Err(TokenError::Invalid(_))), "{long}");
     }
+}
+
+/// It was judged from "now", so that a token with a far `exp` became good as the time came, and could not be forgotten.
+#[test]
+fn a_cap_on_the_lifetime_demands_when_a_token_was_issued() {
+    let lifetime_max = Some(Duration::from_secs(600));
+    let keys = vec![key("main", Algorithm::HS256)];
+    let verifier = Verifier::new(Options { keys, lifetime_max, ..Options::default() }).unwrap();
+    let judged = |claims: &str| verifier.connection(&OURS.honest("HS256", claims), NOW);
+    let Err(TokenError::Invalid(reason)) = judged(r#"{"exp":1000600}"#) else { panic!("it is taken") };
+    assert!(reason.contains("iat") && reason.contains("auth.token_lifetime_max"), "{reason}");
+    assert!(matches!(judged(r#"{"iat":null,"exp":1000600}"#), Err(TokenError::Invalid(_))));
 }
 
 // What no key is made of.
@@ -307,11 +320,12 @@ fn strict() -> Verifier {
     .unwrap()
 }
 
-const GOOD: &str = r#"{"sub":"42","aud":"hub","iss":"shop","exp":1000600}"#;
+const GOOD: &str = r#"{"sub":"42","aud":"hub","iss":"shop","iat":1000000,"exp":1000600}"#;
 
 /// Claims that are good but for what stands in place of one of them.
 fn with(claim: &str, text: &str) -> String {
-    let mut claims = vec![("sub", r#""42""#), ("aud", r#""hub""#), ("iss", r#""shop""#), ("exp", "1000600")];
+    let mut claims =
+        vec![("sub", r#""42""#), ("aud", r#""hub""#), ("iss", r#""shop""#), ("exp", "1000600"), ("iat", "1000000")];
     claims.retain(|(name, _)| *name != claim);
     let mut texts: Vec<String> = claims.iter().map(|(name, text)| format!(r#""{name}":{text}"#)).collect();
     if !text.is_empty() {

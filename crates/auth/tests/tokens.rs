@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use fanfare_auth::{
-    Allowed, ConnectionClaims, Options, OptionsError, Secret, SubscriptionClaims, TokenError, Verifier,
+    Allowed, ConnectionClaims, Options, OptionsError, Secret, SubscriptionClaims, TokenError, TokenId, Verifier,
     limits::TOKEN_BYTES_MAX,
 };
 use fanfare_protocol::{Channel, SubscriptionOverrides};
@@ -386,8 +386,20 @@ fn a_subscription_token_grants_what_it_says() {
         expire_at: Some(1_000_060),
         overrides: SubscriptionOverrides { force_recovery: Some(false), ..SubscriptionOverrides::default() },
         allowed: Allowed::NOTHING,
+        token: TokenId::default(),
     };
     assert_eq!(claims.unwrap(), expected);
+}
+
+#[test]
+fn a_token_says_which_it_is() {
+    let of = |claims: &str| connection(claims).unwrap().token.unwrap();
+    assert_eq!(of(r#"{"jti":"t1","iat":999990}"#), TokenId { id: Some("t1".to_owned()), issued_at: 999_990 });
+    assert_eq!(of(r#"{"jti":"","iat":null}"#), TokenId::default(), "what does not say when counts as issued at 0");
+    let token = subscription(r#"{"channel":"news","jti":"t2","iat":7.9}"#).unwrap().token;
+    assert_eq!(token, TokenId { id: Some("t2".to_owned()), issued_at: 7 });
+    check_invalid(connection(r#"{"jti":7}"#), "jti");
+    check_invalid(subscription(r#"{"channel":"news","jti":["t"]}"#), "jti");
 }
 
 // The secret.

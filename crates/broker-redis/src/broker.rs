@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fanfare_broker::revocations::RevocationMetrics;
 use fanfare_broker::{
     Control, Error, History, HistoryQuery, NodeReport, NodeSink, Outcome, Presence, PresenceStats, PublicationSink,
-    Publications, Publish, Published, Retention,
+    Publications, Publish, Published, Retention, Revocation, Revoked, Subject,
 };
 use fanfare_protocol::{Channel, ClientInfo};
 use prometheus::core::Collector;
@@ -30,6 +31,7 @@ use crate::nodes::Nodes;
 use crate::options::Options;
 use crate::presence::Rosters;
 use crate::publisher::{Draft, Publisher, Sender, millis, publisher, random_part};
+use crate::revocations::{Revocations, Standing};
 use crate::rights;
 use crate::routes::Routes;
 use crate::streams::Streams;
@@ -51,6 +53,7 @@ pub struct RedisBroker {
     streams: Streams,
     rosters: Rosters,
     nodes: Arc<Nodes>,
+    revocations: Arc<Revocations>,
     counters: Arc<Counters>,
     tasks: Mutex<JoinSet<()>>,
     lease: Arc<Lease>,
@@ -75,7 +78,14 @@ impl RedisBroker {
         let (publisher, publishing) = publisher(&options, sender);
         let (words, heard) = mpsc::channel(WORDS_QUEUED_MAX);
         let lease = Arc::new(Lease::new(Arc::clone(&id), Arc::clone(&keys), Arc::clone(&routes)));
-        let nodes = Arc::new(Nodes::new(id, Arc::clone(&keys), Arc::clone(&routes), node));
+        let revocations = Arc::new(Revocations::new(
+            Arc::clone(&keys),
+            Arc::clone(&routes),
+            Arc::clone(&node),
+            Arc::clone(&counters),
+        ));
+        let (own_keys, own_routes) = (Arc::clone(&keys), Arc::clone(&routes));
+        let nodes = Arc::new(Nodes::new(id, own_keys, own_routes, node, Arc::clone(&revocations)));
         let topology = Topology::new(Consumer {
             options: Arc::clone(&options),
             keys: Arc::clone(&keys),
@@ -83,6 +93,7 @@ impl RedisBroker {
             routes: Arc::clone(&routes),
             sink: Arc::clone(&sink),
             words,
+            revocations: Arc::clone(&revocations),
             counters: Arc::clone(&counters),
         });
         let checker = Checker {
@@ -101,6 +112,10 @@ impl RedisBroker {
             let nodes = Arc::clone(&nodes);
             async move { nodes.stay().await }
         });
+        tasks.spawn({
+            let revocations = Arc::clone(&revocations);
+            async move { revocations.keep_up().await }
+        });
         Self {
             admission: Admission::new(&options, Arc::clone(&counters)),
             streams: Streams {
@@ -117,6 +132,7 @@ impl RedisBroker {
             interest,
             publisher,
             nodes,
+            revocations,
             counters,
             tasks: Mutex::new(tasks),
             lease,
@@ -138,7 +154,7 @@ impl RedisBroker {
         self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(ingest.run());
     }
 
-    /// Whether all connections to Redis are up.
+    /// Whether all connections to Redis are up, and the revocations known.
     ///
     /// # Errors
     /// What is missing.
@@ -161,9 +177,29 @@ impl RedisBroker {
             }
         }
         match map.owners.orphans() {
-            0 if self.interest.is_listening() => Ok(()),
+            0 if self.interest.is_listening() => self.revocations_are_current(),
             0 => Err(NotReady("the pub/sub connection to Redis is not up".to_owned())),
             orphans => Err(NotReady(format!("{orphans} slots of the Redis Cluster have no master"))),
+        }
+    }
+
+    fn revocations_are_current(&self) -> Result<(), NotReady> {
+        match self.revocations.standing() {
+            Standing::Current => Ok(()),
+            Standing::Unread => Err(NotReady("the revocations are not read yet".to_owned())),
+            Standing::Stale(_, fault) => {
+                let why = fault.map_or_else(String::new, |fault| format!(": {fault}"));
+                Err(NotReady(format!("the revocations cannot be read{why}")))
+            }
+        }
+    }
+
+    /// What clients are judged by while the broker is not ready, for whoever asks why it is not.
+    pub fn judged_by(&self) -> String {
+        match self.revocations.standing() {
+            Standing::Current => "the revocations are current".to_owned(),
+            Standing::Unread => "the revocations are not known yet, so nobody is let in".to_owned(),
+            Standing::Stale(age, _) => format!("the revocations known {} s ago hold", age.as_secs()),
         }
     }
 
@@ -191,8 +227,9 @@ impl RedisBroker {
     }
 
     /// The metrics, to be registered.
-    pub fn collector(&self) -> Box<dyn Collector> {
-        Box::new(Metrics(Arc::clone(&self.counters)))
+    pub fn collectors(&self) -> [Box<dyn Collector>; 2] {
+        let revocations = RevocationMetrics::new(Arc::clone(&self.revocations.held));
+        [Box::new(Metrics(Arc::clone(&self.counters))), Box::new(revocations)]
     }
 
     /// A plain PUBLISH. It is sent once: whether it arrived is not to be found out.
@@ -288,6 +325,27 @@ impl fanfare_broker::Nodes for RedisBroker {
 
     async fn channels(&self, pattern: Option<&str>) -> Result<BTreeMap<String, u64>, Error> {
         self.nodes.channels(pattern).await
+    }
+}
+
+#[async_trait]
+impl fanfare_broker::Revocations for RedisBroker {
+    fn revoked(&self) -> &Revoked {
+        &self.revocations.held
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        let change = self.revocations.keep(&revocation).await?;
+        self.nodes.judge(change).await
+    }
+
+    async fn unrevoke(&self, subject: &Subject) -> Result<bool, Error> {
+        let Some(change) = self.revocations.take_back(subject).await? else { return Ok(false) };
+        self.nodes.judge(change).await.map(|()| true)
     }
 }
 

@@ -21,6 +21,7 @@ use crate::keys::Keys;
 use crate::limits::HEARTBEAT;
 use crate::metrics::{Counters, Skipped, Up};
 use crate::options::Options;
+use crate::revocations::Revocations;
 use crate::routes::{RedisShard, Routes};
 
 /// What another node said.
@@ -39,6 +40,7 @@ pub(crate) struct Consumer {
     pub(crate) routes: Arc<Routes>,
     pub(crate) sink: Arc<dyn PublicationSink>,
     pub(crate) words: mpsc::Sender<Word>,
+    pub(crate) revocations: Arc<Revocations>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -50,6 +52,8 @@ impl Consumer {
             let server = shard.link.address().await;
             let ended = match Session::open(self, shard, Arc::clone(&server)).await {
                 Ok(session) => {
+                    // Word of some may have been lost meanwhile.
+                    self.revocations.wake();
                     let (_up, began) = (Up::new(&self.counters.consuming), Instant::now());
                     let ended = session.run().await;
                     // One that ends as soon as it has begun would be tried again without a pause to speak of.

@@ -39,10 +39,16 @@ pub(crate) struct Keys {
     pub(crate) dead: Arc<str>,
     /// A string: the node that reads it.
     pub(crate) lease: Arc<str>,
+    /// A hash: the revocations.
+    pub(crate) revocations: Arc<str>,
+    /// A sorted set: those that expire.
+    pub(crate) revocations_until: Arc<str>,
 }
 
 impl Keys {
     pub(crate) fn new(prefix: &str, node: &Arc<str>, clustered: bool) -> Self {
+        // One slot for both.
+        let revocations = if clustered { "{revocations}" } else { "revocations" };
         Self {
             prefix: prefix.to_owned(),
             node: Arc::clone(node),
@@ -54,6 +60,8 @@ impl Keys {
             ingest: format!("{prefix}:ingest").into(),
             dead: format!("{prefix}:ingest:dead").into(),
             lease: format!("{prefix}:lease").into(),
+            revocations: format!("{prefix}:{revocations}").into(),
+            revocations_until: format!("{prefix}:{revocations}:until").into(),
         }
     }
 
@@ -205,6 +213,14 @@ mod tests {
         let single = Keys::new("p", &"n1".into(), false);
         assert_eq!(single.live(&channel("news:a b:{c}")), "p:live:news:a b:{c}");
         assert_eq!(single.slot("anything"), Slot::ONLY);
+    }
+
+    #[test]
+    fn both_keys_of_the_revocations_are_in_one_slot() {
+        let keys = Keys::new("p", &"n1".into(), true);
+        assert_eq!(keys.slot(&keys.revocations), keys.slot(&keys.revocations_until));
+        let single = Keys::new("p", &"n1".into(), false);
+        assert_eq!([&*single.revocations, &*single.revocations_until], ["p:revocations", "p:revocations:until"]);
     }
 
     #[test]

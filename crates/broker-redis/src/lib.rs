@@ -63,6 +63,7 @@ mod options;
 mod presence;
 mod publisher;
 mod resp;
+mod revocations;
 mod rights;
 mod routes;
 mod script;

@@ -91,6 +91,22 @@ pub(crate) const VERSION_EPOCHS_MAX: usize = 1000;
 /// How long a node counts as there after its last heartbeat: four may be lost.
 pub(crate) const NODE_TTL: Duration = Duration::from_secs(5);
 
+/// Fields of the hash of revocations that are asked for at once: about 100 KB, in some 300 µs of Redis.
+pub(crate) const REVOCATION_PAGE: usize = 1000;
+
+/// Pages of one reading. All of them are 100 pages; a hash that grows or shrinks is gone through a few times.
+pub(crate) const REVOCATION_PAGES_MAX: usize = 1000;
+
+/// How often the revocations are read anew when they change while they are read.
+pub(crate) const REVOCATION_READS_AT_ONCE: usize = 5;
+
+/// Pause before the revocations are read again that could not be read.
+pub(crate) const REVOCATION_RETRY: Duration = Duration::from_millis(100);
+
+/// How long the revocations may not have been compared with those in Redis until the node is not ready: as long as a
+/// node that is silent counts as there.
+pub(crate) const REVOCATIONS_STALE: Duration = NODE_TTL;
+
 /// Nodes named in an error: 8 × at most 70 characters fit into the 600 of an answer of the API.
 pub(crate) const NODES_NAMED_MAX: usize = 8;
 

@@ -26,16 +26,19 @@ pub(crate) enum Skipped {
     Unwanted,
     /// More commands from other nodes than are taken in.
     Overflow,
+    /// No revocation, where one should be, or one too many.
+    Revocation,
 }
 
 impl Skipped {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Foreign, "foreign"),
         (Self::Version, "version"),
         (Self::Malformed, "malformed"),
         (Self::TooLarge, "too_large"),
         (Self::Unwanted, "unwanted"),
         (Self::Overflow, "overflow"),
+        (Self::Revocation, "revocation"),
     ];
 }
 
@@ -73,6 +76,7 @@ pub(crate) struct Counters {
     pub(crate) evicting: IntGauge,
     pub(crate) interest: IntGauge,
     pub(crate) in_flight: IntGauge,
+    pub(crate) revocation_reads_failed: IntCounter,
     pub(crate) ingest: Counts,
 }
 
@@ -109,6 +113,10 @@ impl Counters {
             evicting: gauge("fanfare_redis_evicting", "Redis shards that are set to evict keys."),
             interest: gauge("fanfare_redis_interest", "Channels that this node is subscribed to in Redis."),
             in_flight: gauge("fanfare_redis_in_flight", "Commands sent and not answered."),
+            revocation_reads_failed: counter(
+                "fanfare_redis_revocation_reads_failed_total",
+                "Times that the revocations could not be compared with those in Redis.",
+            ),
             ingest: Counts::new(),
         }
     }
@@ -130,7 +138,7 @@ impl Counters {
     }
 
     fn collectors(&self) -> impl Iterator<Item = &dyn Collector> {
-        let own: [&dyn Collector; 17] = [
+        let own: [&dyn Collector; 18] = [
             &self.publications,
             &self.faults,
             &self.links_lost,
@@ -148,6 +156,7 @@ impl Counters {
             &self.evicting,
             &self.interest,
             &self.in_flight,
+            &self.revocation_reads_failed,
         ];
         own.into_iter().chain(self.ingest.collectors())
     }

@@ -25,9 +25,10 @@ use crate::limits::{
     REQUESTS_AT_ONCE_MAX, SURVEY_TIMEOUT,
 };
 use crate::publisher::millis;
+use crate::revocations::Revocations;
 use crate::routes::Routes;
 use crate::script::{self, Call};
-use crate::wire::{Answer, Command, List, Request};
+use crate::wire::{Answer, Command, List, Request, RevocationChange};
 
 /// The other nodes.
 pub(crate) struct Nodes {
@@ -35,6 +36,7 @@ pub(crate) struct Nodes {
     pub(crate) keys: Arc<Keys>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) node: Arc<dyn NodeSink>,
+    revocations: Arc<Revocations>,
     /// What stands in the list for this node.
     entry: String,
     surveys: Mutex<HashMap<u64, mpsc::Sender<Answer>>>,
@@ -55,10 +57,16 @@ impl Drop for Survey<'_> {
 }
 
 impl Nodes {
-    pub(crate) fn new(id: Arc<str>, keys: Arc<Keys>, routes: Arc<Routes>, node: Arc<dyn NodeSink>) -> Self {
+    pub(crate) fn new(
+        id: Arc<str>,
+        keys: Arc<Keys>,
+        routes: Arc<Routes>,
+        node: Arc<dyn NodeSink>,
+        revocations: Arc<Revocations>,
+    ) -> Self {
         let report = node.report();
         let entry = format!("{id} {} {}", report.uid, report.name);
-        Self { id, keys, routes, node, entry, surveys: Mutex::default(), next_survey: AtomicU64::new(0) }
+        Self { id, keys, routes, node, revocations, entry, surveys: Mutex::default(), next_survey: AtomicU64::new(0) }
     }
 
     fn surveys(&self) -> MutexGuard<'_, HashMap<u64, mpsc::Sender<Answer>>> {
@@ -72,6 +80,17 @@ impl Nodes {
         let failed = there?.iter().any(|answer| answer.failed);
         here?;
         if failed { Err(Error::Unavailable("a node did not carry the command out")) } else { Ok(()) }
+    }
+
+    /// Judges by a change of the revocations, here and on all other nodes.
+    pub(crate) async fn judge(&self, change: RevocationChange) -> Result<(), Error> {
+        let request = Request { revocation: Some(change.clone()), ..Request::default() };
+        let (here, there) = tokio::join!(self.revocations.take(&change), self.ask(request));
+        here?;
+        match there?.iter().any(|answer| answer.failed) {
+            true => Err(Error::Unavailable("it is kept, but a node has not closed all that it concerns")),
+            false => Ok(()),
+        }
     }
 
     /// The reports of all nodes.
@@ -195,6 +214,10 @@ impl Nodes {
         }
         if request.report {
             return vec![Answer { report: Some(self.node.report().into()), ..answer }];
+        }
+        if let Some(change) = request.revocation {
+            let failed = self.revocations.take(&change).await.is_err();
+            return vec![Answer { failed, ..answer }];
         }
         let done = match request.command.and_then(Command::into_control) {
             Some(control) => self.node.apply(control).await.is_ok(),

@@ -34,6 +34,10 @@ pub(crate) static PRESENCE_READ: LazyLock<Source> =
 /// Says that a node is there, and reads which others are.
 pub(crate) static NODES: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("script/nodes.lua")));
 
+/// Keeps a revocation, or takes it back.
+pub(crate) static REVOKE: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("script/revoke.lua")));
+/// Reads the revocations.
+pub(crate) static REVOCATIONS: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("script/revocations.lua")));
 /// Takes, renews or gives up the lease of the ingest stream.
 pub(crate) static LEASE: LazyLock<Source> = LazyLock::new(|| Source::new(include_str!("script/lease.lua")));
 

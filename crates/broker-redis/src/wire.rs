@@ -25,6 +25,26 @@ pub(crate) struct Request {
     /// List your channels.
     #[prost(message, optional, tag = "5")]
     pub(crate) list: Option<List>,
+    /// Judge by this.
+    #[prost(message, optional, tag = "6")]
+    pub(crate) revocation: Option<RevocationChange>,
+}
+
+/// What was changed of the revocations.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct RevocationChange {
+    /// Which life of the set.
+    #[prost(string, tag = "1")]
+    pub(crate) life: String,
+    /// Its version after this.
+    #[prost(uint64, tag = "2")]
+    pub(crate) version: u64,
+    /// The field in Redis.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) field: Bytes,
+    /// What stands there now; empty if it was taken back.
+    #[prost(bytes = "bytes", tag = "4")]
+    pub(crate) value: Bytes,
 }
 
 /// Which channels to list.

@@ -27,6 +27,8 @@ mod proxy;
 mod publish;
 #[path = "redis/refusals.rs"]
 mod refusals;
+#[path = "redis/revocations.rs"]
+mod revocations;
 #[path = "redis/sentinel.rs"]
 mod sentinel;
 #[path = "redis/server.rs"]

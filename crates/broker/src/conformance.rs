@@ -14,6 +14,7 @@ mod order;
 mod presence;
 mod recorder;
 mod repetition;
+mod revocations;
 mod stage;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use order::*;
 pub use presence::*;
 pub use recorder::{Node, Recorder};
 pub use repetition::*;
+pub use revocations::*;
 
 use crate::{Broker, NodeSink, PublicationSink};
 
@@ -104,6 +106,9 @@ macro_rules! conformance {
             members_are_counted_by_client_and_user
             members_expire_unless_refreshed
             presence_is_kept_by_channel
+            revocations_come_and_go
+            a_second_revocation_lets_no_older_token_in
+            revoked_names_are_told_apart
         );
     };
 }

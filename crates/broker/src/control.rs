@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fanfare_protocol::{Channel, Disconnect, SubscriptionOverrides, Unsubscribe};
 
-use crate::{Error, StreamPosition};
+use crate::{Error, StreamPosition, Whom};
 
 /// Whose sessions a command concerns. At least one field is given; all given ones must match.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -101,6 +101,10 @@ pub trait NodeSink: Send + Sync + 'static {
     /// Carries a command out on this node's shards; returns when all of them have, or after two seconds
     /// with [`Error::Unavailable`].
     async fn apply(&self, control: Control) -> Result<(), Error>;
+
+    /// Judges sessions and their subscriptions by the revocations as they are now, and ends those that are kept out;
+    /// returns when all shards have, or after two seconds with [`Error::Unavailable`].
+    async fn judge_again(&self, whom: Whom) -> Result<(), Error>;
 
     /// This node's report.
     fn report(&self) -> NodeReport;

@@ -5,8 +5,8 @@
 //! the traits with their guarantees, the in-memory implementation, and the conformance suite that every
 //! implementation passes. It knows no session, no HTTP and no Redis.
 //!
-//! Calls go down through [`Publications`], [`Presence`] and [`Nodes`] (together: [`Broker`]); publications
-//! come up through a [`PublicationSink`], commands from other nodes through a [`NodeSink`].
+//! Calls go down through [`Publications`], [`Presence`], [`Nodes`] and [`Revocations`] (together: [`Broker`]);
+//! publications come up through a [`PublicationSink`], commands from other nodes through a [`NodeSink`].
 
 #![warn(missing_docs)]
 
@@ -20,6 +20,7 @@ pub mod memory;
 pub mod namespaces;
 mod presence;
 mod publication;
+pub mod revocations;
 mod sink;
 
 pub use control::{Control, NodeReport, NodeSink, Nodes};
@@ -28,9 +29,10 @@ pub use history::{History, HistoryQuery, Retention, Since, StreamPosition};
 pub use memory::MemoryBroker;
 pub use presence::{Presence, PresenceStats};
 pub use publication::{Event, Outcome, Publication, Publications, Publish, Published, Version};
+pub use revocations::{Barred, Bearer, Revocation, Revocations, Revoked, Subject, Whom};
 pub use sink::{NoRoom, PublicationSink, Room};
 
 /// Everything a node asks of its broker.
-pub trait Broker: Publications + Presence + Nodes {}
+pub trait Broker: Publications + Presence + Nodes + Revocations {}
 
-impl<T: Publications + Presence + Nodes> Broker for T {}
+impl<T: Publications + Presence + Nodes + Revocations> Broker for T {}

@@ -69,9 +69,10 @@ use self::limits::{LIFETIME_MAX, ROOM_WAIT_MAX, STRIPES, SWEEP_BATCH, SWEEP_INTE
 use self::rosters::Rosters;
 use self::stream::{Appended, Draft};
 use self::stripe::Stripe;
+use crate::revocations::{RevocationMetrics, unix_now};
 use crate::{
     Control, Error, Event, History, HistoryQuery, NodeReport, NodeSink, Nodes, Outcome, Presence, PresenceStats,
-    PublicationSink, Publications, Publish, Published, Room,
+    PublicationSink, Publications, Publish, Published, Revocation, Revocations, Revoked, Room, Subject,
 };
 
 /// How much the memory broker may keep. At a limit a publish is refused with [`Error::Budget`] and counted;
@@ -101,23 +102,25 @@ impl Default for Options {
 pub struct MemoryBroker {
     state: Arc<State>,
     node: Arc<dyn NodeSink>,
+    revoked: Arc<Revoked>,
 }
 
 impl MemoryBroker {
     /// A broker with nothing in it. Its expiry runs in [`Self::run_sweeper`], which the caller owns.
     pub fn new(options: Options, sink: Arc<dyn PublicationSink>, node: Arc<dyn NodeSink>) -> Self {
-        Self { state: Arc::new(State::new(&options, sink)), node }
+        Self { state: Arc::new(State::new(&options, sink)), node, revoked: Arc::new(Revoked::nothing()) }
     }
 
     /// Sweeps every [`limits::SWEEP_INTERVAL`]; ends on its own after the broker is dropped. May be dropped at
     /// any time.
     pub fn run_sweeper(&self) -> impl Future<Output = ()> + Send + use<> {
-        let state = Arc::downgrade(&self.state);
+        let (state, revoked) = (Arc::downgrade(&self.state), Arc::downgrade(&self.revoked));
         async move {
             loop {
                 tokio::time::sleep(SWEEP_INTERVAL).await;
-                let Some(state) = state.upgrade() else { return };
+                let Some((state, revoked)) = state.upgrade().zip(revoked.upgrade()) else { return };
                 state.sweep_in_turns().await;
+                revoked.trim(unix_now());
             }
         }
     }
@@ -131,8 +134,9 @@ impl MemoryBroker {
     }
 
     /// The metrics, to be registered.
-    pub fn collector(&self) -> Box<dyn Collector> {
-        Box::new(metrics::Metrics::new(self.state.ledger.clone()))
+    pub fn collectors(&self) -> [Box<dyn Collector>; 2] {
+        let revocations = RevocationMetrics::new(Arc::clone(&self.revoked));
+        [Box::new(metrics::Metrics::new(self.state.ledger.clone())), Box::new(revocations)]
     }
 }
 
@@ -206,6 +210,27 @@ impl Nodes for MemoryBroker {
 
     async fn channels(&self, pattern: Option<&str>) -> Result<BTreeMap<String, u64>, Error> {
         Ok(self.node.channels(pattern))
+    }
+}
+
+#[async_trait]
+impl Revocations for MemoryBroker {
+    fn revoked(&self) -> &Revoked {
+        &self.revoked
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        let whom = revocation.subject.whom();
+        self.revoked.keep(revocation, unix_now())?;
+        self.node.judge_again(whom).await
+    }
+
+    async fn unrevoke(&self, subject: &Subject) -> Result<bool, Error> {
+        Ok(self.revoked.forget(subject))
     }
 }
 

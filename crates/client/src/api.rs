@@ -25,8 +25,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 pub(crate) use self::answer::words;
-pub use self::answer::{ChannelInfo, NodeInfo};
-pub use self::request::{Broadcast, Disconnect, Publish, PublishOptions, Refresh, Subscribe, Target};
+pub use self::answer::{ChannelInfo, ListedRevocation, NodeInfo, Removed, RevocationList};
+pub use self::request::{
+    Block, Broadcast, Disconnect, Invalidate, Publish, PublishOptions, Refresh, RevocationQuery, Revoke, Subscribe,
+    Target,
+};
 pub use self::transport::ApiKey;
 use self::transport::Transport;
 use crate::stream::Way;
@@ -84,6 +87,37 @@ impl Api {
         self.order("refresh", refresh).await
     }
 
+    /// Closes a user's connections and lets none in again. Returns whether that outlives the nodes.
+    pub async fn block_user(&self, block: &Block) -> Result<bool, Error> {
+        self.revoke("block_user", block).await
+    }
+
+    /// Lets a blocked user in again.
+    pub async fn unblock_user(&self, user: &str) -> Result<Removed, Error> {
+        self.call("unblock_user", &request::User { user }).await
+    }
+
+    /// Makes one token good no more. Returns whether that outlives the nodes.
+    pub async fn revoke_token(&self, revoke: &Revoke) -> Result<bool, Error> {
+        self.revoke("revoke_token", revoke).await
+    }
+
+    /// Makes tokens good no more that were issued before a time. Returns whether that outlives the nodes.
+    pub async fn invalidate_user_tokens(&self, invalidate: &Invalidate) -> Result<bool, Error> {
+        self.revoke("invalidate_user_tokens", invalidate).await
+    }
+
+    /// What is blocked and revoked.
+    pub async fn revocations(&self, query: &RevocationQuery) -> Result<RevocationList, Error> {
+        self.call("revocations", query).await
+    }
+
+    /// Takes a revocation back, as it is listed; its times do not matter.
+    pub async fn revocation_remove(&self, listed: &ListedRevocation) -> Result<Removed, Error> {
+        let times_left_out = ListedRevocation { issued_before: None, expire_at: None, ..listed.clone() };
+        self.call("revocation_remove", &times_left_out).await
+    }
+
     /// Who is in a channel, by connection.
     pub async fn presence(&self, channel: &str) -> Result<BTreeMap<String, ClientInfo>, Error> {
         let result: PresenceResult = self.call("presence", &request::Channel { channel }).await?;
@@ -115,6 +149,10 @@ impl Api {
     pub async fn info(&self) -> Result<Vec<NodeInfo>, Error> {
         let answer: answer::Info = self.call("info", &request::Nothing {}).await?;
         Ok(answer.nodes)
+    }
+
+    async fn revoke(&self, method: &str, request: &impl Serialize) -> Result<bool, Error> {
+        self.call::<_, answer::Revoked>(method, request).await.map(|revoked| revoked.durable)
     }
 
     async fn order(&self, method: &str, request: &impl Serialize) -> Result<(), Error> {

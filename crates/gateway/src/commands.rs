@@ -1,9 +1,9 @@
 //! The commands of a client, carried out one after another.
 //!
-//! The read task of a connection calls [`Commands::run`] for each command and waits for it before it takes the
-//! next one. What concerns sessions and subscriptions is asked of the shard, at once; what has to wait (history,
-//! presence, publishing) is asked of the broker under a deadline. Afterwards the session may be gone: every call
-//! to the shard finds that out by the generation of its place.
+//! [`crate::ClientProtocol`] calls [`Commands::run`] for each command and waits for it before it takes the next one.
+//! What concerns sessions and subscriptions is asked of the shard, at once; what has to wait (history, presence,
+//! publishing) is asked of the broker under a deadline. Afterwards the session may be gone: every call to the shard
+//! finds that out by the generation of its place.
 
 mod channel;
 mod connect;
@@ -16,17 +16,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fanfare_auth::access::{self, Asker, Denied};
-use fanfare_auth::{Allowed, Operation};
+use fanfare_auth::{Allowed, Operation, TokenId};
 use fanfare_broker::namespaces::ChannelOptions;
+use fanfare_broker::{Barred, Bearer};
 use fanfare_protocol::{Channel, ClientInfo, Command, CommandKind, Disconnect, ErrorCode, Reply, RpcRequest};
 
 use tokio::time::Instant;
 
-pub(crate) use self::control::apply;
+pub(crate) use self::control::{apply, judge_again};
 pub(crate) use self::subscribe::depart;
+use crate::bad_request::BadRequest;
 use crate::local::Local;
-use crate::shard::{Shard, State};
+use crate::rates::Charged;
+use crate::shard::{Shard, State, TokenStamp, end_of};
 use crate::slots::SlotId;
+use crate::stats::Judged;
 
 /// How a command ends when it does not succeed.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub(crate) enum Failure {
     Error(ErrorCode),
     /// The session is closed.
     Close(Disconnect),
+    /// The session is closed with 3501.
+    BadRequest(BadRequest),
     /// The session was closed meanwhile.
     Gone,
 }
@@ -48,6 +54,12 @@ impl From<ErrorCode> for Failure {
 impl From<Disconnect> for Failure {
     fn from(disconnect: Disconnect) -> Self {
         Self::Close(disconnect)
+    }
+}
+
+impl From<BadRequest> for Failure {
+    fn from(reason: BadRequest) -> Self {
+        Self::BadRequest(reason)
     }
 }
 
@@ -82,13 +94,30 @@ impl Commands {
         if *command != Command::default() {
             return false;
         }
-        self.with(|shard| {
+        let was_asked = self.with(|shard| {
             let open = shard.session(self.session).is_some_and(|session| session.state == State::Open);
-            if !open || !shard.pong(self.session) {
+            open && shard.pong(self.session)
+        });
+        if !was_asked {
+            self.close_bad_request(BadRequest::UnaskedPong);
+        }
+        true
+    }
+
+    /// Ends the session for what its client sent.
+    pub(crate) fn close_bad_request(&self, reason: BadRequest) {
+        // Behind the first one nothing counts.
+        let open = self.with(|shard| {
+            let open = shard.is_open(self.session);
+            if open {
+                shard.stats().bad_requests[reason as usize].add(1);
                 shard.close(self.session, &Disconnect::BAD_REQUEST);
             }
+            open
         });
-        true
+        if open && self.local.may_log() {
+            tracing::info!(reason = reason.label(), code = Disconnect::BAD_REQUEST.code, "a client sent a bad request");
+        }
     }
 
     /// Carries a command out and queues its reply. May be dropped with the session's task only.
@@ -99,36 +128,40 @@ impl Commands {
         match result {
             Ok(()) | Err(Failure::Gone) => {}
             Err(Failure::Error(code)) => self.reply_error(id, code),
+            Err(Failure::BadRequest(reason)) => self.close_bad_request(reason),
             Err(Failure::Close(disconnect)) => self.with(|shard| shard.close(self.session, &disconnect)),
         }
     }
 
     fn reply_error(&self, id: u32, code: ErrorCode) {
         self.with(|shard| {
-            shard.stats().errors.add(1);
+            shard.stats().count_error(code.code());
             shard.reply(self.session, &Reply { id, error: Some(code.reply()), ..Reply::default() });
         });
     }
 
     /// The rules of protocol §3, in their order.
     async fn dispatch(&self, mut command: Command) -> Result<(), Failure> {
-        let state = self.with(|shard| {
+        let kind = command.kind();
+        let (state, charged) = self.with(|shard| {
             shard.stats().commands.add(1);
-            shard.session(self.session).map(|session| session.state)
+            let state = shard.session(self.session).map(|session| session.state);
+            (state, shard.charge_command(self.session, kind == Some(CommandKind::Publish)))
         });
-        let kind = command.kind().ok_or(Disconnect::BAD_REQUEST)?;
+        let kind = command.kind().ok_or(BadRequest::UnknownCommand)?;
         let id = command.id;
         if id == 0 && kind != CommandKind::Send {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::NoId.into());
         }
         match state.ok_or(Failure::Gone)? {
             State::Closing => return Err(Failure::Gone),
-            State::Refused => return Err(Disconnect::BAD_REQUEST.into()),
+            State::Refused => return Err(BadRequest::NotConnected.into()),
             State::Opening | State::Connecting if kind != CommandKind::Connect => {
-                return Err(Disconnect::BAD_REQUEST.into());
+                return Err(BadRequest::NotConnected.into());
             }
             State::Opening | State::Connecting | State::Open => {}
         }
+        self.admit(charged, kind)?;
         if command.ping.is_some() {
             return Err(ErrorCode::NotAvailable.into());
         }
@@ -147,9 +180,44 @@ impl Commands {
         }
     }
 
+    /// Refuses a command that is one too many, before anything of it is done.
+    fn admit(&self, charged: Charged, kind: CommandKind) -> Result<(), Failure> {
+        let (excess, failure) = match charged {
+            Charged::Fine => return Ok(()),
+            Charged::Over(excess) => (excess, ErrorCode::TooManyRequests.into()),
+            Charged::TooMany(excess) => (excess, Disconnect::TOO_MANY_REQUESTS.into()),
+        };
+        self.local.tell_excess(excess);
+        let gives_back = kind == CommandKind::Unsubscribe && matches!(charged, Charged::Over(_));
+        if gives_back { Ok(()) } else { Err(failure) }
+    }
+
     /// Who is connected.
     fn info(&self) -> Result<Arc<ClientInfo>, Failure> {
         self.with(|shard| shard.session(self.session).and_then(|session| session.info.clone())).ok_or(Failure::Gone)
+    }
+
+    /// Refuses who is kept out. To be called when nothing is waited for any more before it is entered in the shard: who
+    /// is revoked later is found there.
+    fn judge(&self, bearer: &Bearer<'_>, judged: Judged) -> Result<(), Barred> {
+        let verdict = self.local.broker.revoked().judge(bearer, self.local.now().unix_seconds);
+        if let Err(barred) = verdict {
+            self.with(|shard| shard.stats().count_barred(judged));
+            if self.local.may_log() {
+                tracing::info!(reason = ?barred, met = ?judged, "refused by a revocation");
+            }
+        }
+        verdict
+    }
+
+    /// The same for a connection: closed, or told to come back while the revocations are not known.
+    fn judge_connection(&self, user: &str, token: TokenStamp, judged: Judged) -> Result<(), Failure> {
+        let verdict = self.judge(&token.bearer(user, None), judged);
+        verdict.map_err(|barred| end_of(barred).map_or(ErrorCode::Internal.into(), Failure::Close))
+    }
+
+    fn stamp(&self, token: &TokenId) -> TokenStamp {
+        TokenStamp::of(token, self.local.broker.revoked())
     }
 
     /// Waits for the keys that a token may need, until the command's deadline at most. Without them the token is
@@ -167,7 +235,7 @@ impl Commands {
     /// A channel by its name, and its options. An empty name is a violation (3501).
     fn channel(&self, name: &str) -> Result<(Channel, &ChannelOptions), Failure> {
         if name.is_empty() {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::EmptyChannel.into());
         }
         let channel = self.parse(name)?;
         let options = self.local.namespaces.options(&channel).ok_or(ErrorCode::UnknownChannel)?;

@@ -1,7 +1,7 @@
 //! The read task of a connection.
 //!
 //! It waits for the socket, hands what it reads to tungstenite for the WebSocket protocol once the headers of its frames
-//! have been judged, and carries the commands out one after another. What tungstenite writes (pongs, the answer to a close) goes to the session's outbox like
+//! have been judged, and gives the messages to the application one after another. What tungstenite writes (pongs, the answer to a close) goes to the session's outbox like
 //! everything else, so that it lands between two frames. The task never writes and never waits for writability.
 //!
 //! When the session is closed from either side, the task reads on and discards, for a bounded time and amount: a
@@ -14,17 +14,17 @@ use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 
 use bytes::Bytes;
-use fanfare_protocol::{DecodeError, Disconnect, Encoding, FrameViolation};
+use fanfare_protocol::{Disconnect, Encoding};
 use futures_util::FutureExt as _;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketContext};
 
 use self::wire::{Inbound, Intake};
-use crate::commands::Commands;
+use crate::application::Peer;
 use crate::limits;
 use crate::local::Local;
 use crate::places::Place;
+use crate::rates::Reading;
 use crate::shard::State;
-use crate::slots::SlotId;
 use crate::socket::{Socket, SocketSettings};
 use crate::tls::Tls;
 
@@ -61,14 +61,10 @@ pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
         local.with(|shard| shard.mark_dirty(session));
     }
     let connection = Connection {
-        commands: Commands::new(Rc::clone(local), session),
-        local: Rc::clone(local),
-        session,
-        socket,
+        peer: Peer { local: Rc::clone(local), session, socket, encoding },
         early: (!read.is_empty()).then(|| Box::new(read)),
         websocket: websocket(local.options.message_bytes_max),
-        intake: Intake::new(local.options.message_bytes_max, native_ping),
-        encoding,
+        intake: Intake::new(local.options.frame_limits(), native_ping),
     };
     local.spawn(run(Box::new(connection), place));
 }
@@ -80,15 +76,11 @@ fn websocket(message_bytes_max: usize) -> WebSocketContext {
 
 /// One connection, as its read task keeps it.
 struct Connection {
-    local: Rc<Local>,
-    commands: Commands,
-    session: SlotId,
-    socket: Rc<Socket>,
+    peer: Peer,
     /// What was read with the request, until the first turn; mostly nothing, so it is not to take up room for life.
     early: Option<Box<Bytes>>,
     websocket: WebSocketContext,
     intake: Intake,
-    encoding: Encoding,
 }
 
 /// Serves a connection to its end. A panic ends this session only (I10).
@@ -99,10 +91,11 @@ async fn run(mut connection: Box<Connection>, place: Place) {
     }
     // What was answered to the last commands before the end of input still goes out.
     tokio::task::yield_now().await;
-    connection.local.with(|shard| shard.remove(connection.session));
-    connection.local.remove_socket(connection.session);
+    let Peer { local, session, socket, .. } = &connection.peer;
+    local.with(|shard| shard.remove(*session));
+    local.remove_socket(*session);
     // A task may still wait for it to take something.
-    connection.socket.cut();
+    socket.cut();
     drop(place);
 }
 
@@ -119,7 +112,7 @@ impl Connection {
                 // A client that sends without a pause must not keep the thread to itself.
                 tokio::task::yield_now().await;
             }
-            if !self.is_open() {
+            if !self.peer.is_open() {
                 return Box::pin(self.discard()).await;
             }
             match self.read().await {
@@ -129,15 +122,11 @@ impl Connection {
         }
     }
 
-    fn is_open(&self) -> bool {
-        self.local.with(|shard| shard.is_open(self.session))
-    }
-
     /// Reads into the thread's scratch buffer; `None` at the end of input.
     async fn read(&self) -> Option<usize> {
         loop {
-            self.socket.readable().await.ok()?;
-            match self.socket.try_read(&mut self.local.scratch.borrow_mut()) {
+            self.peer.socket.readable().await.ok()?;
+            match self.peer.socket.try_read(&mut self.peer.local.scratch.borrow_mut()) {
                 Ok(0) => return None,
                 Ok(length) => return Some(length),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
@@ -149,18 +138,20 @@ impl Connection {
     /// Gives what was read to tungstenite, the first time what came early, and what that answers to the outbox.
     fn take(&mut self, length: usize) -> Inbound {
         let early = self.early.take();
-        let scratch = self.local.scratch.borrow();
+        let Peer { local, session, .. } = &self.peer;
+        let scratch = local.scratch.borrow();
         let input = early.as_deref().map_or(&scratch[..length], |early| &early[..]);
-        let second = self.local.now().millis / 1_000;
+        let second = local.now().millis / 1_000;
         let (mut inbound, answers) = self.intake.take(&mut self.websocket, input, second);
-        self.local.with(|shard| {
+        local.with(|shard| {
             shard.stats().bytes_in.add(input.len() as u64);
+            inbound.reading = shard.charge_bytes(*session, input.len());
             if !answers.is_empty() && inbound.ended.is_none() {
-                shard.enqueue(self.session, answers.as_slice().into());
+                shard.enqueue(*session, answers.as_slice().into());
             }
         });
         if self.intake.has_outgrown_buffer() && inbound.ended.is_none() {
-            self.websocket = websocket(self.local.options.message_bytes_max);
+            self.websocket = websocket(local.options.message_bytes_max);
         }
         if inbound.ended.is_some() {
             inbound.last_answers = answers;
@@ -169,76 +160,46 @@ impl Connection {
     }
 
     async fn handle(&mut self, inbound: Inbound) {
+        let Peer { local, session, .. } = &self.peer;
         for _ in 0..inbound.pongs {
-            self.local.with(|shard| shard.pong(self.session));
+            local.with(|shard| shard.pong(*session));
         }
-        for frame in inbound.frames {
-            self.take_frame(&frame).await;
+        for message in inbound.messages {
+            if !self.peer.is_open() {
+                return;
+            }
+            local.application.take(&self.peer, message).await;
         }
         if !inbound.last_answers.is_empty() {
-            self.local.with(|shard| shard.enqueue(self.session, inbound.last_answers.into()));
+            local.with(|shard| shard.enqueue(*session, inbound.last_answers.into()));
         }
         match inbound.ended {
-            None => {}
-            Some(Ok(())) => self.local.with(|shard| shard.close_answered(self.session)),
-            Some(Err(violation)) => self.close_violated(violation),
+            None => self.rest(inbound.reading).await,
+            Some(Ok(())) => local.with(|shard| shard.close_answered(*session)),
+            Some(Err(violation)) => self.peer.close_violated(violation),
         }
     }
 
-    /// Ends a session whose client broke the rules of WebSockets.
-    fn close_violated(&self, violation: FrameViolation) {
-        self.local.with(|shard| shard.stats().count_violation(violation));
-        if self.local.may_log() {
-            let code = violation.disconnect().code;
-            tracing::info!(reason = violation.label(), code, "a client violated the WebSocket protocol");
-        }
-        self.close(&violation.disconnect());
-    }
-
-    fn close(&self, disconnect: &Disconnect) {
-        self.local.with(|shard| shard.close(self.session, disconnect));
-    }
-
-    /// Carries the commands of a frame out, in order.
-    async fn take_frame(&self, frame: &[u8]) {
-        for (count, command) in self.encoding.decode_commands(frame).enumerate() {
-            if count > 0 {
-                self.take_turns(count).await;
+    /// Waits where more was read than may be: what the client sends meanwhile stays with the network.
+    async fn rest(&self, reading: Reading) {
+        let local = &self.peer.local;
+        match reading {
+            Reading::GoesOn => {}
+            Reading::Pauses(pause, excess) => {
+                local.tell_excess(excess);
+                tokio::time::sleep(pause).await;
             }
-            if !self.is_open() {
-                return;
+            Reading::TooMuch(excess) => {
+                local.tell_excess(excess);
+                self.peer.close(&Disconnect::TOO_MANY_REQUESTS);
             }
-            match command {
-                Ok(command) if self.commands.take_pong(&command) => {}
-                Ok(command) => self.commands.run(command).await,
-                Err(DecodeError::InvalidUtf8) => return self.close_violated(FrameViolation::InvalidText),
-                Err(error) => {
-                    tracing::debug!(%error, "a frame could not be read");
-                    return self.close(&Disconnect::BAD_REQUEST);
-                }
-            }
-        }
-    }
-
-    /// Between two commands of a frame: lets others have their turn now and then, and what was answered be written
-    /// before there is too much of it.
-    async fn take_turns(&self, count: usize) {
-        if count.is_multiple_of(limits::COMMANDS_PER_TURN) {
-            tokio::task::yield_now().await;
-        }
-        while self.local.with(|shard| shard.is_filling(self.session)) {
-            // Only until it takes something; then the loop writes. A reader that takes nothing is ended meanwhile.
-            if self.socket.writable().await.is_err() {
-                return;
-            }
-            tokio::task::yield_now().await;
         }
     }
 
     fn close_panicked(&self) {
         tracing::error!("a session ended by a panic");
-        self.local.with(|shard| shard.stats().panics.add(1));
-        self.close(&Disconnect::PANIC);
+        self.peer.local.with(|shard| shard.stats().panics.add(1));
+        self.peer.close(&Disconnect::PANIC);
     }
 
     /// Reads on until the peer has ended its side. The deadline is the shard's: it cuts the socket.
@@ -254,8 +215,9 @@ impl Connection {
 
     /// Whether the close frame has left.
     fn has_left(&self) -> bool {
-        self.local.with(|shard| {
-            shard.session(self.session).is_none_or(|session| session.state == State::Closing && session.finished)
+        let Peer { local, session, .. } = &self.peer;
+        local.with(|shard| {
+            shard.session(*session).is_none_or(|session| session.state == State::Closing && session.finished)
         })
     }
 }

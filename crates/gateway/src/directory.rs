@@ -17,12 +17,13 @@ use async_trait::async_trait;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as MapEntry;
 use fanfare_broker::control::Target;
-use fanfare_broker::{Control, Error, Event, NoRoom, NodeReport, NodeSink, PublicationSink, Room};
+use fanfare_broker::{Control, Error, Event, NoRoom, NodeReport, NodeSink, PublicationSink, Room, Whom};
 use fanfare_protocol::Channel;
 use tokio::sync::oneshot;
 
 use crate::limits;
 use crate::options::Options;
+use crate::rates::UserBuckets;
 use crate::ring::{Entry, Ring};
 use crate::stats::Stats;
 
@@ -50,12 +51,21 @@ impl Listeners {
     }
 }
 
+/// What a node knows of a user with sessions.
+#[derive(Debug)]
+struct User {
+    /// Sessions on each shard.
+    sessions: Box<[u32]>,
+    /// What they have sent lately, if that has a limit.
+    sent: Option<UserBuckets>,
+}
+
 /// Which shards concern a channel or a user, and the way to them.
 pub struct Directory {
     rings: Vec<Arc<Ring>>,
     stats: Vec<Arc<Stats>>,
     channels: DashMap<Channel, Arc<Listeners>>,
-    users: DashMap<Arc<str>, Box<[u32]>>,
+    users: DashMap<Arc<str>, User>,
     node_uid: String,
     node_name: String,
     version: String,
@@ -131,19 +141,23 @@ impl Directory {
         }
     }
 
-    /// One more session of a user on a shard; returns how many the user has on this node.
-    pub(crate) fn add_user(&self, shard: usize, user: &Arc<str>) -> usize {
-        let mut counts =
-            self.users.entry(Arc::clone(user)).or_insert_with(|| vec![0; self.shards()].into_boxed_slice());
-        counts[shard] += 1;
-        counts.iter().map(|count| *count as usize).sum()
+    /// One more session of a user on a shard; returns how many the user has on this node, and what they have sent, if
+    /// that is to be `counted`. The anonymous are not one user.
+    pub(crate) fn add_user(&self, shard: usize, user: &Arc<str>, counted: bool) -> (usize, Option<UserBuckets>) {
+        let new = || User { sessions: vec![0; self.shards()].into_boxed_slice(), sent: None };
+        let mut entry = self.users.entry(Arc::clone(user)).or_insert_with(new);
+        entry.sessions[shard] += 1;
+        let sessions = entry.sessions.iter().map(|count| *count as usize).sum();
+        let sent = (counted && !user.is_empty()).then(|| entry.sent.get_or_insert_default().clone());
+        (sessions, sent)
     }
 
     /// One session less.
     pub(crate) fn remove_user(&self, shard: usize, user: &Arc<str>) {
         if let MapEntry::Occupied(mut entry) = self.users.entry(Arc::clone(user)) {
-            entry.get_mut()[shard] = entry.get()[shard].saturating_sub(1);
-            if entry.get().iter().all(|count| *count == 0) {
+            let sessions = &mut entry.get_mut().sessions;
+            sessions[shard] = sessions[shard].saturating_sub(1);
+            if sessions.iter().all(|count| *count == 0) {
                 entry.remove();
             }
         }
@@ -163,7 +177,7 @@ impl Directory {
             return (0..self.rings.len()).collect();
         };
         self.users
-            .view(user.as_str(), |_, counts| (0..counts.len()).filter(|shard| counts[*shard] > 0).collect())
+            .view(user.as_str(), |_, user| (0..user.sessions.len()).filter(|shard| user.sessions[*shard] > 0).collect())
             .unwrap_or_default()
     }
 }
@@ -221,13 +235,23 @@ impl NodeSink for Directory {
             for shard in self.concerned(target_of(&control)) {
                 answers.extend(self.rings[shard].push_control(Arc::clone(&control)).await);
             }
-            for answer in answers {
-                answered(answer).await?;
-            }
-            Ok(())
+            all_answered(answers).await
         };
-        let late = Err(Error::Unavailable("a shard did not carry the command out in time"));
-        tokio::time::timeout(limits::CONTROL_TIMEOUT, all).await.unwrap_or(late)
+        in_time(all).await
+    }
+
+    // Every shard is asked, also for one user: a session that was judged before the revocation may be entered under its
+    // user only now.
+    async fn judge_again(&self, whom: Whom) -> Result<(), Error> {
+        let whom = Arc::new(whom);
+        let all = async {
+            let mut answers = Vec::new();
+            for ring in &self.rings {
+                answers.extend(ring.push_judgement(Arc::clone(&whom)).await);
+            }
+            all_answered(answers).await
+        };
+        in_time(all).await
     }
 
     fn report(&self) -> NodeReport {
@@ -251,8 +275,16 @@ impl NodeSink for Directory {
     }
 }
 
-async fn answered(answer: oneshot::Receiver<()>) -> Result<(), Error> {
-    answer.await.map_err(|_| Error::Unavailable("a shard ended before it carried the command out"))
+async fn in_time(all: impl Future<Output = Result<(), Error>>) -> Result<(), Error> {
+    let late = Err(Error::Unavailable("a shard did not carry the command out in time"));
+    tokio::time::timeout(limits::CONTROL_TIMEOUT, all).await.unwrap_or(late)
+}
+
+async fn all_answered(answers: Vec<oneshot::Receiver<()>>) -> Result<(), Error> {
+    for answer in answers {
+        answer.await.map_err(|_| Error::Unavailable("a shard ended before it carried the command out"))?;
+    }
+    Ok(())
 }
 
 pub(crate) fn target_of(control: &Control) -> &Target {
@@ -330,8 +362,8 @@ mod tests {
     fn a_user_is_gone_with_the_last_session() {
         let directory = Directory::new(&Options { shards: 2, ..Options::default() });
         let user: Arc<str> = "42".into();
-        assert_eq!(directory.add_user(0, &user), 1);
-        assert_eq!(directory.add_user(1, &user), 2);
+        assert_eq!(directory.add_user(0, &user, true).0, 1);
+        assert_eq!(directory.add_user(1, &user, true).0, 2);
         directory.remove_user(0, &user);
         let target = Target { user: Some("42".to_owned()), ..Target::default() };
         assert_eq!(directory.concerned(&target), [1]);

@@ -123,6 +123,7 @@ fn take_entries(local: &Rc<Local>, intake: &mut Intake) -> Next {
                 local.in_tick(|shard| shard.take_event(&event));
             }
             Entry::Control(control, done, _room) => commands::apply(local, &control, done),
+            Entry::Judge(whom, done, _room) => commands::judge_again(local, &whom, done),
             Entry::Drain(window_millis) => local.in_tick(|shard| shard.drain(window_millis)),
             Entry::Stop => return Next::Stop,
         }

@@ -11,6 +11,7 @@ use fanfare_broker::namespaces::Namespaces;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::application::Application;
 use crate::connection::NewSocket;
 use crate::directory::Directory;
 use crate::driver;
@@ -50,6 +51,8 @@ pub struct Parts {
     pub verifier: Arc<Verifier>,
     /// Options of channels.
     pub namespaces: Arc<Namespaces>,
+    /// What takes the messages of its connections.
+    pub application: Arc<dyn Application>,
 }
 
 /// The shard threads of a node. Dropping it ends them.

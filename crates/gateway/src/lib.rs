@@ -6,8 +6,12 @@
 //! server API and no configuration files.
 //!
 //! The way of the data: [`Directory`] → `ring` → `shard` (fan-out into outboxes) → `driver` (one write for each
-//! dirty socket and tick). The other way: `connection` (read task) → `commands` → `shard` and broker.
+//! dirty socket and tick). The other way: `connection` (read task) → [`Application`], which is the
+//! [`ClientProtocol`] with its `commands` → `shard` and broker.
 
+mod application;
+mod bad_request;
+mod client_protocol;
 mod commands;
 mod connection;
 mod directory;
@@ -21,6 +25,7 @@ mod options;
 mod outbox;
 mod places;
 mod presence_changes;
+mod rates;
 mod ring;
 mod shard;
 mod slots;
@@ -31,10 +36,13 @@ mod tls;
 mod upgrade;
 mod wheel;
 
+pub use application::{Application, Message, Peer};
+pub use client_protocol::ClientProtocol;
 pub use directory::Directory;
 pub use gateway::{Error, Gateway, Handle, Parts};
 pub use metrics::Metrics;
 pub use options::Options;
 pub use places::Companion;
+pub use rates::Rates;
 pub use stream::{HandshakeError, Stream};
 pub use upgrade::Transport;

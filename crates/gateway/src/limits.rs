@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use fanfare_protocol::FrameLimits;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
 /// Shards of a node. A listener table holds a counter a shard and channel: 64 × 4 bytes at most.
@@ -62,12 +61,13 @@ pub const WEBSOCKET_READ_BUFFER_KEPT_BYTES: u32 = 2_048;
 /// a pong or a close frame is at most 127 bytes.
 pub const WEBSOCKET_WRITE_BUFFER_BYTES: usize = 4 * 1024;
 
-/// Pings and pongs taken from one client in a second; then 1008. Browsers send none, tools one in seconds.
-pub const CONTROL_FRAMES_PER_SECOND: u32 = 50;
+/// Seconds' worth that a bucket of a rate holds, so that a client that comes back can say all at once what it has to: with
+/// the default of 100 commands a second these are 1,000, a `connect` and more subscriptions than a session may have.
+pub const BURST_SECONDS: u32 = 10;
 
-/// Frames of one message; then 1008. A message of 64 KiB in as many has 64 bytes in each. Clients that cut a message
-/// take pieces of kilobytes; a peer that sends empty ones makes us read 6 bytes of header for nothing.
-pub const FRAGMENTS_PER_MESSAGE_MAX: u32 = 1_024;
+/// Commands of one session that are refused for a rate in a second, on average; then 3013. With [`BURST_SECONDS`] 1,000 in
+/// a row: at 80 bytes an error these are 80 KB in an outbox, a third of what makes the next command wait.
+pub const REFUSALS_PER_SECOND: u32 = 100;
 
 /// How long a closed connection is read on, so that unread input does not turn our close into a reset.
 pub const CLOSE_LINGER: Duration = Duration::from_secs(2);
@@ -115,6 +115,9 @@ pub const DEPART_TIMEOUT: Duration = Duration::from_secs(1);
 /// Commands of one frame that are carried out before others get their turn.
 pub const COMMANDS_PER_TURN: usize = 16;
 
+/// Sessions judged again by the revocations before others get their turn: 1,024 × about 0.2 µs with nothing to end.
+pub const JUDGED_PER_TURN: usize = 1_024;
+
 /// Changes of presence that a shard has asked the broker for at once. At a round trip of 1 ms these are 32,000 a second;
 /// with 64 shards 2,048, a quarter of what the broker on Redis lets be in flight by default.
 pub const PRESENCE_CHANGES_AT_ONCE: usize = 32;
@@ -124,15 +127,6 @@ pub const LOG_LINES_PER_SECOND: u32 = 5;
 
 /// Longest ttl told to a client for its connection: 365 days.
 pub const TTL_SECONDS_MAX: u32 = 365 * 24 * 3600;
-
-/// What the headers of a client's frames may say.
-pub(crate) fn frame_limits(message_bytes_max: usize) -> FrameLimits {
-    FrameLimits {
-        message_bytes_max: u32::try_from(message_bytes_max).unwrap_or(u32::MAX),
-        fragments_max: FRAGMENTS_PER_MESSAGE_MAX,
-        control_frames_per_second: CONTROL_FRAMES_PER_SECOND,
-    }
-}
 
 /// The limits of a client's WebSocket. All five are set: the library's own take 128 KiB a connection at
 /// once and leave the write buffer without a bound.

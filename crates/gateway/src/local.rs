@@ -13,11 +13,13 @@ use fanfare_broker::Broker;
 use fanfare_broker::namespaces::Namespaces;
 use tokio::task::JoinSet;
 
+use crate::application::Application;
 use crate::directory::Directory;
 use crate::gateway::Parts;
 use crate::limits;
 use crate::options::Options;
 use crate::presence_changes::{Number, PresenceChanges};
+use crate::rates::Excess;
 use crate::ring::Ring;
 use crate::shard::{Now, Shard};
 use crate::slots::SlotId;
@@ -35,6 +37,7 @@ pub(crate) struct Local {
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) namespaces: Arc<Namespaces>,
+    pub(crate) application: Arc<dyn Application>,
     pub(crate) options: Arc<Options>,
     pub(crate) ring: Arc<Ring>,
     directory: Arc<Directory>,
@@ -45,7 +48,7 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(index: usize, parts: Parts) -> Self {
-        let Parts { broker, verifier, namespaces, options, directory } = parts;
+        let Parts { broker, verifier, namespaces, application, options, directory } = parts;
         let shard = Shard::new(index, Arc::clone(&options), Arc::clone(&directory), rand::random());
         Self {
             shard: RefCell::new(shard),
@@ -57,6 +60,7 @@ impl Local {
             broker,
             verifier,
             namespaces,
+            application,
             options,
             directory,
             tasks: RefCell::default(),
@@ -146,6 +150,13 @@ impl Local {
 
     pub(crate) fn socket(&self, id: SlotId) -> Option<Rc<Socket>> {
         self.sockets.borrow().get(id.index as usize)?.clone()
+    }
+
+    /// Logs, now and then, that somebody sends too much.
+    pub(crate) fn tell_excess(&self, excess: Excess) {
+        if self.may_log() {
+            tracing::info!(key = excess.key(), "a client sends more than it may: see this key");
+        }
     }
 
     /// Whether this thread may write another line about a peer's behaviour in this second.

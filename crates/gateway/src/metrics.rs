@@ -7,8 +7,11 @@ use fanfare_protocol::FrameViolation;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Bucket, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use crate::bad_request::BadRequest;
 use crate::directory::Directory;
-use crate::stats::{CLOSE_CODES, Stats};
+use crate::rates::Excess;
+use crate::shard::Recovery;
+use crate::stats::{CLOSE_CODES, Cell, ERROR_CODE_MIN, ERROR_CODES, Judged, Stats};
 
 /// Reads the shards' counts.
 #[derive(Debug)]
@@ -29,7 +32,7 @@ const GAUGES: [(&str, &str, Read); 5] = [
     }),
 ];
 
-const COUNTERS: [(&str, &str, Read); 14] = [
+const COUNTERS: [(&str, &str, Read); 13] = [
     ("fanfare_gateway_sessions_opened_total", "Sessions begun.", |stats| stats.sessions_opened.get()),
     ("fanfare_gateway_publications_total", "Publications taken by shards, once for each shard.", |stats| {
         stats.publications.get()
@@ -38,7 +41,6 @@ const COUNTERS: [(&str, &str, Read); 14] = [
     ("fanfare_gateway_received_bytes_total", "Bytes read from sockets.", |stats| stats.bytes_in.get()),
     ("fanfare_gateway_sent_bytes_total", "Bytes written to sockets.", |stats| stats.bytes_out.get()),
     ("fanfare_gateway_commands_total", "Commands of clients.", |stats| stats.commands.get()),
-    ("fanfare_gateway_errors_total", "Commands answered with an error.", |stats| stats.errors.get()),
     ("fanfare_gateway_denials_total", "Commands denied for want of permission.", |stats| stats.denials.get()),
     ("fanfare_gateway_gaps_total", "Gaps found in a channel on a shard.", |stats| stats.gaps.get()),
     ("fanfare_gateway_repairs_total", "Channels read again from history.", |stats| stats.repairs.get()),
@@ -53,6 +55,15 @@ const COUNTERS: [(&str, &str, Read); 14] = [
 const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
 const VIOLATIONS: (&str, &str) =
     ("fanfare_gateway_violations_total", "Sessions closed because the client broke the WebSocket protocol, by reason.");
+const BARRED: (&str, &str) =
+    ("fanfare_gateway_barred_total", "Sessions and subscriptions that a revocation refused or ended, by what it met.");
+const EXCESSES: (&str, &str) = (
+    "fanfare_gateway_rate_limited_total",
+    "Commands refused, and reads put off, because a session or a user sends too much, by limit.",
+);
+const ERRORS: (&str, &str) = ("fanfare_gateway_errors_total", "Commands answered with an error, by its code.");
+const BAD_REQUESTS: (&str, &str) =
+    ("fanfare_gateway_bad_requests_total", "Sessions closed as a bad request (3501), by reason.");
 const RECOVERIES: (&str, &str) = ("fanfare_gateway_recoveries_total", "Recoveries asked for, by result.");
 const RING_DEPTH: (&str, &str) = ("fanfare_gateway_ring_entries", "Entries waiting on the shards' rings.");
 const RING_OVERFLOWS: (&str, &str) =
@@ -71,12 +82,21 @@ impl Metrics {
             named.chain(others).map(|(name, help)| description(name, help, &[])).collect();
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
         descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
+        descriptions.push(description(BARRED.0, BARRED.1, &["met"]));
+        descriptions.push(description(EXCESSES.0, EXCESSES.1, &["limit"]));
+        descriptions.push(description(ERRORS.0, ERRORS.1, &["code"]));
+        descriptions.push(description(BAD_REQUESTS.0, BAD_REQUESTS.1, &["reason"]));
         descriptions.push(description(RECOVERIES.0, RECOVERIES.1, &["result"]));
         Self { directory, descriptions }
     }
 
     fn sum(&self, read: Read) -> f64 {
         self.directory.stats().iter().map(|stats| read(stats)).sum::<u64>() as f64
+    }
+
+    /// The sum of one count of several that stand side by side.
+    fn sum_at(&self, read: fn(&Stats) -> &[Cell], at: usize) -> f64 {
+        self.directory.stats().iter().map(|stats| read(stats)[at].get()).sum::<u64>() as f64
     }
 
     fn closes(&self) -> MetricFamily {
@@ -97,12 +117,44 @@ impl Metrics {
         family(VIOLATIONS, MetricType::COUNTER, rows.collect())
     }
 
+    fn barred(&self) -> MetricFamily {
+        let rows = Judged::ALL
+            .iter()
+            .map(|(judged, label)| counter(self.sum_at(|stats| &stats.barred, *judged as usize), &[("met", label)]));
+        family(BARRED, MetricType::COUNTER, rows.collect())
+    }
+
+    fn excesses(&self) -> MetricFamily {
+        let rows = Excess::ALL.iter().map(|excess| {
+            let count = self.sum_at(|stats| &stats.excesses, *excess as usize);
+            counter(count, &[("limit", excess.label())])
+        });
+        family(EXCESSES, MetricType::COUNTER, rows.collect())
+    }
+
     fn recoveries(&self) -> MetricFamily {
-        let rows = vec![
-            counter(self.sum(|stats| stats.recovered.get()), &[("result", "recovered")]),
-            counter(self.sum(|stats| stats.not_recovered.get()), &[("result", "not_recovered")]),
-        ];
-        family(RECOVERIES, MetricType::COUNTER, rows)
+        let rows = Recovery::ALL.iter().map(|recovery| {
+            let count = self.sum_at(|stats| &stats.recoveries, *recovery as usize);
+            counter(count, &[("result", recovery.label())])
+        });
+        family(RECOVERIES, MetricType::COUNTER, rows.collect())
+    }
+
+    fn errors(&self) -> MetricFamily {
+        let rows = (0..=ERROR_CODES).map(|at| {
+            let code = ERROR_CODE_MIN + at as u32;
+            let label = if at < ERROR_CODES { code.to_string() } else { "other".to_owned() };
+            counter(self.sum_at(|stats| &stats.errors, at), &[("code", &label)])
+        });
+        family(ERRORS, MetricType::COUNTER, rows.collect())
+    }
+
+    fn bad_requests(&self) -> MetricFamily {
+        let rows = BadRequest::ALL.iter().map(|reason| {
+            let count = self.sum_at(|stats| &stats.bad_requests, *reason as usize);
+            counter(count, &[("reason", reason.label())])
+        });
+        family(BAD_REQUESTS, MetricType::COUNTER, rows.collect())
     }
 
     fn rings(&self) -> [MetricFamily; 2] {
@@ -138,6 +190,10 @@ impl Collector for Metrics {
         families.extend(self.rings());
         families.push(self.closes());
         families.push(self.violations());
+        families.push(self.barred());
+        families.push(self.excesses());
+        families.push(self.errors());
+        families.push(self.bad_requests());
         families.push(self.recoveries());
         families.push(self.histogram(LATENCY, |stats| &stats.latency));
         families.push(self.histogram(LAG, |stats| &stats.loop_lag));

@@ -2,6 +2,10 @@
 
 use std::time::Duration;
 
+use fanfare_protocol::FrameLimits;
+
+use crate::rates::Rates;
+
 /// Settings of a gateway. `None` in a limit means that there is none.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -29,6 +33,11 @@ pub struct Options {
     pub command_timeout: Duration,
     /// Largest message from a client; then 1009.
     pub message_bytes_max: usize,
+    /// Frames of one message; then 1008. Clients that cut a message take pieces of kilobytes; a peer that sends empty
+    /// ones makes us read 6 bytes of header for nothing.
+    pub fragments_per_message_max: u32,
+    /// Pings and pongs taken from one client in a second; then 1008. Browsers send none, tools one in seconds.
+    pub control_frames_per_second_max: Option<u32>,
     /// Largest payload that a client may publish.
     pub payload_bytes_max: usize,
     /// Bytes waiting for one client; then 3008.
@@ -53,6 +62,10 @@ pub struct Options {
     pub presence_ttl: Duration,
     /// Bytes that the kernel may hold unsent for one client.
     pub unsent_bytes_max: usize,
+    /// What one session may send in a second; over it commands get 111, and bytes are read later.
+    pub session_rates: Rates,
+    /// What the sessions of one user on this node may send in a second, together.
+    pub user_rates: Rates,
 }
 
 impl Default for Options {
@@ -70,6 +83,9 @@ impl Default for Options {
             pong_timeout: Duration::from_secs(8),
             command_timeout: Duration::from_secs(5),
             message_bytes_max: 65_536,
+            // A message of 64 KiB in as many has 64 bytes in each.
+            fragments_per_message_max: 1_024,
+            control_frames_per_second_max: Some(50),
             payload_bytes_max: 65_536,
             outbox_bytes_max: 1_048_576,
             write_timeout: Duration::from_secs(1),
@@ -82,6 +98,8 @@ impl Default for Options {
             expired_close_delay: Duration::from_secs(25),
             presence_ttl: Duration::from_secs(60),
             unsent_bytes_max: 16_384,
+            session_rates: Rates { commands: Some(100), publishes: Some(50), bytes: Some(256 << 10) },
+            user_rates: Rates { commands: Some(5_000), publishes: Some(1_000), bytes: Some(16 << 20) },
         }
     }
 }
@@ -91,6 +109,15 @@ impl Options {
     /// session as slow all by itself.
     pub(crate) fn reply_bytes_max(&self) -> usize {
         self.outbox_bytes_max / 2
+    }
+
+    /// What the headers of a client's frames may say.
+    pub(crate) fn frame_limits(&self) -> FrameLimits {
+        FrameLimits {
+            message_bytes_max: u32::try_from(self.message_bytes_max).unwrap_or(u32::MAX),
+            fragments_max: self.fragments_per_message_max,
+            control_frames_per_second: self.control_frames_per_second_max.unwrap_or(u32::MAX),
+        }
     }
 
     /// How long sent data may stay unacknowledged: twice the time in which a live peer shows itself.

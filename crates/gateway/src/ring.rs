@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fanfare_broker::fault_points::{self, Defect};
-use fanfare_broker::{Control, Event, NoRoom};
+use fanfare_broker::{Control, Event, NoRoom, Whom};
 use fanfare_protocol::Channel;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
@@ -25,6 +25,8 @@ pub(crate) enum Entry {
     Event(Event, OwnedSemaphorePermit),
     /// Carry this out and answer.
     Control(Arc<Control>, oneshot::Sender<()>, OwnedSemaphorePermit),
+    /// Judge these sessions by the revocations, and answer.
+    Judge(Arc<Whom>, oneshot::Sender<()>, OwnedSemaphorePermit),
     /// Close every session within so many milliseconds.
     Drain(u64),
     /// End the shard.
@@ -99,9 +101,21 @@ impl Ring {
 
     /// Waits for room for a control command and appends it.
     pub(crate) async fn push_control(&self, control: Arc<Control>) -> Option<oneshot::Receiver<()>> {
+        self.push_order(|done, permit| Entry::Control(control, done, permit)).await
+    }
+
+    /// The same for a judgement by the revocations.
+    pub(crate) async fn push_judgement(&self, whom: Arc<Whom>) -> Option<oneshot::Receiver<()>> {
+        self.push_order(|done, permit| Entry::Judge(whom, done, permit)).await
+    }
+
+    async fn push_order(
+        &self,
+        entry: impl FnOnce(oneshot::Sender<()>, OwnedSemaphorePermit) -> Entry,
+    ) -> Option<oneshot::Receiver<()>> {
         let permit = Arc::clone(&self.control_room).acquire_owned().await.ok()?;
         let (done, answer) = oneshot::channel();
-        self.push(Entry::Control(control, done, permit));
+        self.push(entry(done, permit));
         Some(answer)
     }
 

@@ -14,7 +14,9 @@ mod channel;
 mod control;
 mod deadlines;
 mod fan_out;
+mod judgement;
 mod lifecycle;
+mod rates;
 mod session;
 mod subscribe;
 #[cfg(test)]
@@ -30,8 +32,9 @@ use rand::rngs::SmallRng;
 
 pub(crate) use self::channel::ChannelState;
 pub(crate) use self::fan_out::{message_of, payload_bytes};
+pub(crate) use self::judgement::{TokenStamp, end_of};
 pub(crate) use self::session::{Origin, Session, State, with_channel_info};
-pub(crate) use self::subscribe::{Backlog, Begun, Committed, NewSubscription, Refused, departure_of};
+pub(crate) use self::subscribe::{Backlog, Begun, Committed, NewSubscription, Recovery, Refused, departure_of};
 use crate::directory::Directory;
 use crate::frame::{Frame, FrameEncoder, Opcode};
 use crate::options::Options;
@@ -196,6 +199,12 @@ impl Shard {
     pub(crate) fn reply(&mut self, id: SlotId, reply: &Reply) {
         let Some(session) = self.sessions.get(id) else { return };
         let frame = self.encode(session.encoding, reply);
+        self.enqueue(id, frame);
+    }
+
+    /// Queues a message that is no reply.
+    pub(crate) fn send(&mut self, id: SlotId, opcode: Opcode, data: &[u8]) {
+        let frame = self.encoder.frame(opcode, |out| out.extend_from_slice(data));
         self.enqueue(id, frame);
     }
 

@@ -2,14 +2,46 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fanfare_protocol::FrameViolation;
+use fanfare_protocol::{ErrorCode, FrameViolation};
 use prometheus::{Histogram, HistogramOpts};
 
+use crate::bad_request::BadRequest;
+use crate::rates::Excess;
+use crate::shard::Recovery;
+
 /// Close codes that are counted by name; every other one is counted as "other".
-pub(crate) const CLOSE_CODES: [u16; 26] = [
-    1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 3000, 3001, 3004, 3005, 3006, 3008, 3009, 3010, 3012, 3500, 3501,
-    3502, 3503, 3504, 3505, 3506, 3507, 3508,
+pub(crate) const CLOSE_CODES: [u16; 27] = [
+    1000, 1001, 1002, 1003, 1007, 1008, 1009, 1011, 3000, 3001, 3004, 3005, 3006, 3008, 3009, 3010, 3012, 3013, 3500,
+    3501, 3502, 3503, 3504, 3505, 3506, 3507, 3508,
 ];
+
+/// The first of the error codes that are counted by number, and how many there are; an application's own are "other".
+pub(crate) const ERROR_CODE_MIN: u32 = ErrorCode::Internal.code();
+pub(crate) const ERROR_CODES: usize = (ErrorCode::ConcurrentPagination.code() - ERROR_CODE_MIN + 1) as usize;
+
+/// Where somebody was found to be kept out by a revocation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Judged {
+    Connect,
+    Refresh,
+    Subscribe,
+    SubRefresh,
+    /// One that was open already.
+    Session,
+    /// One that was live already.
+    Subscription,
+}
+
+impl Judged {
+    pub(crate) const ALL: [(Self, &'static str); 6] = [
+        (Self::Connect, "connect"),
+        (Self::Refresh, "refresh"),
+        (Self::Subscribe, "subscribe"),
+        (Self::SubRefresh, "sub_refresh"),
+        (Self::Session, "session"),
+        (Self::Subscription, "subscription"),
+    ];
+}
 
 /// A number with one writer.
 #[derive(Debug, Default)]
@@ -45,12 +77,15 @@ pub(crate) struct Stats {
     pub(crate) bytes_in: Cell,
     pub(crate) bytes_out: Cell,
     pub(crate) commands: Cell,
-    pub(crate) errors: Cell,
+    /// By the code of the error; the last one counts the codes of applications.
+    pub(crate) errors: [Cell; ERROR_CODES + 1],
+    /// In the order of [`BadRequest::ALL`].
+    pub(crate) bad_requests: [Cell; BadRequest::ALL.len()],
     pub(crate) denials: Cell,
     pub(crate) gaps: Cell,
     pub(crate) repairs: Cell,
-    pub(crate) recovered: Cell,
-    pub(crate) not_recovered: Cell,
+    /// In the order of [`Recovery::ALL`].
+    pub(crate) recoveries: [Cell; Recovery::ALL.len()],
     pub(crate) insufficient: Cell,
     pub(crate) outbox_bytes: Cell,
     pub(crate) outbox_overflows: Cell,
@@ -60,7 +95,11 @@ pub(crate) struct Stats {
     pub(crate) closes: [Cell; CLOSE_CODES.len() + 1],
     /// In the order of [`FrameViolation::ALL`].
     pub(crate) violations: [Cell; FrameViolation::ALL.len()],
+    /// In the order of [`Excess::ALL`].
+    pub(crate) excesses: [Cell; Excess::ALL.len()],
     pub(crate) cuts: Cell,
+    /// In the order of [`Judged::ALL`].
+    pub(crate) barred: [Cell; Judged::ALL.len()],
     pub(crate) latency: Histogram,
     pub(crate) loop_lag: Histogram,
 }
@@ -77,12 +116,12 @@ impl Stats {
             bytes_in: Cell::default(),
             bytes_out: Cell::default(),
             commands: Cell::default(),
-            errors: Cell::default(),
+            errors: Default::default(),
+            bad_requests: Default::default(),
             denials: Cell::default(),
             gaps: Cell::default(),
             repairs: Cell::default(),
-            recovered: Cell::default(),
-            not_recovered: Cell::default(),
+            recoveries: Default::default(),
             insufficient: Cell::default(),
             outbox_bytes: Cell::default(),
             outbox_overflows: Cell::default(),
@@ -91,7 +130,9 @@ impl Stats {
             heartbeat_millis: Cell::default(),
             closes: Default::default(),
             violations: Default::default(),
+            excesses: Default::default(),
             cuts: Cell::default(),
+            barred: Default::default(),
             latency: histogram("fanfare_gateway_publish_to_write_seconds"),
             loop_lag: histogram("fanfare_gateway_shard_loop_lag_seconds"),
         }
@@ -100,6 +141,19 @@ impl Stats {
     pub(crate) fn count_close(&self, code: u16) {
         let at = CLOSE_CODES.iter().position(|known| *known == code).unwrap_or(CLOSE_CODES.len());
         self.closes[at].add(1);
+    }
+
+    pub(crate) fn count_barred(&self, judged: Judged) {
+        self.barred[judged as usize].add(1);
+    }
+
+    pub(crate) fn count_excess(&self, excess: Excess) {
+        self.excesses[excess as usize].add(1);
+    }
+
+    pub(crate) fn count_error(&self, code: u32) {
+        let at = code.checked_sub(ERROR_CODE_MIN).map_or(ERROR_CODES, |at| at as usize);
+        self.errors[at.min(ERROR_CODES)].add(1);
     }
 
     pub(crate) fn count_violation(&self, violation: FrameViolation) {

@@ -106,8 +106,7 @@ impl Tls {
     }
 
     fn step(&mut self, discarded: &mut usize) -> io::Result<Step> {
-        let UnbufferedStatus { discard, state } =
-            self.connection.process_tls_records(&mut self.received[*discarded..]);
+        let UnbufferedStatus { discard, state } = self.connection.process_tls_records(&mut self.received[*discarded..]);
         *discarded += discard;
         let step = match state.map_err(tls_error)? {
             ConnectionState::ReadTraffic(mut traffic) => {
@@ -129,16 +128,21 @@ impl Tls {
                 self.has_ended = true;
                 Step::Again
             }
-            ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) | ConnectionState::Closed => Step::Wait,
+            ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_) | ConnectionState::Closed => {
+                Step::Wait
+            }
             // Early data is not offered.
             _ => return Err(invalid("an unexpected state of TLS")),
         };
         Ok(step)
     }
 
-    /// What rustls says to the peer about an error.
+    /// What rustls says to the peer about an error, behind what was to be said before. Only as long as there is something:
+    /// asked further it would read on, and find the same error.
     fn encode_alert(&mut self) {
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) = self.connection.process_tls_records(&mut self.received).state {
+        while self.connection.wants_write() {
+            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut self.received);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
             let encoded = append(&mut self.unwritten, |buffer| data.encode(buffer).map_err(encode_shortage));
             encoded.unwrap_or_else(|error| tracing::trace!(%error, "an alert could not be encoded"));
         }
@@ -189,7 +193,8 @@ impl Tls {
         }
         let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut self.received);
         if let Ok(ConnectionState::WriteTraffic(mut traffic)) = state {
-            let queued = append(&mut self.unwritten, |buffer| traffic.queue_close_notify(buffer).map_err(encrypt_shortage));
+            let queued =
+                append(&mut self.unwritten, |buffer| traffic.queue_close_notify(buffer).map_err(encrypt_shortage));
             queued.unwrap_or_else(|error| tracing::trace!(%error, "the end could not be encrypted"));
         }
     }

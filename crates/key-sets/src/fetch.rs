@@ -57,6 +57,23 @@ pub enum FetchError {
     KeySet(#[from] fanfare_auth::KeySetError),
 }
 
+impl FetchError {
+    /// The label under which it is counted.
+    pub(crate) fn label(&self) -> &'static str {
+        match self {
+            Self::Address(_) | Self::ServerName => "address",
+            Self::Connect(_) => "connect",
+            Self::Http(_) => "http",
+            Self::TimedOut => "timeout",
+            Self::Redirect(_) => "redirect",
+            Self::Status(_) => "status",
+            Self::Body => "body",
+            Self::Discovery(_) => "discovery",
+            Self::KeySet(_) => "key_set",
+        }
+    }
+}
+
 /// What came.
 #[derive(Debug)]
 pub(crate) enum Answer {

@@ -20,6 +20,7 @@ mod address;
 mod endpoint;
 mod fetch;
 pub mod limits;
+mod metrics;
 mod refresh;
 
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use std::time::Duration;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use fetch::FetchError;
+pub use metrics::Metrics;
 pub use refresh::KeySets;
 
 /// How the keys of one issuer are found and kept.
@@ -46,4 +48,6 @@ pub struct Options {
     pub stale_ttl: Duration,
     /// Time for one answer, from the name to the last byte.
     pub timeout: Duration,
+    /// Where it is counted how that goes.
+    pub metrics: Metrics,
 }

@@ -16,6 +16,7 @@ use crate::address::Trust;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::fetch::{Answer, Asking, FetchError};
 use crate::limits::{BACKOFF_MAX, BACKOFF_MIN, FRESH, RETRY_INTERVAL};
+use crate::metrics::Metrics;
 
 /// The keys of one issuer, kept current by a task of its own, which ends when this is dropped.
 #[derive(Debug)]
@@ -58,7 +59,9 @@ impl KeySets {
             seen: sender,
             entity_tag: None,
             failures: 0,
+            metrics: options.metrics,
         };
+        refresher.metrics.show(&refresher.name);
         let mut task = JoinSet::new();
         task.spawn(refresher.run());
         Ok(Self { seen, wanted, stale_ttl, _task: task })
@@ -137,6 +140,7 @@ struct Refresher {
     /// What the keys were tagged with, and where.
     entity_tag: Option<(Endpoint, HeaderValue)>,
     failures: u32,
+    metrics: Metrics,
 }
 
 impl Refresher {
@@ -219,6 +223,7 @@ impl Refresher {
 
     /// Makes a result known; returns when the next try is due.
     fn take(&mut self, fetched: Result<Option<KeySet>, FetchError>) -> Instant {
+        self.metrics.fetched(&self.name, &fetched);
         let now = Instant::now();
         let wait = match &fetched {
             Ok(_) => RETRY_INTERVAL,

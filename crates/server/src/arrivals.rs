@@ -252,12 +252,7 @@ impl Arrivals {
     }
 
     /// One more connection of an address, if it may have that and may have it now: `take` takes from its rate.
-    fn seat(
-        &self,
-        ip: IpAddr,
-        take: impl FnOnce(&mut Address) -> bool,
-        rate: TooMany,
-    ) -> Result<Option<u64>, TooMany> {
+    fn seat(&self, ip: IpAddr, take: impl FnOnce(&mut Address) -> bool, rate: TooMany) -> Result<Option<u64>, TooMany> {
         let (key, now) = (key(ip), self.now());
         let mut addresses = self.lock();
         let Some(address) = addresses.entry(key, now) else { return Ok(None) };

@@ -46,7 +46,7 @@ impl NodeBroker {
             }
             tracing::info!(redis = %options.server, prefix = options.prefix, "history and presence are kept in Redis");
             let broker = Arc::new(RedisBroker::start(options, sink, node));
-            metrics.register(broker.collector())?;
+            broker.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
             if config.redis.ingest {
                 let namespaces = Arc::new(config.namespaces.clone());
                 broker.start_ingest(IngestOptions::new(namespaces, config.gateway.channel_bytes_max));
@@ -54,7 +54,7 @@ impl NodeBroker {
             return Ok(Self::Redis(broker));
         }
         let broker = Arc::new(MemoryBroker::new(config.broker, sink, node));
-        metrics.register(broker.collector())?;
+        broker.collectors().into_iter().try_for_each(|collector| metrics.register(collector))?;
         tasks.spawn(broker.run_sweeper());
         Ok(Self::Memory(broker))
     }
@@ -70,7 +70,7 @@ impl NodeBroker {
     pub(crate) fn ready(&self) -> Result<(), String> {
         match self {
             Self::Memory(_) => Ok(()),
-            Self::Redis(broker) => broker.ready().map_err(|not_ready| not_ready.to_string()),
+            Self::Redis(broker) => broker.ready().map_err(|not_ready| format!("{not_ready} ({})", broker.judged_by())),
         }
     }
 

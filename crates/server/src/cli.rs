@@ -6,6 +6,7 @@
 
 pub mod access;
 mod advice;
+mod block;
 mod channels;
 mod completions;
 pub mod config_command;
@@ -18,6 +19,7 @@ mod node_flags;
 pub mod output;
 mod presence;
 mod pub_command;
+mod revoke;
 mod sub;
 mod table;
 pub mod token;
@@ -45,7 +47,7 @@ Exit codes:
     0  it worked
     1  the node refused, or something went wrong on the way
     2  the command line, a file it names, or the configuration is wrong
-    3  no node could be reached, or started (serve, dev, config check)
+    3  no node could be reached, or this one could not start
     4  publications were missed (sub)
     5  the time was up before enough publications arrived (sub)
   130  ended by Ctrl-C before enough publications arrived (sub)
@@ -109,6 +111,12 @@ enum Command {
     Channels(channels::Channels),
     /// Close all connections of a user
     Disconnect(disconnect::Disconnect),
+    /// Keep a user out
+    Block(block::Block),
+    /// Let a blocked user in again
+    Unblock(block::Unblock),
+    /// Make tokens good no more
+    Revoke(revoke::Revoke),
     /// Print the nodes and how they are
     Info(info::Info),
     /// Print a completion script for a shell
@@ -216,6 +224,9 @@ fn dispatch(command: Command, io: &mut Io) -> Result<Exit, Failure> {
         Command::Presence(presence) => wait_for(presence.run(io))?,
         Command::Channels(channels) => wait_for(channels.run(io, Variables::of_process()))?,
         Command::Disconnect(disconnect) => wait_for(disconnect.run(io))?,
+        Command::Block(block) => wait_for(block.run(io))?,
+        Command::Unblock(unblock) => wait_for(unblock.run(io))?,
+        Command::Revoke(revoke) => wait_for(revoke.run(io))?,
         Command::Info(info) => wait_for(info.run(io))?,
         Command::Completions(completions) => completions.run(Cli::command(), io)?,
     }

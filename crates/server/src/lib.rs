@@ -16,6 +16,7 @@ pub mod node;
 mod origin;
 mod page;
 mod pem_files;
+pub mod readiness;
 pub mod redis_tls;
 mod routes;
 pub mod serve;

@@ -1,5 +1,6 @@
 //! The metrics of a node: what its parts count, and how `/metrics` shows it.
 
+use http::StatusCode;
 use prometheus::core::Collector;
 use prometheus::{Encoder, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder};
 
@@ -7,6 +8,15 @@ use crate::head::Refusal;
 use crate::listener::{Counts, TIMEOUT};
 use crate::routes::{HOST, ORIGIN};
 use crate::tls::{self, Trouble};
+
+/// What a handshake is refused with: a request that is none (400, 405, 426), an origin (403), no room (503).
+const HANDSHAKE_REFUSALS: [StatusCode; 5] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::FORBIDDEN,
+    StatusCode::METHOD_NOT_ALLOWED,
+    StatusCode::UPGRADE_REQUIRED,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
 
 /// All metrics of a node.
 #[derive(Debug, Clone, Default)]
@@ -24,7 +34,10 @@ impl Metrics {
     pub(crate) fn listener(&self) -> Result<Counts, prometheus::Error> {
         let accept_errors = IntCounter::new("fanfare_http_accept_errors_total", "Connections that were not accepted.")?;
         let connections = IntGauge::new("fanfare_http_connections", "HTTP connections, upgraded ones left out.")?;
-        let refusals = Opts::new("fanfare_http_refused_total", "Requests refused for their head, their origin or their host, by reason.");
+        let refusals = Opts::new(
+            "fanfare_http_refused_total",
+            "Requests refused for their head, their origin or their host, by reason.",
+        );
         let refusals = IntCounterVec::new(refusals, &["reason"])?;
         for reason in Refusal::ALL.iter().map(|refusal| refusal.label()).chain([TIMEOUT, ORIGIN, HOST]) {
             refusals.with_label_values(&[reason]);
@@ -66,6 +79,20 @@ impl Metrics {
         label.1.iter().for_each(|value| drop(counters.with_label_values(&[value])));
         self.register(Box::new(counters.clone()))?;
         Ok(counters)
+    }
+
+    /// The counter of WebSockets that were not opened.
+    pub(crate) fn handshakes(&self) -> Result<IntCounterVec, prometheus::Error> {
+        let options = Opts::new(
+            "fanfare_http_handshakes_refused_total",
+            "Handshakes of WebSockets that were refused, by the HTTP status of the answer.",
+        );
+        let refused = IntCounterVec::new(options, &["status"])?;
+        for status in HANDSHAKE_REFUSALS {
+            refused.with_label_values(&[status.as_str()]);
+        }
+        self.register(Box::new(refused.clone()))?;
+        Ok(refused)
     }
 
     /// The counter of what was refused for its address.

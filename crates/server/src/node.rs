@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use fanfare_api::{Api, Authentication, Key, Limits};
-use fanfare_auth::Verifier;
-use fanfare_gateway::{Directory, Gateway, Handle, Parts};
+use fanfare_auth::{RemoteIssuer, Verifier};
+use fanfare_gateway::{Application, ClientProtocol, Directory, Gateway, Handle, Parts};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -21,6 +21,7 @@ use crate::broker::{NodeBroker, payload_limits};
 use crate::config::Config;
 use crate::listener::{self, Listener, RefusalLog};
 use crate::metrics::Metrics;
+use crate::readiness::Readiness;
 use crate::redis_tls;
 use crate::routes::{self, Routes};
 use crate::tls::{self, Tls};
@@ -92,6 +93,14 @@ impl Node {
     /// # Errors
     /// See [`Error`]; nothing is left running then.
     pub async fn start(config: Config) -> Result<Self, Error> {
+        Self::start_with(config, Arc::new(ClientProtocol)).await
+    }
+
+    /// Starts a node whose connections do not speak the client protocol. For tests of what lies in front of it.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn start_with(config: Config, application: Arc<dyn Application>) -> Result<Self, Error> {
         let bind_error = |source| Error::Bind { address: config.listen.address, source };
         let listener = listener::bind(config.listen.address).and_then(TcpListener::from_std).map_err(bind_error)?;
         let address = listener.local_addr().map_err(bind_error)?;
@@ -104,22 +113,24 @@ impl Node {
         if let Some(tls) = &tls {
             sweeper.spawn(Arc::clone(tls).watch());
         }
-        let (gateway, broker) = start_gateway(&config, &metrics, &mut sweeper)?;
+        let (gateway, broker, issuers) = start_gateway(&config, application, &metrics, &mut sweeper)?;
         gateway.handle().started().await?;
         broker.wait_ready(config.redis.start_timeout).await?;
         let ready = Arc::new(AtomicBool::new(true));
         let (ending, told) = watch::channel(false);
+        let readiness = Readiness { takes_connections: Arc::clone(&ready), broker: broker.clone(), issuers };
         let (counts, log) = (metrics.listener()?, Arc::<RefusalLog>::default());
         let arrivals = Arrivals::new(config.arrivals.clone(), metrics.arrivals()?);
         let routes = Routes {
             gateway: gateway.handle(),
             arrivals: Arc::clone(&arrivals),
             metrics: metrics.clone(),
+            handshakes_refused: metrics.handshakes()?,
             refusals: counts.refusals.clone(),
             log: Arc::clone(&log),
             allowed_origins: config.listen.allowed_origins.clone().into(),
             allowed_hosts: config.listen.allowed_hosts.clone().into(),
-            ready: readiness(&ready, &broker),
+            readiness,
         };
         let router = routes::router(routes, api(&config, &broker, &metrics)?, config.dev);
         let listener = Listener {
@@ -177,18 +188,27 @@ impl Node {
     }
 }
 
-fn start_gateway(config: &Config, metrics: &Metrics, tasks: &mut JoinSet<()>) -> Result<(Gateway, NodeBroker), Error> {
+fn start_gateway(
+    config: &Config,
+    application: Arc<dyn Application>,
+    metrics: &Metrics,
+    tasks: &mut JoinSet<()>,
+) -> Result<(Gateway, NodeBroker, Vec<RemoteIssuer>), Error> {
     let directory = Directory::new(&config.gateway);
     let broker = NodeBroker::start(config, &directory, metrics, tasks)?;
+    let fetching = fanfare_key_sets::Metrics::default();
+    metrics.register(fetching.collector())?;
+    let issuers = token_issuers::start(config, &fetching)?;
     let gateway = Gateway::start(Parts {
         options: Arc::new(config.gateway.clone()),
         directory,
         broker: broker.broker(),
-        verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(token_issuers::start(config)?)),
+        verifier: Arc::new(Verifier::new(token_keys::options(config)?)?.with_issuers(issuers.clone())),
         namespaces: Arc::new(config.namespaces.clone()),
+        application,
     })?;
     metrics.register(Box::new(gateway.handle().metrics()))?;
-    Ok((gateway, broker))
+    Ok((gateway, broker, issuers))
 }
 
 fn authentication(config: &Config) -> Authentication {
@@ -215,15 +235,7 @@ fn api(config: &Config, broker: &NodeBroker, metrics: &Metrics) -> Result<axum::
             channel_bytes_max: config.gateway.channel_bytes_max,
             payload: payload_limits(config),
         },
+        token_lifetime_max: config.auth.lifetime_max,
     };
     Ok(fanfare_api::router_with_metrics(api, counts))
-}
-
-/// Whether a node should get new connections, and why not.
-fn readiness(ready: &Arc<AtomicBool>, broker: &NodeBroker) -> Arc<dyn Fn() -> Result<(), String> + Send + Sync> {
-    let (ready, broker) = (Arc::clone(ready), broker.clone());
-    Arc::new(move || match ready.load(Ordering::Acquire) {
-        true => broker.ready(),
-        false => Err("the node is draining".to_owned()),
-    })
 }

@@ -79,7 +79,9 @@ fn is_same_host(headers: &HeaderMap, scheme: Scheme, origin: &str) -> bool {
 fn fits(origin: &str, allowed: &str) -> bool {
     let Some((scheme, domain)) = allowed.split_once("*") else { return origin == allowed };
     let name = origin.strip_prefix(scheme).and_then(|rest| rest.strip_suffix(domain));
-    name.is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)))
+    name.is_some_and(|name| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    })
 }
 
 /// Whether a request for this host may be answered; without any in the list all are.

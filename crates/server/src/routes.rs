@@ -19,6 +19,7 @@ use crate::listener::RefusalLog;
 use crate::metrics::Metrics;
 use crate::origin::{self, Scheme};
 use crate::page;
+use crate::readiness::Readiness;
 
 /// Seconds after which an address that made too many connections may try again.
 pub(crate) const RETRY_AFTER_SECONDS: &str = "2";
@@ -33,12 +34,14 @@ pub(crate) struct Routes {
     pub(crate) gateway: Handle,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) metrics: Metrics,
+    /// WebSockets that are not opened, by the status of the answer.
+    pub(crate) handshakes_refused: IntCounterVec,
+    /// Requests refused, by reason.
     pub(crate) refusals: IntCounterVec,
     pub(crate) log: Arc<RefusalLog>,
     pub(crate) allowed_origins: Arc<[String]>,
     pub(crate) allowed_hosts: Arc<[String]>,
-    /// Whether the node should get new connections; the text says why not.
-    pub(crate) ready: Arc<dyn Fn() -> Result<(), String> + Send + Sync>,
+    pub(crate) readiness: Readiness,
 }
 
 /// The routes of a node: the WebSocket, the API, and what operators look at; in `dev` the demo page too.
@@ -77,7 +80,8 @@ async fn seat_client(State(routes): State<Routes>, request: Request, next: Next)
         Err(why) => return too_many(why),
     };
     let response = next.run(request).await;
-    if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) && routes.log.may_log(Instant::now())
+    if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        && routes.log.may_log(Instant::now())
     {
         let address = client.as_ref().map_or(seat.peer(), Seat::peer);
         tracing::info!(%address, status = response.status().as_u16(), "a request to the API was refused");
@@ -91,7 +95,12 @@ impl Routes {
         self.refusals.with_label_values(&[reason]).inc();
         if self.log.may_log(Instant::now()) {
             let address = request.extensions().get::<Arc<Seat>>().map(|seat| seat.peer());
-            tracing::info!(reason, key, address = address.map(tracing::field::display), "a request was refused: see this key");
+            tracing::info!(
+                reason,
+                key,
+                address = address.map(tracing::field::display),
+                "a request was refused: see this key"
+            );
         }
     }
 
@@ -106,7 +115,15 @@ impl Routes {
     }
 }
 
-async fn websocket(State(routes): State<Routes>, mut request: Request) -> Response {
+async fn websocket(State(routes): State<Routes>, request: Request) -> Response {
+    let response = handshake(&routes, request);
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        routes.handshakes_refused.with_label_values(&[response.status().as_str()]).inc();
+    }
+    response
+}
+
+fn handshake(routes: &Routes, mut request: Request) -> Response {
     if !origin::is_allowed(request.headers(), routes.scheme(&request), &routes.allowed_origins) {
         routes.refused(ORIGIN, "listen.allowed_origins", &request);
         return origin::refuse();
@@ -146,8 +163,9 @@ async fn healthz(State(routes): State<Routes>) -> (StatusCode, &'static str) {
 /// Whether the node should get new connections.
 async fn readyz(State(routes): State<Routes>) -> (StatusCode, String) {
     let alive = || routes.gateway.is_alive().then_some(()).ok_or_else(|| "a shard does not answer".to_owned());
-    match (routes.ready)().and_then(|()| alive()) {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+    match routes.readiness.ask().and_then(|known| alive().map(|()| known)) {
+        Ok(None) => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(Some(known)) => (StatusCode::OK, format!("ready\n{known}\n")),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
     }
 }

@@ -87,7 +87,7 @@ fn tell(warnings: &[Problem], format: LogFormat, io: &mut Io) {
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn not_started(error: Error) -> Failure {
-    let failure = Failure::new(Exit::NotStarted, error.to_string());
+    let failure = Failure::new(Exit::NoNode, error.to_string());
     match &error {
         Error::Bind { address, source } if source.kind() == io::ErrorKind::AddrInUse => failure.hint(format!(
             "another program listens there: end it (`ss -ltnp 'sport = :{}'` shows which), \

@@ -229,7 +229,8 @@ fn load(files: &TlsFiles) -> Result<Loaded, Error> {
     };
     let not_after = ends_first(&chain);
     let versions = ServerConfig::builder_with_provider(pem_files::provider()).with_safe_default_protocol_versions();
-    let mut config = versions.map_err(unusable)?.with_no_client_auth().with_single_cert(chain, key).map_err(unusable)?;
+    let mut config =
+        versions.map_err(unusable)?.with_no_client_auth().with_single_cert(chain, key).map_err(unusable)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.ticketer = rustls::crypto::aws_lc_rs::Ticketer::new().map_err(unusable)?;

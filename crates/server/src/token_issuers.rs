@@ -40,11 +40,20 @@ pub enum Error {
 ///
 /// # Errors
 /// See [`Error`].
-pub fn start(config: &Config) -> Result<Vec<RemoteIssuer>, Error> {
-    config.token_issuers.iter().map(start_one).collect()
+pub fn start(config: &Config, metrics: &fanfare_key_sets::Metrics) -> Result<Vec<RemoteIssuer>, Error> {
+    config.token_issuers.iter().map(|issuer| start_one(issuer, metrics)).collect()
 }
 
-fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
+/// What is worth knowing of a node that is ready: issuers whose tokens it cannot judge now. It stays ready, since no
+/// other node is better off.
+pub fn without_keys(issuers: &[RemoteIssuer]) -> Option<String> {
+    let without = issuers.iter().filter(|issuer| issuer.keys.held().keys.is_none());
+    let names: Vec<String> = without.map(|issuer| format!("auth.issuers.{}", issuer.name)).collect();
+    (!names.is_empty())
+        .then(|| format!("no keys, or too old ones, of {}: its tokens are refused for now", names.join(", ")))
+}
+
+fn start_one(issuer: &TokenIssuer, metrics: &fanfare_key_sets::Metrics) -> Result<RemoteIssuer, Error> {
     let options = fanfare_key_sets::Options {
         name: issuer.name.clone(),
         issuer: issuer.issuer.clone(),
@@ -53,6 +62,7 @@ fn start_one(issuer: &TokenIssuer) -> Result<RemoteIssuer, Error> {
         refresh_interval: issuer.refresh_interval,
         stale_ttl: issuer.stale_ttl,
         timeout: limits::FETCH_TIMEOUT,
+        metrics: metrics.clone(),
     };
     let keys = KeySets::start(options).map_err(|reason| Error::Place { name: issuer.name.clone(), reason })?;
     Ok(RemoteIssuer {

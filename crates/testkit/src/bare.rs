@@ -15,9 +15,9 @@ use fanfare_auth::Verifier;
 use fanfare_broker::namespaces::{Access, Audience, ChannelOptions, Namespaces};
 use fanfare_broker::{
     Broker, Control, Error, History, HistoryQuery, MemoryBroker, NodeReport, Nodes, Presence, PresenceStats,
-    Publications, Publish, Published, Retention,
+    Publications, Publish, Published, Retention, Revocation, Revocations, Revoked, Subject,
 };
-use fanfare_gateway::{Directory, Gateway, Handle, Options, Parts};
+use fanfare_gateway::{ClientProtocol, Directory, Gateway, Handle, Options, Parts};
 use fanfare_protocol::{Channel, ClientInfo};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -80,6 +80,7 @@ impl Bare {
             broker: Arc::clone(&broker) as Arc<dyn Broker>,
             verifier: Arc::new(verifier),
             namespaces,
+            application: Arc::new(ClientProtocol),
         };
         let gateway = Gateway::start(parts).expect("threads can be started");
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("loopback has a free port");
@@ -263,6 +264,25 @@ impl Presence for MoodyBroker {
 
     async fn presence_stats(&self, channel: &Channel) -> Result<PresenceStats, Error> {
         self.late(self.memory.presence_stats(channel)).await
+    }
+}
+
+#[async_trait]
+impl Revocations for MoodyBroker {
+    fn revoked(&self) -> &Revoked {
+        self.memory.revoked()
+    }
+
+    fn is_durable(&self) -> bool {
+        self.memory.is_durable()
+    }
+
+    async fn revoke(&self, revocation: Revocation) -> Result<(), Error> {
+        self.memory.revoke(revocation).await
+    }
+
+    async fn unrevoke(&self, subject: &Subject) -> Result<bool, Error> {
+        self.memory.unrevoke(subject).await
     }
 }
 

@@ -3,26 +3,32 @@
 //! A node in process ([`Setup`], [`Node`]), a scripted client that says exactly what it is told ([`Client`]), one
 //! below the WebSocket protocol ([`Raw`]), a proxy that harms connections ([`Proxy`]), a gateway on a broker that takes
 //! its time and fails ([`Bare`]), a Redis server or a cluster ([`RedisServer`], [`RedisCluster`]), a [`Follower`] that
-//! misses nothing, a certificate and a way through TLS for those who speak none ([`Certificate`], [`Tunnel`]), and tokens of any content ([`token`], [`KeyPair`]). The end-to-end suite is in `tests/`, by subject;
+//! misses nothing, a certificate and a way through TLS for those who speak none ([`Certificate`], [`Tunnel`]), and tokens
+//! of any content ([`token`], [`KeyPair`]). What bad input gets stands in a table ([`bad_input`]), and is tried on a
+//! [`Stage`]. The end-to-end suite is in `tests/`, by subject;
 //! what it drives a node with is here, so that a change of an interface
 //! touches one place.
 //!
 //! Every wait has a deadline far beyond what a loaded machine needs ([`patience`]): a hang is a failure that says
 //! what was waited for.
 
+pub mod bad_input;
 mod bare;
 pub mod checker;
 mod client;
+pub mod echo;
 mod follower;
 mod http;
 mod key_pair;
 mod key_server;
 mod node;
 pub mod patience;
+pub mod program;
 mod proxy;
 mod random;
 mod raw;
 mod redis;
+mod stage;
 mod tls;
 pub mod token;
 
@@ -34,12 +40,14 @@ pub use http::{Http, Response};
 pub use key_pair::KeyPair;
 pub use key_server::{KeyServer, Page};
 pub use node::{API_KEY, Node, Setup};
+pub use program::{Program, serve};
 pub use proxy::{Cut, Faults, Proxy};
 pub use random::seeded;
 pub use raw::{Frame, Raw, client_frame};
 pub use redis::{RedisCluster, RedisServer};
 pub use serde_json::{Value, json};
-pub use tls::{Certificate, Tunnel, connect_tls};
+pub use stage::{Canary, Stage};
+pub use tls::{Certificate, Tunnel, connect_tls, shake_hands};
 
 /// Makes tests of async functions that take a number of shards: each is run with 1 and with 3.
 #[macro_export]

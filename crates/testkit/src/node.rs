@@ -99,6 +99,15 @@ impl Setup {
     }
 }
 
+/// The sum of those rows of a metric that have this label, in what `/metrics` shows.
+pub(crate) fn sum_of(text: &str, name: &str, label: &str) -> f64 {
+    let rows = text.lines().filter(|line| {
+        let rest = line.strip_prefix(name);
+        rest.is_some_and(|rest| rest.starts_with([' ', '{']) && rest.contains(label))
+    });
+    rows.filter_map(|row| row.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+}
+
 fn open_channels() -> ChannelOptions {
     let anyone = Audience::Anyone;
     let retention = Retention { size: 1_000, ttl: Duration::from_secs(300), meta_ttl: Duration::from_secs(3_600) };
@@ -176,11 +185,7 @@ impl Node {
     /// The sum of those rows of a metric that have this label.
     pub async fn metric_row(&self, name: &str, label: &str) -> f64 {
         let text = self.request("GET /metrics", &[], "").await.body;
-        let rows = text.lines().filter(|line| {
-            let rest = line.strip_prefix(name);
-            rest.is_some_and(|rest| rest.starts_with([' ', '{']) && rest.contains(label))
-        });
-        rows.filter_map(|row| row.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+        sum_of(&text, name, label)
     }
 
     /// Waits until a metric has this value.

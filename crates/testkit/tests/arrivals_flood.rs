@@ -5,8 +5,9 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use fanfare_testkit::bad_input::case;
 use fanfare_testkit::patience::{eventually, within};
-use fanfare_testkit::{Setup, json};
+use fanfare_testkit::{Setup, Stage};
 use tokio::net::TcpSocket;
 
 /// Connects from an address that the canary does not have, and resets the connection.
@@ -23,26 +24,22 @@ fn descriptors() -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn row_77_ten_thousand_connects_and_resets() {
-    let node = Setup::new(2)
-        .configure(|config| {
-            config.arrivals.accepts_per_second_max = Some(50);
-            config.arrivals.loopback_is_exempt = false;
-        })
-        .start()
-        .await;
-    let mut canary = node.client().connect().await;
-    canary.subscribe("news").await;
-    node.publish("news", json!(0)).await;
-    canary.expect_publication("news").await;
+    let setup = Setup::new(2).configure(|config| {
+        config.arrivals.accepts_per_second_max = Some(50);
+        config.arrivals.loopback_is_exempt = false;
+    });
+    let mut stage = Stage::set_up(setup).await;
+    let resets = case(77, "resets");
+    resets.is_fine();
+    assert_eq!(stage.counted(resets).await, 0.0);
     let before = descriptors();
-    for round in 1..=20 {
-        futures_util::future::join_all((0..500).map(|_| connect_and_reset(node.address()))).await;
-        node.publish("news", json!(round)).await;
-        assert_eq!(canary.expect_publication("news").await["data"], round);
+    for _ in 0..20 {
+        futures_util::future::join_all((0..500).map(|_| connect_and_reset(stage.node.address()))).await;
+        stage.goes_on("500 resets").await;
     }
-    let refused = node.metric_row("fanfare_http_arrivals_refused_total", "reason=\"accepts\"").await;
-    assert!(refused > 0.0);
-    assert_eq!(node.metric("fanfare_http_accept_errors_total").await, 0.0);
+    assert!(stage.counted(resets).await > 0.0);
+    assert_eq!(stage.node.metric("fanfare_http_accept_errors_total").await, 0.0);
     let gone = || async { (descriptors() <= before).then_some(()) };
     eventually("the descriptors to be given back", gone).await;
+    stage.is_clean().await;
 }

@@ -142,14 +142,17 @@ fn every_key_that_the_documents_name_exists() {
 
 /// Promises name the test that holds them: names of four words or more, other than those of metrics.
 #[test]
-fn every_test_that_the_operating_manual_names_exists() {
-    let text = read("docs/operating.md");
+fn every_test_that_a_promise_names_exists() {
     let is_test = |name: &&str| is_name(name) && name.matches('_').count() >= 3 && !name.starts_with("fanfare_");
-    let named: BTreeSet<&str> = quoted(&text).into_iter().filter(is_test).collect();
-    assert!(named.len() > 20, "{named:?}");
-    let sources: String = ["crates/testkit/tests", "crates/broker-redis/tests/redis"].map(sources_in).concat();
-    let missing: Vec<&str> = named.into_iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
-    assert!(missing.is_empty(), "tests that are not there: {missing:?}");
+    let folders = ["testkit/tests", "broker-redis/tests/redis", "auth/tests", "api/tests/api", "server/src/head"];
+    let sources: String = folders.map(|folder| sources_in(&format!("crates/{folder}"))).concat();
+    for document in ["docs/operating.md", "docs/security.md"] {
+        let text = read(document);
+        let named: BTreeSet<&str> = quoted(&text).into_iter().filter(is_test).collect();
+        assert!(named.len() > 20, "{document}: {named:?}");
+        let missing: Vec<&str> = named.into_iter().filter(|name| !sources.contains(&format!("fn {name}("))).collect();
+        assert!(missing.is_empty(), "{document} names tests that are not there: {missing:?}");
+    }
 }
 
 fn sources_in(folder: &str) -> String {
@@ -374,7 +377,7 @@ fn the_commands_are_documented() {
 fn the_flags_are_documented() {
     let text = read("docs/cli.md");
     // Said once for all commands that have them.
-    let common: BTreeSet<String> = ["--server", "--json", "--help"].map(str::to_owned).into();
+    let common: BTreeSet<String> = ["--server", "--ca-file", "--json", "--help"].map(str::to_owned).into();
     for command in commands(&[]) {
         let mut there = flags(&[&command]);
         for part in commands(&[&command]) {

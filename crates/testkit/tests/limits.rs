@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-use fanfare_testkit::{Http, Raw, Setup, client_frame, json, on_1_and_3_shards};
+use fanfare_testkit::bad_input::case;
+use fanfare_testkit::{Http, Raw, Setup, Stage, client_frame, json, on_1_and_3_shards};
 
 on_1_and_3_shards!(
     a_message_that_is_too_big,
@@ -56,10 +57,12 @@ async fn fragments_are_bounded(shards: usize) {
 }
 
 async fn sessions_of_a_user(shards: usize) {
-    let node = Setup::new(shards).sessions(|options| options.sessions_per_user_max = Some(2)).start().await;
+    let mut stage = Stage::set_up(Setup::new(shards).sessions(|options| options.sessions_per_user_max = Some(2))).await;
+    let (node, limit) = (&stage.node, case(78, "user"));
     let first = node.client().user("42").connect().await;
     let mut second = node.client().user("42").connect().await;
-    assert_eq!(node.client().user("42").closed().await, (3504, "connection limit".to_owned()));
+    assert_eq!(node.client().user("42").closed().await, (limit.close(), "connection limit".to_owned()));
+    stage.moved(limit, 0.0, 1.0).await;
     node.client().user("43").connect().await;
     // Anonymous clients are not one user.
     let mut anonymous = Vec::new();
@@ -69,6 +72,10 @@ async fn sessions_of_a_user(shards: usize) {
     first.close().await;
     node.client().user("42").connect().await.close().await;
     assert_eq!(second.so_far().await, []);
+    second.close().await;
+    drop(anonymous);
+    stage.goes_on("too many sessions of a user").await;
+    stage.is_clean().await;
 }
 
 const UPGRADE: [(&str, &str); 4] = [
@@ -79,14 +86,17 @@ const UPGRADE: [(&str, &str); 4] = [
 ];
 
 async fn sessions_of_the_node(shards: usize) {
-    let node = Setup::new(shards).sessions(|options| options.sessions_max = 3).start().await;
+    // The canary is the fourth.
+    let mut stage = Stage::set_up(Setup::new(shards).sessions(|options| options.sessions_max = 4)).await;
+    let (node, full) = (&stage.node, case(78, "node"));
     let mut clients = Vec::new();
     for _ in 0..3 {
         clients.push(node.client().connect().await);
     }
     let mut http = Http::connect(node.address()).await;
     let refused = http.request("GET /connection/websocket", &UPGRADE, "").await;
-    assert_eq!(refused.status, 503);
+    assert_eq!(refused.status, full.status());
+    assert_eq!(stage.counted(full).await, 1.0);
     let after: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((1..=30).contains(&after));
     clients.pop().unwrap().close().await;
@@ -95,6 +105,9 @@ async fn sessions_of_the_node(shards: usize) {
     for client in &mut clients {
         client.subscribe("news").await;
     }
+    drop((clients, http));
+    stage.goes_on("a node that is full").await;
+    stage.is_clean().await;
 }
 
 async fn the_limit_of_sessions_holds_in_a_rush(shards: usize) {

@@ -8,7 +8,7 @@ use fanfare_testkit::{Node, Setup, json, on_1_and_3_shards, token};
 
 on_1_and_3_shards!(every_family_is_there_from_the_start, labels_come_from_closed_sets, what_is_counted);
 
-const FAMILIES: [&str; 29] = [
+const FAMILIES: [&str; 33] = [
     "fanfare_gateway_sessions",
     "fanfare_gateway_subscriptions",
     "fanfare_gateway_shard_channels",
@@ -21,6 +21,7 @@ const FAMILIES: [&str; 29] = [
     "fanfare_gateway_sent_bytes_total",
     "fanfare_gateway_commands_total",
     "fanfare_gateway_errors_total",
+    "fanfare_gateway_bad_requests_total",
     "fanfare_gateway_denials_total",
     "fanfare_gateway_gaps_total",
     "fanfare_gateway_repairs_total",
@@ -37,7 +38,10 @@ const FAMILIES: [&str; 29] = [
     "fanfare_gateway_shard_loop_lag_seconds",
     "fanfare_http_accept_errors_total",
     "fanfare_http_refused_total",
+    "fanfare_http_handshakes_refused_total",
     "fanfare_http_connections",
+    "fanfare_tls_errors_total",
+    "fanfare_tls_handshakes_total",
 ];
 
 async fn text(node: &Node) -> String {

@@ -35,6 +35,7 @@ fn options(server: &KeyServer, name: &str) -> Options {
         refresh_interval: Duration::from_secs(3_600),
         stale_ttl: Duration::from_secs(3_600),
         timeout: Duration::from_secs(5),
+        metrics: fanfare_key_sets::Metrics::default(),
     }
 }
 

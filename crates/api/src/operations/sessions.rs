@@ -69,7 +69,7 @@ fn target(user: Option<String>, client: Option<String>, session: Option<String>)
 }
 
 /// A time that is still to come; 0 is none.
-fn future(at: Option<u64>) -> Result<Option<u64>, Error> {
+pub(super) fn future(at: Option<u64>) -> Result<Option<u64>, Error> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     match at.filter(|at| *at > 0) {
         Some(at) if at <= now => Err(Error::bad_request("expire_at lies in the past; it is a Unix time in seconds")),

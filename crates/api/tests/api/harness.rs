@@ -10,7 +10,7 @@ use axum::body::Body;
 use fanfare_api::{Api, Authentication, Limits, Metrics, router_with_metrics};
 use fanfare_broker::namespaces::{ChannelOptions, Namespaces};
 use fanfare_broker::{
-    Control, Error, Event, MemoryBroker, NoRoom, NodeReport, NodeSink, PublicationSink, Retention, Room, memory,
+    Control, Error, Event, MemoryBroker, NoRoom, NodeReport, NodeSink, PublicationSink, Retention, Room, Whom, memory,
 };
 use fanfare_protocol::Channel;
 use http::{HeaderMap, Request, StatusCode};
@@ -23,6 +23,8 @@ use tower::ServiceExt as _;
 pub(crate) struct Recorder {
     pub(crate) events: Mutex<Vec<Event>>,
     pub(crate) controls: Mutex<Vec<Control>>,
+    /// Whose sessions it was told to judge again.
+    pub(crate) judged: Mutex<Vec<Whom>>,
     /// What the node answers to a command.
     pub(crate) refusal: Mutex<Option<Error>>,
     /// Whether the rings are full.
@@ -48,6 +50,11 @@ impl PublicationSink for Recorder {
 impl NodeSink for Recorder {
     async fn apply(&self, control: Control) -> Result<(), Error> {
         self.controls.lock().expect("no test panics under it").push(control);
+        self.refusal.lock().expect("no test panics under it").clone().map_or(Ok(()), Err)
+    }
+
+    async fn judge_again(&self, whom: Whom) -> Result<(), Error> {
+        self.judged.lock().expect("no test panics under it").push(whom);
         self.refusal.lock().expect("no test panics under it").clone().map_or(Ok(()), Err)
     }
 
@@ -96,13 +103,27 @@ impl Hub {
         Self::new(Authentication::Open, limits, memory::Options::default())
     }
 
+    /// Open, for tokens that live so long at most.
+    pub(crate) fn with_token_lifetime(max: Duration) -> Self {
+        Self::of(Authentication::Open, Limits::default(), memory::Options::default(), Some(max))
+    }
+
     /// Channels without a namespace keep history and presence; those of `plain` keep nothing.
     pub(crate) fn new(auth: Authentication, limits: Limits, options: memory::Options) -> Self {
+        Self::of(auth, limits, options, None)
+    }
+
+    fn of(
+        auth: Authentication,
+        limits: Limits,
+        options: memory::Options,
+        token_lifetime_max: Option<Duration>,
+    ) -> Self {
         let recorder = Arc::new(Recorder::default());
         let broker = Arc::new(MemoryBroker::new(options, recorder.clone(), recorder.clone()));
         let namespaces = Arc::new(namespaces());
         let metrics = Metrics::default();
-        let api = Api { broker: broker.clone(), namespaces, auth, limits };
+        let api = Api { broker: broker.clone(), namespaces, auth, limits, token_lifetime_max };
         Self { router: router_with_metrics(api, metrics.clone()), broker, recorder, metrics }
     }
 

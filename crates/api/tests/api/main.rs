@@ -11,5 +11,6 @@ mod node;
 mod plain;
 mod presence;
 mod publish;
+mod revocations;
 mod rights;
 mod sessions;

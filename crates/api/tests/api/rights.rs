@@ -78,6 +78,12 @@ fn rows() -> Vec<Row> {
         row("unsubscribe", Scope::Control, Reach::Channel(json!({"user": "42"}))),
         row("disconnect", Scope::Control, Reach::Everywhere),
         row("refresh", Scope::Control, Reach::Everywhere),
+        row("block_user", Scope::Control, Reach::Everywhere),
+        row("unblock_user", Scope::Control, Reach::Everywhere),
+        row("revoke_token", Scope::Control, Reach::Everywhere),
+        row("invalidate_user_tokens", Scope::Control, Reach::Everywhere),
+        row("revocations", Scope::Control, Reach::Everywhere),
+        row("revocation_remove", Scope::Control, Reach::Everywhere),
         row("history_remove", Scope::Admin, Reach::Channel(json!({}))),
         row("info", Scope::Admin, Reach::Nothing),
     ]
@@ -93,6 +99,7 @@ impl Row {
                 request
             }
             Reach::List => json!({"channels": ["ns:1", channel], "data": 1}),
+            Reach::Everywhere if self.method == "revoke_token" => json!({"uid": "t1"}),
             Reach::Everywhere => json!({"user": "42"}),
             Reach::Nothing => json!({}),
         }
@@ -134,7 +141,7 @@ async fn every_method_with_every_scope_inside_and_outside_of_the_pattern() {
             }
         }
     }
-    assert_eq!(judged, 12 * 4 * 4);
+    assert_eq!(judged, 18 * 4 * 4);
 }
 
 /// `ns:*` is for two segments, not for three.

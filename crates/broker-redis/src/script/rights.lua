@@ -15,6 +15,7 @@ local calls = {
     { 'HGETALL', hash },
     { 'HVALS', hash },
     { 'HLEN', hash },
+    { 'HSCAN', hash, '0' },
     { 'HINCRBY', hash, 'f', '1' },
     { 'HDEL', hash, 'f' },
     { 'PTTL', hash },

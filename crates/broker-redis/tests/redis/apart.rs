@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use fanfare_broker::conformance::{Node, Recorder};
-use fanfare_broker::{Control, Error, NodeReport, NodeSink};
+use fanfare_broker::{Control, Error, NodeReport, NodeSink, Whom};
 use fanfare_broker_redis::{Options, RedisBroker};
 use tokio::sync::Notify;
 
@@ -105,6 +105,10 @@ struct Named {
 
 #[async_trait::async_trait]
 impl NodeSink for Named {
+    async fn judge_again(&self, whom: Whom) -> Result<(), Error> {
+        self.node.judge_again(whom).await
+    }
+
     async fn apply(&self, control: Control) -> Result<(), Error> {
         self.node.apply(control).await
     }

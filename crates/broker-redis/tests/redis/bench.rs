@@ -183,7 +183,7 @@ impl Bench {
 
     /// A metric's value, all its labels together, or those of one label.
     pub(crate) fn metric(&self, name: &str, label: Option<&str>) -> f64 {
-        let families = self.broker.collector().collect();
+        let families: Vec<_> = self.broker.collectors().iter().flat_map(|collector| collector.collect()).collect();
         let of_label = |metric: &&prometheus::proto::Metric| {
             label.is_none_or(|label| metric.get_label().iter().any(|pair| pair.value() == label))
         };

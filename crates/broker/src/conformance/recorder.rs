@@ -9,7 +9,7 @@ use fanfare_protocol::Channel;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::{Control, Error, Event, NoRoom, NodeReport, NodeSink, PublicationSink, Room};
+use crate::{Control, Error, Event, NoRoom, NodeReport, NodeSink, PublicationSink, Room, Whom};
 
 /// How long the suite waits for an event that has to come.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -121,6 +121,7 @@ fn room_of(permit: OwnedSemaphorePermit) -> Room {
 #[derive(Debug, Default)]
 pub struct Node {
     commands: Mutex<Vec<Control>>,
+    judged: Mutex<Vec<Whom>>,
 }
 
 impl Node {
@@ -133,12 +134,22 @@ impl Node {
     pub fn commands(&self) -> usize {
         lock(&self.commands).len()
     }
+
+    /// Whose sessions it was told to judge again.
+    pub fn judged(&self) -> Vec<Whom> {
+        lock(&self.judged).clone()
+    }
 }
 
 #[async_trait]
 impl NodeSink for Node {
     async fn apply(&self, control: Control) -> Result<(), Error> {
         lock(&self.commands).push(control);
+        Ok(())
+    }
+
+    async fn judge_again(&self, whom: Whom) -> Result<(), Error> {
+        lock(&self.judged).push(whom);
         Ok(())
     }
 

@@ -398,7 +398,7 @@ async fn a_panic_in_the_sink_leaves_the_channel_usable() {
 async fn the_metrics_say_what_happened() {
     let bench = Bench::new(Options { channels_max: 1, ..Options::default() });
     let registry = Registry::new();
-    registry.register(bench.broker.collector()).unwrap();
+    bench.broker.collectors().into_iter().for_each(|collector| registry.register(collector).unwrap());
     bench.publish("a", kept(100, 10)).await.unwrap();
     bench.publish("a", keyed("k")).await.unwrap();
     bench.publish("a", keyed("k")).await.unwrap();

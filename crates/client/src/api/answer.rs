@@ -9,7 +9,7 @@ use bytes::Bytes;
 use fanfare_protocol::ClientInfo;
 use http::StatusCode;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
 use crate::{Error, Publication, StreamPosition};
@@ -47,6 +47,66 @@ pub struct NodeInfo {
     pub num_channels: u64,
     /// How long it has run, in seconds.
     pub uptime: u64,
+}
+
+/// What is blocked or revoked.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ListedRevocation {
+    /// `user`, `token`, `user_tokens` or `all_tokens`.
+    pub kind: String,
+    /// The user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The token's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<String>,
+    /// The channel whose subscription tokens are meant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<String>,
+    /// Tokens issued before this time are meant, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issued_before: Option<u64>,
+    /// When it ends, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire_at: Option<u64>,
+}
+
+impl ListedRevocation {
+    /// One of this kind, without anything else.
+    pub fn of_kind(kind: &str) -> Self {
+        Self { kind: kind.to_owned(), ..Self::default() }
+    }
+}
+
+/// Revocations, as far as they were asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[non_exhaustive]
+#[serde(default)]
+pub struct RevocationList {
+    /// They.
+    pub revocations: Vec<ListedRevocation>,
+    /// How many there are of those that were asked for, listed or not.
+    pub total: u64,
+    /// Whether they outlive the nodes.
+    pub durable: bool,
+}
+
+/// What became of taking something back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+#[serde(default)]
+pub struct Removed {
+    /// Whether it was there.
+    pub removed: bool,
+    /// Whether that outlives the nodes.
+    pub durable: bool,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Revoked {
+    #[serde(default)]
+    pub(super) durable: bool,
 }
 
 #[derive(Deserialize)]

@@ -150,6 +150,81 @@ pub struct Refresh {
     pub expire_at: Option<i64>,
 }
 
+/// A block of a user.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Block {
+    /// Whom.
+    pub user: String,
+    /// When it ends, in seconds since 1970; without it when it is taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire_at: Option<u64>,
+}
+
+/// A revocation of one token.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Revoke {
+    /// The token's id: its claim `jti`.
+    pub uid: String,
+    /// When it is forgotten, in seconds since 1970; without it when the token cannot be good any more, if the node knows
+    /// when that is, else when it is taken back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expire_at: Option<u64>,
+}
+
+/// A revocation of tokens by their age.
+#[derive(Debug, Clone, Default)]
+pub struct Invalidate {
+    /// Those of this user; `None` of everybody.
+    pub user: Option<String>,
+    /// Only subscription tokens for this channel.
+    pub channel: Option<String>,
+    /// Those issued before this time, in seconds since 1970; without it those issued until now.
+    pub issued_before: Option<u64>,
+    /// When it is forgotten; see [`Revoke::expire_at`].
+    pub expire_at: Option<u64>,
+}
+
+impl Serialize for Invalidate {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            user: Option<&'a str>,
+            #[serde(skip_serializing_if = "is_false")]
+            all_users: bool,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            channel: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            issued_before: Option<u64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            expire_at: Option<u64>,
+        }
+        let Self { user, channel, issued_before, expire_at } = self;
+        let (user, channel) = (user.as_deref(), channel.as_deref());
+        let (issued_before, expire_at) = (*issued_before, *expire_at);
+        Written { user, all_users: user.is_none(), channel, issued_before, expire_at }.serialize(serializer)
+    }
+}
+
+/// Which revocations to list.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct RevocationQuery {
+    /// Those of this kind: `user`, `token`, `user_tokens` or `all_tokens`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// Those of this user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// At most so many; 1,000 without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+#[derive(Serialize)]
+pub(super) struct User<'a> {
+    pub(super) user: &'a str,
+}
+
 #[derive(Serialize)]
 pub(super) struct OnChannel<'a> {
     #[serde(flatten)]
@@ -223,6 +298,15 @@ mod tests {
         check(&banned, r#"{"user":"42","disconnect":{"code":4500,"reason":"banned"}}"#);
         check(&Subscribe { target: Target::user("42"), channel: "a".into() }, r#"{"user":"42","channel":"a"}"#);
         check(&Refresh { expire_at: Some(9), ..Refresh::default() }, r#"{"expire_at":9}"#);
+        check(&Block { user: "42".into(), expire_at: None }, r#"{"user":"42"}"#);
+        check(&Revoke { uid: "t".into(), expire_at: Some(9) }, r#"{"uid":"t","expire_at":9}"#);
+        check(
+            &Invalidate { issued_before: Some(7), ..Invalidate::default() },
+            r#"{"all_users":true,"issued_before":7}"#,
+        );
+        let of_user = Invalidate { user: Some("42".into()), channel: Some("a".into()), ..Invalidate::default() };
+        check(&of_user, r#"{"user":"42","channel":"a"}"#);
+        check(&RevocationQuery::default(), "{}");
         check(&Pattern { pattern: None }, "{}");
         check(&Nothing {}, "{}");
     }

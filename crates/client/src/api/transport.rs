@@ -110,7 +110,9 @@ impl Transport {
             cause = source;
         }
         match error.is_connect() {
-            true => Error::Unreachable { address: self.way.address().host_and_port().to_owned(), cause: cause.to_string() },
+            true => {
+                Error::Unreachable { address: self.way.address().host_and_port().to_owned(), cause: cause.to_string() }
+            }
             false => Error::Answer(format!("it broke off: {cause}")),
         }
     }

@@ -11,14 +11,16 @@ use futures_util::future::join_all;
 
 use super::subscribe::{Grant, Making, Plan, result_of};
 use super::{Commands, Failure};
-use crate::shard::{Backlog, Committed, Origin, State, payload_bytes};
+use crate::bad_request::BadRequest;
+use crate::shard::{Backlog, Committed, Origin, State, TokenStamp, payload_bytes};
+use crate::stats::Judged;
 
 impl Commands {
     /// Connects; an error reply leaves the session unusable until the client or a deadline closes it.
     pub(super) async fn connect(&self, id: u32, request: ConnectRequest) -> Result<(), Failure> {
         let opening = self.with(|shard| shard.session(self.session).is_some_and(|s| s.state == State::Opening));
         if !opening {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::ConnectedAlready.into());
         }
         let result = self.try_connect(id, request).await;
         if let Err(Failure::Error(_)) = result {
@@ -76,7 +78,7 @@ impl Commands {
         if self.local.may_log() {
             tracing::info!(key = "auth.allow_anonymous", "a client without a token was refused: see this key");
         }
-        Err(Disconnect::BAD_REQUEST.into())
+        Err(BadRequest::NoToken.into())
     }
 
     fn identify(&self, claims: &ConnectionClaims) -> Result<(), Failure> {
@@ -86,7 +88,9 @@ impl Commands {
             conn_info: claims.info.clone(),
             chan_info: bytes::Bytes::new(),
         };
-        let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info), claims.rights.clone()));
+        let token = claims.token.as_ref().map_or(TokenStamp::NONE, |token| self.stamp(token));
+        self.judge_connection(&claims.user, token, Judged::Connect)?;
+        let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info), claims.rights.clone(), token));
         let over = self.local.options.sessions_per_user_max.is_some_and(|max| sessions > max);
         if over && !claims.user.is_empty() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
     }
@@ -129,7 +133,7 @@ impl Commands {
             channel,
             origin,
             &request,
-            Grant { info, data, expire_at: None, overrides, allowed: Allowed::NOTHING },
+            Grant { info, data, expire_at: None, overrides, allowed: Allowed::NOTHING, token: None },
         )
     }
 
@@ -148,7 +152,7 @@ impl Commands {
     /// rest is left out, but an unknown namespace is a violation.
     fn requested_channel(&self, name: &str) -> Result<Option<Channel>, Failure> {
         let Ok(channel) = self.parse(name) else { return Ok(None) };
-        let options = self.local.namespaces.options(&channel).ok_or(Disconnect::BAD_REQUEST)?;
+        let options = self.local.namespaces.options(&channel).ok_or(BadRequest::UnknownNamespace)?;
         Ok(self.may(Operation::Subscribe, &channel, options)?.is_ok().then_some(channel))
     }
 
@@ -228,10 +232,13 @@ impl Commands {
 fn share_outbox(made: &mut [(Making, Backlog)], bytes_max: usize) {
     let mut left = bytes_max;
     for (_, backlog) in made {
-        if let Backlog::Since { publications, .. } = backlog {
+        if let Backlog::Since { publications, cut, .. } = backlog {
             match left.checked_sub(payload_bytes(publications)) {
                 Some(rest) => left = rest,
-                None => publications.clear(),
+                None => {
+                    publications.clear();
+                    *cut = true;
+                }
             }
         }
     }

@@ -4,13 +4,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use fanfare_broker::control::{SubscribeControl, Target};
-use fanfare_broker::{Control, Event, Since};
+use fanfare_broker::{Control, Event, Since, Whom};
 use fanfare_protocol::{Disconnect, Push, SubscribePush, SubscribeRequest};
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use super::subscribe::{Grant, Plan};
 use super::{Commands, Failure};
+use crate::limits;
 use crate::local::Local;
 use crate::shard::{Committed, Origin};
 
@@ -36,6 +37,23 @@ fn answer(done: oneshot::Sender<()>) {
     }
 }
 
+/// Judges sessions by the revocations, a few at a time.
+pub(crate) fn judge_again(local: &Rc<Local>, whom: &Whom, done: oneshot::Sender<()>) {
+    let sessions = local.in_tick(|shard| match whom {
+        Whom::User(user) => shard.sessions_of(user).to_vec(),
+        Whom::Everybody => shard.session_ids(),
+    });
+    let owner = Rc::clone(local);
+    local.spawn(async move {
+        for some in sessions.chunks(limits::JUDGED_PER_TURN) {
+            let revoked = owner.broker.revoked();
+            owner.with(|shard| some.iter().for_each(|session| shard.judge_again(*session, revoked)));
+            tokio::task::yield_now().await;
+        }
+        answer(done);
+    });
+}
+
 fn subscribe_all(local: &Rc<Local>, target: &Target, control: &SubscribeControl, done: oneshot::Sender<()>) {
     let sessions = local.with(|shard| shard.matching_open(target));
     let control = Arc::new(control.clone());
@@ -59,6 +77,7 @@ impl Commands {
                 self.with(|shard| shard.close(self.session, &Disconnect::CHANNEL_LIMIT));
             }
             Err(Failure::Error(code)) => tracing::debug!(code = code.code(), "a server-side subscription failed"),
+            Err(Failure::BadRequest(reason)) => self.close_bad_request(reason),
             Err(Failure::Close(disconnect)) => self.with(|shard| shard.close(self.session, &disconnect)),
         }
     }
@@ -85,6 +104,7 @@ impl Commands {
         }
         let grant = Grant {
             allowed: fanfare_auth::Allowed::NOTHING,
+            token: None,
             info: control.info.clone(),
             data: control.data.clone(),
             expire_at: control.expire_at,

@@ -6,15 +6,17 @@ use fanfare_protocol::{
 };
 
 use super::{Commands, Failure};
-use crate::shard::{Origin, with_channel_info};
+use crate::bad_request::BadRequest;
+use crate::shard::{Origin, TokenStamp, end_of, with_channel_info};
 use crate::slots::SlotId;
+use crate::stats::Judged;
 
 impl Commands {
     /// Replaces the connection's expiry and info. A set of server-side channels other than the present one is
     /// taken on by connecting again (3010).
     pub(super) async fn refresh(&self, id: u32, request: &RefreshRequest) -> Result<(), Failure> {
         if request.token.is_empty() {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::NoToken.into());
         }
         self.prepare(&request.token).await;
         let claims = self.verify_refresh(&request.token)?;
@@ -25,10 +27,13 @@ impl Commands {
         if self.has_other_channels(&claims) {
             return Err(Disconnect::INSUFFICIENT_STATE.into());
         }
+        let token = claims.token.as_ref().map_or(TokenStamp::NONE, |token| self.stamp(token));
+        self.judge_connection(&claims.user, token, Judged::Refresh)?;
         self.with(|shard| {
             shard.replace_info(self.session, &claims.info);
             if let Some(session) = shard.session_mut(self.session) {
                 session.rights = claims.rights.clone();
+                session.token = token;
             }
             shard.set_expiry(self.session, claims.expire_at);
             let ttl = shard.ttl(claims.expire_at);
@@ -102,10 +107,17 @@ impl Commands {
         if !self.is_meant(&claims, channel)? {
             return Err(Disconnect::INVALID_TOKEN.into());
         }
+        self.judge_sub_refresh(&claims)?;
         if claims.expire_at.is_some_and(|expire_at| expire_at <= now) {
             return Err(ErrorCode::Expired.into());
         }
         Ok(claims)
+    }
+
+    fn judge_sub_refresh(&self, claims: &SubscriptionClaims) -> Result<(), Failure> {
+        let bearer = self.stamp(&claims.token);
+        let verdict = self.judge(&bearer.bearer(&claims.user, Some(&claims.channel)), Judged::SubRefresh);
+        verdict.map_err(|barred| end_of(barred).map_or(ErrorCode::Internal.into(), Failure::Close))
     }
 
     /// Whether a subscription token is for this channel, this user and, where it says so, this client.
@@ -121,6 +133,7 @@ impl Commands {
 
     fn replace_subscription(&self, channel: SlotId, claims: &SubscriptionClaims) -> Result<(), Failure> {
         let info = self.info()?;
+        let token = Box::new(self.stamp(&claims.token));
         self.with(|shard| {
             shard.set_subscription_expiry(self.session, channel, claims.expire_at);
             let Some(session) = shard.session_mut(self.session) else {
@@ -130,6 +143,7 @@ impl Commands {
                 let own = (!claims.info.is_empty()).then(|| with_channel_info(&info, claims.info.clone()));
                 session.subscriptions[index].info = own;
                 session.subscriptions[index].allowed = claims.allowed;
+                session.subscriptions[index].token = Some(token);
             }
             shard.refresh_presence(self.session);
         });

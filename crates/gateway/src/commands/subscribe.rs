@@ -4,18 +4,20 @@ use std::sync::Arc;
 
 use fanfare_auth::{Allowed, Operation, SubscriptionClaims, TokenError, access};
 use fanfare_broker::namespaces::ChannelOptions;
-use fanfare_broker::{Error, HistoryQuery, Since};
+use fanfare_broker::{Barred, Error, HistoryQuery, Since};
 use fanfare_protocol::{
     Channel, ClientInfo, Disconnect, ErrorCode, Reply, SubscribeRequest, SubscribeResult, SubscriptionOverrides,
     UnsubscribeRequest, UnsubscribeResult,
 };
 
 use super::{Commands, Failure};
+use crate::bad_request::BadRequest;
 use crate::limits;
 use crate::shard::{
-    Backlog, Begun, Committed, Departure, NewSubscription, Origin, Refused, departure_of, message_of, payload_bytes,
-    with_channel_info,
+    Backlog, Begun, Committed, Departure, NewSubscription, Origin, Refused, TokenStamp, departure_of, message_of,
+    payload_bytes, with_channel_info,
 };
+use crate::stats::Judged;
 
 /// The flag by which a client would rather have no subscription than one with a gap (protocol §7.1).
 const REJECT_UNRECOVERED: i64 = 2;
@@ -45,12 +47,14 @@ pub(super) struct Grant {
     pub(super) expire_at: Option<u64>,
     pub(super) overrides: SubscriptionOverrides,
     pub(super) allowed: Allowed,
+    /// The subscription token that says all this.
+    pub(super) token: Option<TokenStamp>,
 }
 
-impl From<SubscriptionClaims> for Grant {
-    fn from(claims: SubscriptionClaims) -> Self {
+impl Grant {
+    fn new(claims: SubscriptionClaims, token: TokenStamp) -> Self {
         let SubscriptionClaims { info, data, expire_at, overrides, allowed, .. } = claims;
-        Self { info, data, expire_at, overrides, allowed }
+        Self { info, data, expire_at, overrides, allowed, token: Some(token) }
     }
 }
 
@@ -80,8 +84,11 @@ impl Commands {
     }
 
     fn check_subscribe(&self, mut request: SubscribeRequest) -> Result<Plan, Failure> {
-        if request.channel.is_empty() || !matches!(request.delta.as_str(), "" | "fossil") {
-            return Err(Disconnect::BAD_REQUEST.into());
+        if request.channel.is_empty() {
+            return Err(BadRequest::EmptyChannel.into());
+        }
+        if !matches!(request.delta.as_str(), "" | "fossil") {
+            return Err(BadRequest::UnknownDelta.into());
         }
         self.check_length(&request.channel)?;
         let channel = Channel::parse(&request.channel);
@@ -122,7 +129,9 @@ impl Commands {
     /// Who may subscribe: by token where there is one, else by the rules of the channel's name and namespace.
     fn authorize(&self, channel: &Channel, options: &ChannelOptions, token: &str) -> Result<Grant, Failure> {
         if !token.is_empty() {
-            return self.verify_subscription(channel, token).map(Grant::from);
+            let claims = self.verify_subscription(channel, token)?;
+            let token = self.judge_subscription(&claims)?;
+            return Ok(Grant::new(claims, token));
         }
         match self.may(Operation::Subscribe, channel, options)? {
             Ok(()) => Ok(Grant::default()),
@@ -140,6 +149,16 @@ impl Commands {
             TokenError::Invalid(_) | TokenError::NotConfigured => ErrorCode::PermissionDenied,
         })?;
         if self.is_meant(&claims, channel)? { Ok(claims) } else { Err(Disconnect::INVALID_TOKEN.into()) }
+    }
+
+    fn judge_subscription(&self, claims: &SubscriptionClaims) -> Result<TokenStamp, Failure> {
+        let token = self.stamp(&claims.token);
+        match self.judge(&token.bearer(&claims.user, Some(&claims.channel)), Judged::Subscribe) {
+            Ok(()) => Ok(token),
+            Err(Barred::Revoked) => Err(ErrorCode::PermissionDenied.into()),
+            Err(Barred::Blocked) => Err(Disconnect::FORCE_DISCONNECT.into()),
+            Err(Barred::NotKnown) => Err(ErrorCode::Internal.into()),
+        }
     }
 
     /// Puts together what a subscription is made with. Recovery is on wherever the namespace has history.
@@ -166,6 +185,7 @@ impl Commands {
             announces,
             join_leave: forced || (request.join_leave && options.join_leave && may_see),
             allowed: grant.allowed,
+            token: grant.token,
             info: (!grant.info.is_empty()).then(|| with_channel_info(&info, grant.info.clone())),
         };
         Ok(Plan {
@@ -251,7 +271,13 @@ impl Commands {
         // Without them the subscription is not recovered: the client is told of the gap.
         let fits = payload_bytes(&history.publications) <= self.local.options.reply_bytes_max();
         let publications = if fits { history.publications } else { Vec::new() };
-        Ok(Backlog::Since { offset: since.offset, epoch: since.epoch.clone(), publications, top: history.top })
+        Ok(Backlog::Since {
+            offset: since.offset,
+            epoch: since.epoch.clone(),
+            publications,
+            cut: !fits,
+            top: history.top,
+        })
     }
 
     /// Makes a subscription live. After a failure there is everything to undo.
@@ -259,21 +285,16 @@ impl Commands {
         if making.plan.reject_unrecovered && backlog.is_unrecovered() {
             return Err(ErrorCode::UnrecoverablePosition.into());
         }
+        let recovery = backlog.recovery();
         let committed = self.with(|shard| shard.commit(making.begun, backlog)).ok_or(Failure::Gone)?;
         let committed = committed.map_err(|_| Failure::Close(Disconnect::INSUFFICIENT_STATE))?;
         if self.is_json() && committed.publications.iter().any(|publication| !publication.json) {
             return Err(Disconnect::INAPPROPRIATE_PROTOCOL.into());
         }
-        self.count_recovery(committed.recovered);
+        if let Some(recovery) = recovery {
+            self.with(|shard| shard.stats().recoveries[recovery as usize].add(1));
+        }
         Ok(committed)
-    }
-
-    fn count_recovery(&self, recovered: Option<bool>) {
-        self.with(|shard| match recovered {
-            Some(true) => shard.stats().recovered.add(1),
-            Some(false) => shard.stats().not_recovered.add(1),
-            None => {}
-        });
     }
 
     /// What comes right behind the reply: what was held back, the expiry, the presence timer.
@@ -317,7 +338,7 @@ impl Commands {
     /// Ends a subscription (protocol §7.2); without one this succeeds too.
     pub(super) async fn unsubscribe(&self, id: u32, request: &UnsubscribeRequest) -> Result<(), Failure> {
         if request.channel.is_empty() {
-            return Err(Disconnect::BAD_REQUEST.into());
+            return Err(BadRequest::EmptyChannel.into());
         }
         if let Ok(channel) = Channel::parse(&request.channel)
             && let Some(departure) = self.with(|shard| shard.unsubscribe(self.session, &channel))

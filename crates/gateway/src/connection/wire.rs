@@ -5,29 +5,32 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use bytes::Bytes;
-use fanfare_protocol::{FrameCheck, FrameViolation};
+use fanfare_protocol::{FrameCheck, FrameLimits, FrameViolation};
 use tokio_tungstenite::tungstenite::protocol::WebSocketContext;
-use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::tungstenite::{self, Error};
 
+use crate::application::Message;
 use crate::limits;
+use crate::rates::Reading;
 
 /// What came in.
 #[derive(Debug, Default)]
 pub(crate) struct Inbound {
-    /// The payloads of data messages, text or binary: the encoding was agreed on, the frame type is not judged.
-    pub(crate) frames: Vec<Bytes>,
+    /// Whole messages.
+    pub(crate) messages: Vec<Message>,
     /// Pong frames, if pings are frames on this connection.
     pub(crate) pongs: u32,
     /// The peer has ended the connection, in order or by a violation.
     pub(crate) ended: Option<Result<(), FrameViolation>>,
-    /// What is answered to the end: to be queued behind the replies to `frames`, for nothing may follow a close.
+    /// What is answered to the end: to be queued behind the replies to `messages`, for nothing may follow a close.
     pub(crate) last_answers: Vec<u8>,
+    /// Whether the next read has to wait.
+    pub(crate) reading: Reading,
 }
 
 impl Inbound {
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.pongs == 0 && self.ended.is_none()
+        self.messages.is_empty() && self.pongs == 0 && self.ended.is_none() && self.reading == Reading::GoesOn
     }
 }
 
@@ -67,8 +70,8 @@ impl Write for Wire<'_> {
 }
 
 impl Intake {
-    pub(crate) fn new(message_bytes_max: usize, native_ping: bool) -> Self {
-        Self { check: FrameCheck::new(limits::frame_limits(message_bytes_max)), largest_bytes: 0, native_ping }
+    pub(crate) fn new(limits: FrameLimits, native_ping: bool) -> Self {
+        Self { check: FrameCheck::new(limits), largest_bytes: 0, native_ping }
     }
 
     /// Takes what one read brought, in the given second. Returns what came in and what is to be answered.
@@ -91,20 +94,21 @@ impl Intake {
         (inbound, wire.output)
     }
 
-    fn take_message(&mut self, message: Message, inbound: &mut Inbound) {
+    fn take_message(&mut self, message: tungstenite::Message, inbound: &mut Inbound) {
+        use tungstenite::Message::{Binary, Close, Frame, Ping, Pong, Text};
         match message {
-            Message::Text(text) => self.take_data(text.into(), inbound),
-            Message::Binary(bytes) => self.take_data(bytes, inbound),
-            Message::Pong(_) => inbound.pongs += u32::from(self.native_ping),
+            Text(text) => self.take_data(Message::Text(text.into()), inbound),
+            Binary(bytes) => self.take_data(Message::Binary(bytes), inbound),
+            Pong(_) => inbound.pongs += u32::from(self.native_ping),
             // The answer to a ping or a close is written by the next read, which after a close then ends.
-            Message::Ping(_) | Message::Close(_) | Message::Frame(_) => {}
+            Ping(_) | Close(_) | Frame(_) => {}
         }
     }
 
-    fn take_data(&mut self, data: Bytes, inbound: &mut Inbound) {
+    fn take_data(&mut self, message: Message, inbound: &mut Inbound) {
         // A message has no more: its limit has 32 bits.
-        self.largest_bytes = self.largest_bytes.max(data.len() as u32);
-        inbound.frames.push(data);
+        self.largest_bytes = self.largest_bytes.max(message.data().len() as u32);
+        inbound.messages.push(message);
     }
 
     /// Whether the read buffer has grown with a large message and holds nothing now: it does not shrink by itself, and
@@ -132,9 +136,15 @@ mod properties;
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
+    use crate::options::Options;
+
+    fn text(payload: &'static str) -> Message {
+        Message::Text(Bytes::from_static(payload.as_bytes()))
+    }
 
     /// A masked client frame with an all-zero mask.
     fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -151,9 +161,10 @@ mod tests {
     impl Peer {
         fn new(message_bytes_max: usize) -> Self {
             let config = limits::websocket_config(message_bytes_max);
+            let options = Options { message_bytes_max, ..Options::default() };
             Self {
                 websocket: WebSocketContext::new(Role::Server, Some(config)),
-                intake: Intake::new(message_bytes_max, true),
+                intake: Intake::new(options.frame_limits(), true),
             }
         }
 
@@ -169,11 +180,11 @@ mod tests {
     #[test]
     fn messages_come_out_whole_even_byte_by_byte() {
         let mut peer = Peer::new(1_000);
-        let mut frames = Vec::new();
+        let mut messages = Vec::new();
         for byte in [frame(0x81, b"one"), frame(0x82, b"two")].concat() {
-            frames.extend(peer.take(&[byte]).0.frames);
+            messages.extend(peer.take(&[byte]).0.messages);
         }
-        assert_eq!(frames, ["one", "two"]);
+        assert_eq!(messages, [text("one"), Message::Binary(Bytes::from_static(b"two"))]);
     }
 
     #[test]
@@ -210,7 +221,8 @@ mod tests {
 
     #[test]
     fn a_flood_of_pings_is_a_violation() {
-        let flood = frame(0x89, b"").repeat(limits::CONTROL_FRAMES_PER_SECOND as usize + 1);
+        let per_second_max = Options::default().control_frames_per_second_max.unwrap();
+        let flood = frame(0x89, b"").repeat(per_second_max as usize + 1);
         assert_eq!(Peer::new(1_000).code(&flood), 1008);
     }
 
@@ -238,12 +250,12 @@ mod tests {
             let mut input = vec![0x81, 0xFE, 0x20, 0, 0, 0, 0, 0];
             input.resize(8 + 0x2000, b'x');
             input.extend_from_slice(more);
-            peer.take(&input).0.frames.len()
+            peer.take(&input).0.messages.len()
         };
         let mut peer = Peer::new(10_000);
         assert_eq!(large(&mut peer, &frame(0x81, b"next")[..3]), 1);
         assert!(!peer.intake.has_outgrown_buffer(), "a part of the next frame is in it");
-        assert_eq!(peer.take(&frame(0x81, b"next")[3..]).0.frames, ["next"]);
+        assert_eq!(peer.take(&frame(0x81, b"next")[3..]).0.messages, [text("next")]);
         assert!(peer.intake.has_outgrown_buffer());
         assert!(!peer.intake.has_outgrown_buffer(), "it is new");
         peer.take(&frame(0x81, b"small"));

@@ -6,6 +6,7 @@ use fanfare_auth::Rights;
 use fanfare_protocol::{ClientInfo, ConnectResult, Disconnect, Encoding};
 
 use super::deadlines::millis;
+use super::judgement::TokenStamp;
 use super::session::{Deadlines, Fill, State};
 use super::{Effect, Session, Shard};
 use crate::frame::Frame;
@@ -25,18 +26,29 @@ impl Shard {
     }
 
     /// Enters an identified session under its user. Returns how many sessions the user has on this node.
-    pub(crate) fn identify(&mut self, id: SlotId, info: Arc<ClientInfo>, rights: Option<Arc<Rights>>) -> usize {
+    pub(crate) fn identify(
+        &mut self,
+        id: SlotId,
+        info: Arc<ClientInfo>,
+        rights: Option<Arc<Rights>>,
+        token: TokenStamp,
+    ) -> usize {
         let user: Arc<str> = Arc::from(info.user.as_str());
         let Some(session) = self.sessions.get_mut(id) else {
             return 0;
         };
         session.info = Some(info);
         session.rights = rights;
+        session.token = token;
         session.state = State::Connecting;
         let sessions = self.users.entry(Arc::clone(&user)).or_default();
         session.user_index = u32::try_from(sessions.len()).expect("a shard's sessions are bounded far below 2^32");
         sessions.push(id);
-        self.directory.add_user(self.index, &user)
+        let (sessions, sent) = self.directory.add_user(self.index, &user, !self.options.user_rates.are_off());
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.user_sent = sent;
+        }
+        sessions
     }
 
     /// Opens an identified session for commands and gives what the connect reply tells of it.

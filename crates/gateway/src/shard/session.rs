@@ -6,7 +6,9 @@ use bytes::Bytes;
 use fanfare_auth::{Allowed, Rights};
 use fanfare_protocol::{ClientInfo, Encoding, Unsubscribe};
 
+use super::judgement::TokenStamp;
 use crate::outbox::Outbox;
+use crate::rates::{Buckets, UserBuckets};
 use crate::slots::SlotId;
 use crate::wheel::Tick;
 
@@ -84,12 +86,18 @@ pub(crate) struct Session {
     pub(crate) info: Option<Arc<ClientInfo>>,
     /// What its token allows by roles and rules.
     pub(crate) rights: Option<Arc<Rights>>,
+    /// The token that it was let in by.
+    pub(crate) token: TokenStamp,
     /// Where it stands in its user's list.
     pub(crate) user_index: u32,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) deadlines: Deadlines,
     /// The tick its timer is armed for.
     pub(crate) armed: Tick,
+    /// What it has sent lately, against `session_rates`.
+    pub(crate) sent: Buckets,
+    /// The same of its user, where that has a limit.
+    pub(crate) user_sent: Option<UserBuckets>,
     /// The last leave of this session that was handed to the broker's queue.
     pub(crate) last_leave: u64,
 }
@@ -106,10 +114,13 @@ impl Session {
             outbox: Outbox::default(),
             info: None,
             rights: None,
+            token: TokenStamp::NONE,
             user_index: 0,
             subscriptions: Vec::new(),
             deadlines: Deadlines::default(),
             armed: 0,
+            sent: Buckets::default(),
+            user_sent: None,
             last_leave: 0,
         }
     }
@@ -195,6 +206,8 @@ pub(crate) struct Subscription {
     pub(crate) info: Option<Arc<ClientInfo>>,
     /// What its token allows besides listening.
     pub(crate) allowed: Allowed,
+    /// The subscription token that it was made with.
+    pub(crate) token: Option<Box<TokenStamp>>,
     /// To be ended as soon as it is live.
     pub(crate) doomed: Option<Box<Unsubscribe>>,
 }

@@ -13,6 +13,7 @@ use fanfare_broker::{Event, Publication, StreamPosition};
 use fanfare_protocol::{Channel, ClientInfo, Disconnect, Push, Unsubscribe, UnsubscribePush};
 
 use super::channel::{ChannelState, Continuity, HeldBack, Joining, Listener, continuity};
+use super::judgement::TokenStamp;
 use super::session::{Origin, Session, Stage, State, Subscription};
 use super::{Departure, Effect, Shard};
 use crate::slots::SlotId;
@@ -29,6 +30,8 @@ pub(crate) struct NewSubscription {
     pub(crate) join_leave: bool,
     /// What its token allows besides listening.
     pub(crate) allowed: Allowed,
+    /// The subscription token that it is made with.
+    pub(crate) token: Option<TokenStamp>,
     pub(crate) info: Option<Arc<ClientInfo>>,
 }
 
@@ -57,16 +60,61 @@ pub(crate) enum Backlog {
     /// Its top.
     Top(StreamPosition),
     /// What came after the position that the client asked to recover from.
-    Since { offset: u64, epoch: String, publications: Vec<Arc<Publication>>, top: StreamPosition },
+    Since {
+        offset: u64,
+        epoch: String,
+        publications: Vec<Arc<Publication>>,
+        /// There were more than fit into the reply, so that there are none.
+        cut: bool,
+        top: StreamPosition,
+    },
+}
+
+/// Declares the results of a recovery: name, label, documentation.
+macro_rules! recoveries {
+    ($($name:ident = $label:literal, $documentation:literal;)*) => {
+        /// What became of a recovery.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub(crate) enum Recovery {
+            $(#[doc = $documentation] $name,)*
+        }
+
+        impl Recovery {
+            /// All of them, in the order of their numbers.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// Its name in metrics.
+            pub(crate) fn label(self) -> &'static str {
+                match self {
+                    $(Self::$name => $label,)*
+                }
+            }
+        }
+    };
+}
+
+recoveries! {
+    Recovered = "recovered", "The gap was filled.";
+    Epoch = "epoch", "The position is one of another stream.";
+    Future = "future", "The position is above the top.";
+    Trimmed = "trimmed", "The history does not reach back to the position.";
+    TooFar = "too_far", "There is more than is recovered at once.";
 }
 
 impl Backlog {
+    /// What becomes of the recovery, if one was asked for.
+    pub(crate) fn recovery(&self) -> Option<Recovery> {
+        match self {
+            Self::None | Self::Top(_) => None,
+            Self::Since { offset, epoch, publications, cut, top } => {
+                Some(recovery(*offset, epoch, publications, *cut, top))
+            }
+        }
+    }
+
     /// Whether recovery was asked for and fails.
     pub(crate) fn is_unrecovered(&self) -> bool {
-        match self {
-            Self::None | Self::Top(_) => false,
-            Self::Since { offset, epoch, publications, top } => !is_recovered(*offset, epoch, publications, top),
-        }
+        self.recovery().is_some_and(|recovery| recovery != Recovery::Recovered)
     }
 }
 
@@ -100,16 +148,16 @@ fn splice(backlog: Backlog, held_back: HeldBack) -> Result<Spliced, Insufficient
     if held_back.overflown {
         return Err(Insufficient);
     }
-    let (recovered, mut publications, top) = match backlog {
+    let recovered = backlog.recovery().map(|recovery| recovery == Recovery::Recovered);
+    let (mut publications, top) = match backlog {
         Backlog::None => {
             let late = held_back.events;
             let committed = Committed { position: None, recovered: None, publications: Vec::new(), late };
             return Ok(Spliced { committed, doubted: false });
         }
-        Backlog::Top(top) => (None, Vec::new(), top),
-        Backlog::Since { offset, epoch, publications, top } => {
-            let recovered = is_recovered(offset, &epoch, &publications, &top);
-            (Some(recovered), if recovered { publications } else { Vec::new() }, top)
+        Backlog::Top(top) => (Vec::new(), top),
+        Backlog::Since { publications, top, .. } => {
+            (if recovered == Some(true) { publications } else { Vec::new() }, top)
         }
     };
     let (mut position, mut late, mut doubted) = (top, Vec::new(), false);
@@ -146,17 +194,24 @@ fn positioned(event: &Event) -> Option<(Arc<Publication>, StreamPosition)> {
 }
 
 /// Whether `publications` lead from the client's position to the top without a gap (protocol §8.3, 1 to 3).
-fn is_recovered(offset: u64, epoch: &str, publications: &[Arc<Publication>], top: &StreamPosition) -> bool {
+fn recovery(offset: u64, epoch: &str, publications: &[Arc<Publication>], cut: bool, top: &StreamPosition) -> Recovery {
     if fault_points::on(Defect::AlwaysRecovered) {
-        return true;
+        return Recovery::Recovered;
     }
     if !epoch.is_empty() && *epoch != *top.epoch {
-        return false;
+        return Recovery::Epoch;
+    }
+    if offset > top.offset {
+        return Recovery::Future;
     }
     let offset_of = |publication: &Arc<Publication>| publication.position.as_ref().map(|position| position.offset);
     match (publications.first().and_then(offset_of), publications.last().and_then(offset_of)) {
-        (Some(first), Some(last)) => first == offset + 1 && last == top.offset,
-        _ => offset == top.offset,
+        (Some(first), _) if first != offset + 1 => Recovery::Trimmed,
+        (Some(_), Some(last)) if last == top.offset => Recovery::Recovered,
+        (Some(_), _) => Recovery::TooFar,
+        (None, _) if offset == top.offset => Recovery::Recovered,
+        (None, _) if cut => Recovery::TooFar,
+        (None, _) => Recovery::Trimmed,
     }
 }
 
@@ -192,6 +247,7 @@ impl Shard {
             join_leave: new.join_leave,
             expire: 0,
             allowed: new.allowed,
+            token: new.token.map(Box::new),
             info: new.info.clone(),
             doomed: None,
         });

@@ -98,7 +98,7 @@ impl Bench {
     pub(super) fn connected(&mut self, client: &str) -> SlotId {
         let id = self.shard.open(Encoding::Json, false);
         let info = ClientInfo { user: "42".to_owned(), client: client.to_owned(), ..ClientInfo::default() };
-        self.shard.identify(id, Arc::new(info), None);
+        self.shard.identify(id, Arc::new(info), None, TokenStamp::NONE);
         self.shard.welcome(id, None).unwrap();
         id
     }
@@ -110,6 +110,7 @@ impl Bench {
             presence: false,
             announces: false,
             join_leave: true,
+            token: None,
             allowed: fanfare_auth::Allowed::NOTHING,
             info: None,
         }

@@ -107,3 +107,28 @@ fn addresses_that_have_gone_are_forgotten() {
     }
     assert!(arrivals.lock().known.len() <= 2 * SWEEP_MIN);
 }
+
+#[test]
+fn a_tls_handshake_counts_for_the_first_websocket_on_its_connection() {
+    let arrivals = arrivals(|options| options.handshakes_per_second_max = Some(2));
+    let seat = arrivals.accept(ip("203.0.113.1")).ok().unwrap();
+    assert!(arrivals.tls_handshake(&seat).is_ok());
+    assert!(arrivals.handshake(&seat, &nothing()).is_ok());
+    assert!(arrivals.handshake(&seat, &nothing()).is_ok());
+    assert_eq!(arrivals.handshake(&seat, &nothing()).err(), Some(TooMany::Handshakes));
+    assert_eq!(arrivals.tls_handshake(&seat).err(), Some(TooMany::Handshakes));
+}
+
+/// With half as many live addresses as are counted, those without connections were never looked for again.
+#[test]
+fn idle_addresses_make_room_whatever_the_live_ones_are() {
+    let mut addresses = Addresses::default();
+    let live = ADDRESSES_MAX * 6 / 10;
+    for key in 0..live {
+        addresses.entry(key as u64, 0).unwrap().connections = 1;
+    }
+    for key in live..=ADDRESSES_MAX + 1 {
+        assert!(addresses.entry(key as u64, 0).is_some(), "{key}");
+    }
+    assert!(addresses.known.len() < ADDRESSES_MAX);
+}

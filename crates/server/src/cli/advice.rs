@@ -16,7 +16,7 @@ pub(crate) fn failure(error: Error) -> Failure {
 
 fn exit(error: &Error) -> Exit {
     match error {
-        Error::Unreachable { .. } => Exit::Unreachable,
+        Error::Unreachable { .. } => Exit::NoNode,
         Error::Address { .. } | Error::NobodyTrusted(_) | Error::Channel { .. } | Error::NotJson(_) => Exit::Usage,
         Error::Token(_) => Exit::Usage,
         _ => Exit::Failed,
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn errors_have_their_exit_codes_and_say_what_to_do() {
         let unreachable = Error::Unreachable { address: "h:1".into(), cause: "Connection refused".into() };
-        check(unreachable, Exit::Unreachable, "`fanfare dev` starts one");
+        check(unreachable, Exit::NoNode, "`fanfare dev` starts one");
         check(Error::NobodyTrusted("h:443".into()), Exit::Usage, "trusts");
         check(Error::Http { status: 401, message: "unauthorized".into() }, Exit::Failed, "FANFARE_API_KEY");
         check(Error::Http { status: 502, message: "bad gateway".into() }, Exit::Failed, "HTTP 502");

@@ -16,10 +16,8 @@ pub enum Exit {
     Failed,
     /// The command line, a file it names, or the configuration is wrong.
     Usage,
-    /// No node could be reached.
-    Unreachable,
-    /// A node could not be started: its address, its certificate or something else that it needs is of no use.
-    NotStarted,
+    /// There is no node: none could be reached, or this one could not be started.
+    NoNode,
     /// Publications were missed.
     Gap,
     /// The time was up before enough publications arrived.
@@ -35,7 +33,7 @@ impl Exit {
             Self::Ok => 0,
             Self::Failed => 1,
             Self::Usage => 2,
-            Self::Unreachable | Self::NotStarted => 3,
+            Self::NoNode => 3,
             Self::Gap => 4,
             Self::TimedOut => 5,
             Self::Interrupted => 130,

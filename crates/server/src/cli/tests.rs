@@ -71,9 +71,21 @@ fn help_leads_with_examples_and_ends_with_the_exit_codes() {
 
 #[test]
 fn every_command_that_talks_to_a_node_leads_with_examples() {
-    for command in
-        ["pub", "sub", "history", "presence", "channels", "disconnect", "info", "completions", "dev", "serve"]
-    {
+    for command in [
+        "pub",
+        "sub",
+        "history",
+        "presence",
+        "channels",
+        "disconnect",
+        "block",
+        "unblock",
+        "revoke",
+        "info",
+        "completions",
+        "dev",
+        "serve",
+    ] {
         let (exit, out, _) = run_line(&[command, "--help"], "", &[]);
         assert_eq!(exit, Exit::Ok);
         assert!(out.contains("Examples:\n  "), "{out}");
@@ -123,7 +135,7 @@ fn a_node_that_is_not_there_has_an_exit_code_of_its_own() {
         &["info"],
     ] {
         let (exit, out, err) = run_line(line, "", &[("FANFARE_SERVER", &address)]);
-        assert_eq!((exit, out.as_str()), (Exit::Unreachable, ""), "{line:?}");
+        assert_eq!((exit, out.as_str()), (Exit::NoNode, ""), "{line:?}");
         assert!(err.starts_with(&format!("error: cannot reach {address}: ")), "{err}");
         assert!(err.contains("`fanfare dev` starts one"), "{err}");
     }
@@ -131,10 +143,7 @@ fn a_node_that_is_not_there_has_an_exit_code_of_its_own() {
 
 #[test]
 fn an_address_that_is_none_is_a_usage_error() {
-    for (address, part) in [
-        ("ftp://hub", "is not the address of a node"),
-        ("hub:port", "the port is a number"),
-    ] {
+    for (address, part) in [("ftp://hub", "is not the address of a node"), ("hub:port", "the port is a number")] {
         for command in [&["info"][..], &["sub", "news"]] {
             let line: Vec<_> = command.iter().copied().chain(["--server", address]).collect();
             let (exit, _, err) = run_line(&line, "", &[]);

@@ -210,7 +210,8 @@ pub(super) fn with_issuers(verifier: Verifier, config: &Config, token: &str) -> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::usage(format!("cannot fetch keys: {error}")))?;
     runtime.block_on(async {
-        let issuers = token_issuers::start(config).map_err(|error| Failure::usage(error.to_string()))?;
+        let issuers = token_issuers::start(config, &fanfare_key_sets::Metrics::default())
+            .map_err(|error| Failure::usage(error.to_string()))?;
         let verifier = verifier.with_issuers(issuers);
         let prepared = verifier.prepare(token);
         // What could not be fetched in time stands in the verdict.

@@ -77,6 +77,9 @@ fn field<'a>(section: &str, key: &'a str) -> &'a str {
         ("redis", "url") => "server",
         ("access", "roles_claim") => "claim",
         ("auth", "token_lifetime_max") => "lifetime_max",
+        ("limits", "commands_per_second_max" | "user_commands_per_second_max") => "commands",
+        ("limits", "publishes_per_second_max" | "user_publishes_per_second_max") => "publishes",
+        ("limits", "bytes_per_second_max" | "user_bytes_per_second_max") => "bytes",
         (_, key) => key,
     }
 }

@@ -68,6 +68,9 @@ pub(crate) const API_KEY_BYTES_MIN: usize = 16;
 /// The longest name of a namespace.
 pub(crate) const NAMESPACE_BYTES_MAX: usize = 64;
 
+/// The largest rate: ten seconds' worth of thousandths fit into 32 bits.
+const RATE_MAX: usize = 400_000;
+
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 const GIB: usize = 1 << 30;
@@ -133,6 +136,10 @@ pub(crate) fn channel_options() -> &'static Section {
 pub(crate) fn is_namespace_name(name: &str) -> bool {
     let in_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     !name.is_empty() && name.len() <= NAMESPACE_BYTES_MAX && name.chars().all(in_name)
+}
+
+fn rate(value: &Value) -> Option<u32> {
+    value.number_or_word().map(|per_second| u32::try_from(per_second).unwrap_or(u32::MAX))
 }
 
 fn networks(value: &Value) -> Vec<Network> {
@@ -416,8 +423,8 @@ const AUTH: Section = Section {
             "token_lifetime_max",
             seconds(1, 3650 * DAY),
             r#""off""#,
-            "How long a token may live, from `iat` (or from now) to `exp`. With a limit, tokens without `exp` are \
-             refused. \"off\" takes any.",
+            "How long a token may live, from `iat` to `exp`. With a limit, tokens without either are refused, and the \
+             revocation of tokens is forgotten when it has passed. \"off\" takes any.",
             |draft, value| draft.auth.lifetime_max = value.duration_or_off(),
         )
         .or("off"),
@@ -761,6 +768,53 @@ const LIMITS: Section = Section {
         )
         .or("off"),
         node(
+            "commands_per_second_max",
+            Kind::Count(1, RATE_MAX),
+            "100",
+            "Commands that one session may send in a second, ten seconds' worth at once; further ones get error 111. \
+             A session with 1,000 of those in ten seconds is closed with 3013, for this limit and the ones below.",
+            |draft, value| draft.gateway.session_rates.commands = rate(value),
+        )
+        .or("off"),
+        node("publishes_per_second_max", Kind::Count(1, RATE_MAX), "50", "Publications among them.", |draft, value| {
+            draft.gateway.session_rates.publishes = rate(value)
+        })
+        .or("off"),
+        node(
+            "bytes_per_second_max",
+            Kind::Size(16 * KIB, 256 * MIB),
+            r#""256KiB""#,
+            "Bytes that are read from one session in a second, ten seconds' worth at once; what comes faster is read \
+             later.",
+            |draft, value| draft.gateway.session_rates.bytes = rate(value),
+        )
+        .or("off"),
+        node(
+            "user_commands_per_second_max",
+            Kind::Count(1, RATE_MAX),
+            "5000",
+            "Commands that all sessions of one user on this node may send in a second, `connect` left out.",
+            |draft, value| draft.gateway.user_rates.commands = rate(value),
+        )
+        .or("off"),
+        node(
+            "user_publishes_per_second_max",
+            Kind::Count(1, RATE_MAX),
+            "1000",
+            "Publications among them.",
+            |draft, value| draft.gateway.user_rates.publishes = rate(value),
+        )
+        .or("off"),
+        node(
+            "user_bytes_per_second_max",
+            Kind::Size(16 * KIB, 256 * MIB),
+            r#""16MiB""#,
+            "Bytes that are read from all sessions of one user in a second; what comes faster is read later. A session \
+             that brings more when twenty seconds' worth have come is closed with 3013.",
+            |draft, value| draft.gateway.user_rates.bytes = rate(value),
+        )
+        .or("off"),
+        node(
             "channels_per_session_max",
             Kind::Count(1, 1_000_000),
             "128",
@@ -1082,7 +1136,8 @@ mod tests {
     fn a_unit_of_a_number_stands_at_the_end_of_its_name() {
         for key in SECTIONS.iter().flat_map(|section| section.keys) {
             let bytes = matches!(key.kind, Kind::Size(..));
-            assert!(!bytes || key.name.ends_with("_bytes_max"), "{}", key.name);
+            let is_named = ["_bytes_max", "bytes_per_second_max"].iter().any(|end| key.name.ends_with(end));
+            assert!(!bytes || is_named, "{}", key.name);
         }
     }
 

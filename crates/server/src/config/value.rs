@@ -103,7 +103,13 @@ impl Kind {
     pub(crate) fn is_list(self) -> bool {
         matches!(
             self,
-            Self::Origins | Self::Hosts | Self::Patterns | Self::Secrets(_) | Self::Words(_) | Self::KeyPatterns(_) | Self::Networks
+            Self::Origins
+                | Self::Hosts
+                | Self::Patterns
+                | Self::Secrets(_)
+                | Self::Words(_)
+                | Self::KeyPatterns(_)
+                | Self::Networks
         )
     }
 

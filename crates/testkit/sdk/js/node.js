@@ -3,6 +3,8 @@
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
+import http from "node:http";
+import https from "node:https";
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 
@@ -14,11 +16,14 @@ const hmacSecret = "suite-secret-h4T8cQ1rYb6nJ0sWm5eKx3zPd7";
 const readyMs = 20_000;
 
 export class Node {
-  static async start() {
+  // With `tls` the node speaks TLS with the certificate and key in these files, and is trusted by `ca`.
+  static async start(tls) {
     const node = new Node();
+    node.tls = tls;
     node.address = `127.0.0.1:${await freePort()}`;
     // Nothing of the surroundings: a variable of the person who runs the suite must not change the node.
-    const env = { FANFARE_LISTEN__ADDRESS: node.address };
+    const files = tls && { FANFARE_LISTEN__TLS_CERT_FILE: tls.certFile, FANFARE_LISTEN__TLS_KEY_FILE: tls.keyFile };
+    const env = { FANFARE_LISTEN__ADDRESS: node.address, ...files };
     node.process = spawn(binary, ["serve", "--config", config], { env, stdio: ["ignore", "ignore", "pipe"] });
     node.log = "";
     node.process.stderr.on("data", (text) => (node.log += text));
@@ -35,12 +40,9 @@ export class Node {
   }
 
   async api(method, request) {
-    const response = await fetch(`http://${this.address}/api/${method}`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-API-Key": apiKey },
-      body: JSON.stringify(request),
-    });
-    const { result, error } = await response.json();
+    const headers = { "Content-Type": "application/json", "X-API-Key": apiKey };
+    const { text } = await this.#request("POST", `/api/${method}`, headers, JSON.stringify(request));
+    const { result, error } = JSON.parse(text);
     if (error) throw Object.assign(new Error(error.message), error);
     return result;
   }
@@ -49,10 +51,21 @@ export class Node {
     return this.api("publish", { channel, data });
   }
 
+  // fetch cannot be told whom to trust.
+  async #request(method, path, headers = {}, body = "") {
+    const [port, { request }] = [this.address.split(":")[1], this.tls ? https : http];
+    const sent = request({ host: "127.0.0.1", port, method, path, headers, ca: this.tls?.ca, agent: false });
+    sent.end(body);
+    const [response] = await once(sent, "response");
+    let text = "";
+    for await (const chunk of response.setEncoding("utf8")) text += chunk;
+    return { status: response.statusCode, text };
+  }
+
   async #ready() {
     const until = Date.now() + readyMs;
     while (Date.now() < until && this.process.exitCode === null) {
-      const ok = await fetch(`http://${this.address}/readyz`).then((response) => response.ok, () => false);
+      const ok = await this.#request("GET", "/readyz").then(({ status }) => status === 200, () => false);
       if (ok) return;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }

@@ -9,6 +9,7 @@ import { Happenings } from "./happenings.js";
 import { inSeconds, Node, token } from "./node.js";
 
 const terminal = 3503;
+const invalidToken = 3500;
 const forceReconnect = 3011;
 
 // `codec` turns an application's value into what this build takes as data, and back.
@@ -235,6 +236,51 @@ export function suite(name, Centrifuge, codec) {
       const made = await connected({ user });
       await node.api("disconnect", { user });
       assert.equal((await made.happenings.next("disconnected")).code, terminal);
+    });
+
+    // Longer than it takes the SDK to come back twice.
+    const noReconnect = async (made) => {
+      await new Promise((resolve) => setTimeout(resolve, 600));
+      assert.equal(made.state, "disconnected");
+      assert.deepEqual(made.happenings.left("connecting"), []);
+    };
+
+    scenario("stays away when its user is blocked, and comes in again when asked to after that", async () => {
+      const user = fresh("user");
+      const made = await connected({ user });
+      assert.deepEqual(await node.api("block_user", { user }), { durable: false });
+      assert.equal((await made.happenings.next("disconnected")).code, terminal);
+      await noReconnect(made);
+      made.connect();
+      assert.equal((await made.happenings.next("disconnected")).code, terminal);
+      await noReconnect(made);
+      assert.equal((await node.api("unblock_user", { user })).removed, true);
+      made.connect();
+      await made.happenings.next("connected");
+    });
+
+    scenario("stays away when its token is revoked, and asks for no other", async () => {
+      const uid = fresh("token");
+      let asked = 0;
+      const getToken = async () => token({ sub: "holder", jti: uid, n: ++asked });
+      const made = await connected({ getToken });
+      await node.api("revoke_token", { uid });
+      assert.equal((await made.happenings.next("disconnected")).code, invalidToken);
+      await noReconnect(made);
+      assert.equal(asked, 1);
+    });
+
+    scenario("keeps its connection when the token of a subscription is revoked", async () => {
+      const [channel, user, uid] = [fresh("closed:room"), fresh("user"), fresh("token")];
+      const made = await connected({ user });
+      const sub = await subscribed(made, channel, { token: token({ sub: user, channel, jti: uid }) });
+      await node.api("revoke_token", { uid });
+      assert.equal((await sub.happenings.next("unsubscribed")).code, 2000);
+      sub.subscribe();
+      assert.equal((await sub.happenings.next("unsubscribed")).code, 103);
+      await new Promise((resolve) => setTimeout(resolve, 600));
+      assert.equal(sub.state, "unsubscribed");
+      assert.equal(made.state, "connected");
     });
 
     scenario("receives through the subscriptions that its token names", async () => {

@@ -37,8 +37,8 @@ fn what_arrives_while_joining_is_part_of_the_recovery() {
     for offset in [5, 6, 7] {
         bench.shard.take_event(&event("news", offset));
     }
-    let History { publications, top } = history(4, 6);
-    let backlog = Backlog::Since { offset: 3, epoch: "e".to_owned(), publications, top };
+    let History { publications, cut: false, top } = history(4, 6);
+    let backlog = Backlog::Since { offset: 3, epoch: "e".to_owned(), publications, cut: false, top };
     let committed = bench.shard.commit(begun, backlog).unwrap().unwrap();
     let offsets: Vec<u64> =
         committed.publications.iter().filter_map(|publication| Some(publication.position.as_ref()?.offset)).collect();
@@ -136,8 +136,8 @@ fn what_finds_no_room_during_a_repair_is_read_too() {
 #[test]
 fn recovery_fails_as_the_protocol_says() {
     let recovers = |offset, epoch: &str, from, to| {
-        let History { publications, top } = history(from, to);
-        let backlog = Backlog::Since { offset, epoch: epoch.to_owned(), publications, top };
+        let History { publications, cut: false, top } = history(from, to);
+        let backlog = Backlog::Since { offset, epoch: epoch.to_owned(), publications, cut: false, top };
         !backlog.is_unrecovered()
     };
     assert!(recovers(3, "e", 4, 6));

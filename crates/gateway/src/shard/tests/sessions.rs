@@ -138,7 +138,7 @@ fn a_payload_that_is_not_json_ends_json_sessions_only() {
     let mut bench = Bench::new();
     let json = bench.connected("a");
     let protobuf = bench.shard.open(Encoding::Protobuf, false);
-    bench.shard.identify(protobuf, Arc::new(ClientInfo::default()), None);
+    bench.shard.identify(protobuf, Arc::new(ClientInfo::default()), None, TokenStamp::NONE);
     bench.shard.welcome(protobuf, None).unwrap();
     bench.subscribed_at(json, "news", 0);
     bench.subscribed_at(protobuf, "news", 0);
