@@ -26,7 +26,7 @@ pub struct ConfigFlags {
 /// What `fanfare config` takes.
 #[derive(Debug, clap::Subcommand)]
 pub enum ConfigCommand {
-    /// Say what is wrong with the configuration; exit code 2 if something is, 3 if it is the certificate
+    /// Say what is wrong with the configuration; exit code 2 or 3 if something is
     Check(Check),
     /// Print every key with its value
     Show(Show),
