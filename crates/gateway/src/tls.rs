@@ -229,10 +229,11 @@ fn append(output: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<usiz
     output.truncate(start + encoded.as_ref().map_or(0, |length| *length));
     match encoded {
         Ok(_) => Ok(()),
-        Err(shortage) => shortage.and(Err(invalid("TLS asks for ever more room"))),
+        Err(shortage) => shortage.and_then(|_| Err(invalid("TLS asks for ever more room"))),
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn encode_shortage(error: EncodeError) -> Shortage {
     match error {
         EncodeError::InsufficientSize(size) => Ok(size.required_size),
@@ -240,6 +241,7 @@ fn encode_shortage(error: EncodeError) -> Shortage {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn encrypt_shortage(error: EncryptError) -> Shortage {
     match error {
         EncryptError::InsufficientSize(size) => Ok(size.required_size),
