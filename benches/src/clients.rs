@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
 
 use crate::node::{self, Node};
 
@@ -28,19 +31,20 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// Connects and subscribes; returns when every client has both replies.
-    pub(crate) async fn connect(address: SocketAddr, count: usize) -> io::Result<Self> {
-        Self::connect_as(address, count, count).await
+    pub(crate) async fn connect(target: impl Into<Target>, count: usize) -> io::Result<Self> {
+        Self::connect_as(target, count, count).await
     }
 
     /// The same as so many users.
-    pub(crate) async fn connect_as(address: SocketAddr, count: usize, users: usize) -> io::Result<Self> {
-        let places = Arc::new(Semaphore::new(CONCURRENCY));
+    pub(crate) async fn connect_as(target: impl Into<Target>, count: usize, users: usize) -> io::Result<Self> {
+        let target = target.into();
+        let places = Arc::new(Semaphore::new(target.concurrency));
         let mut opening = JoinSet::new();
         for session in 0..count {
-            let (places, token) = (Arc::clone(&places), node::token(session % users.max(1)));
+            let (places, token, target) = (Arc::clone(&places), node::token(session % users.max(1)), target.clone());
             opening.spawn(async move {
                 let _place = places.acquire_owned().await.map_err(io::Error::other)?;
-                open(address, &token).await
+                target.open(&token).await
             });
         }
         let mut streams = Vec::with_capacity(count);
@@ -54,12 +58,13 @@ impl Clients {
     pub(crate) async fn read_only(address: SocketAddr, count: usize) -> io::Result<Self> {
         let mut streams = Vec::with_capacity(count);
         for _ in 0..count {
-            streams.push(TcpStream::connect(address).await?);
+            let stream: Stream = Box::new(TcpStream::connect(address).await?);
+            streams.push(stream);
         }
         Ok(Self::reading(streams))
     }
 
-    fn reading(streams: Vec<TcpStream>) -> Self {
+    fn reading(streams: Vec<Stream>) -> Self {
         let received = Arc::new(AtomicU64::new(0));
         let mut readers = JoinSet::new();
         let count = streams.len();
@@ -115,7 +120,48 @@ impl Clients {
     }
 }
 
-/// A session that has connected and subscribed to one channel.
+/// What bytes go through, plain or with TLS.
+pub(crate) type Stream = Box<dyn Bytes>;
+
+/// Both directions of it.
+pub(crate) trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Bytes for T {}
+
+/// Where clients connect to, and how.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) address: SocketAddr,
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+    /// Connects under way at once.
+    pub(crate) concurrency: usize,
+}
+
+impl From<SocketAddr> for Target {
+    fn from(address: SocketAddr) -> Self {
+        Self { address, tls: None, concurrency: CONCURRENCY }
+    }
+}
+
+impl Target {
+    /// The bytes' way.
+    pub(crate) async fn connect(&self) -> io::Result<Stream> {
+        let stream = TcpStream::connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
+        let name = ServerName::from(self.address.ip());
+        Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
+    }
+
+    /// A session that has connected and subscribed to one channel.
+    async fn open(&self, token: &str) -> io::Result<Stream> {
+        let mut stream = self.connect().await?;
+        introduce(&mut stream, self.address, token).await?;
+        Ok(stream)
+    }
+}
+
+/// A session without TLS that has connected and subscribed to one channel.
 pub(crate) async fn open(address: SocketAddr, token: &str) -> io::Result<TcpStream> {
     let mut stream = upgraded(address).await?;
     let commands = format!(
@@ -130,13 +176,26 @@ pub(crate) async fn open(address: SocketAddr, token: &str) -> io::Result<TcpStre
 pub(crate) async fn upgraded(address: SocketAddr) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
+    upgrade(&mut stream, address).await?;
+    Ok(stream)
+}
+
+async fn introduce(stream: &mut impl Bytes, address: SocketAddr, token: &str) -> io::Result<()> {
+    upgrade(stream, address).await?;
+    let commands = format!(
+        "{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"news\"}}}}"
+    );
+    stream.write_all(&masked_text(&commands)).await?;
+    read_until(stream, "{\"id\":2,\"subscribe\":{").await
+}
+
+async fn upgrade(stream: &mut impl Bytes, address: SocketAddr) -> io::Result<()> {
     let upgrade = format!(
         "GET /connection/websocket HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(upgrade.as_bytes()).await?;
-    read_until(&mut stream, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=").await?;
-    Ok(stream)
+    read_until(stream, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=").await
 }
 
 /// Says something and waits for the answer.
@@ -146,7 +205,7 @@ pub(crate) async fn ask(stream: &mut TcpStream, command: &str, answer: &str) -> 
 }
 
 /// Reads until a text has come by; refuses an error reply.
-async fn read_until(stream: &mut TcpStream, wanted: &str) -> io::Result<()> {
+async fn read_until(stream: &mut impl Bytes, wanted: &str) -> io::Result<()> {
     let mut seen = String::new();
     let mut buffer = [0; 2_048];
     while !seen.contains(wanted) {

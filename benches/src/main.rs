@@ -11,6 +11,7 @@
 //! cargo run --release -p fanfare-benches -- connect   [SESSIONS] [USERS]
 //! cargo run --release -p fanfare-benches -- hooks     [ROUNDS]
 //! cargo run --release -p fanfare-benches -- pingers   [CONNECTIONS]
+//! cargo run --release -p fanfare-benches -- tls       [CONNECTIONS] [TURNS]
 //! ```
 //!
 //! Those with Redis start a server of their own, `redis-server` or what `FANFARE_REDIS_SERVER` names:
@@ -36,6 +37,7 @@ mod redis_nodes;
 mod redis_publish;
 mod redis_restart;
 mod redis_server;
+mod tls;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};
@@ -63,6 +65,7 @@ fn main() -> Outcome {
         Some("connect") => runtime.block_on(connect(number(1, 5_000), number(2, usize::MAX))),
         Some("hooks") => runtime.block_on(hooks::run(number(1, 5))),
         Some("pingers") => runtime.block_on(memory::pingers(number(1, 1_000))),
+        Some("tls") => runtime.block_on(tls::run(number(1, 2_000), number(2, 5))),
         Some("redis-publish") => runtime.block_on(redis_publish::run(number(1, 100_000))),
         Some("redis-fence") => redis_fence::run(number(1, 9)),
         Some("redis-consume") => redis_consume::run(number(1, 500_000)),
@@ -171,7 +174,7 @@ async fn bare_turn(
 
 /// Holds connections to a node of the budget tests until the input ends, then says how much they received.
 async fn hold(address: &str, connections: usize) -> Outcome {
-    let clients = Clients::connect(address.parse()?, connections).await?;
+    let clients = Clients::connect(address.parse::<std::net::SocketAddr>()?, connections).await?;
     say("ready")?;
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
     say(&clients.received_bytes().to_string())

@@ -58,7 +58,7 @@ async fn open(address: SocketAddr) -> io::Result<TcpStream> {
          Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
-    stream.read(&mut [0; 1_024]).await?;
+    stream.read_exact(&mut [0]).await?;
     Ok(stream)
 }
 

@@ -3,13 +3,16 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_auth::{Issuer, NewToken, Secret};
+use rustls::ClientConfig;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
+use crate::clients::{Stream, Target};
 use crate::process::Process;
 
 const API_KEY: &str = "measure-key-0123456789abcdefghij";
@@ -19,7 +22,7 @@ const SECRET: &str = "measure-secret-0123456789abcdefghijklmnop";
 pub(crate) struct Node {
     child: Child,
     address: SocketAddr,
-    api: Mutex<TcpStream>,
+    api: Mutex<Stream>,
 }
 
 impl Node {
@@ -51,7 +54,22 @@ impl Node {
         Self::start_with(&[("FANFARE_CONFIG", &file.to_string_lossy())]).await
     }
 
+    /// The same with TLS: it shows this certificate, and is trusted by these clients.
+    pub(crate) async fn start_tls(files: [&str; 2], client: Arc<ClientConfig>) -> io::Result<Self> {
+        let [certificate, key] = files;
+        let settings = [
+            ("FANFARE_SESSION__PING_INTERVAL", "off"),
+            ("FANFARE_LISTEN__TLS_CERT_FILE", certificate),
+            ("FANFARE_LISTEN__TLS_KEY_FILE", key),
+        ];
+        Self::start_as(&settings, Some(client)).await
+    }
+
     async fn start_with(settings: &[(&str, &str)]) -> io::Result<Self> {
+        Self::start_as(settings, None).await
+    }
+
+    async fn start_as(settings: &[(&str, &str)], tls: Option<Arc<ClientConfig>>) -> io::Result<Self> {
         let program = std::env::current_exe()?.with_file_name("fanfare");
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let child = Command::new(program)
@@ -65,7 +83,7 @@ impl Node {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
-        let api = Mutex::new(connect_patiently(address).await?);
+        let api = Mutex::new(connect_patiently(Target { tls, ..Target::from(address) }).await?);
         Ok(Self { child, address, api })
     }
 
@@ -119,10 +137,9 @@ impl Drop for Node {
     }
 }
 
-async fn connect_patiently(address: SocketAddr) -> io::Result<TcpStream> {
+async fn connect_patiently(target: Target) -> io::Result<Stream> {
     for _ in 0..200 {
-        if let Ok(stream) = TcpStream::connect(address).await {
-            stream.set_nodelay(true)?;
+        if let Ok(stream) = target.connect().await {
             return Ok(stream);
         }
         tokio::time::sleep(Duration::from_millis(25)).await;

@@ -347,9 +347,12 @@ fn lost(held: Vec<Revocation>, read: &[Revocation]) -> Vec<Revocation> {
 /// What the script of reading gives.
 struct Page {
     at: At,
-    /// The next cursor, and fields with their values; `None` if the caller has it all.
-    rest: Option<(Vec<u8>, Vec<(Vec<u8>, Vec<u8>)>)>,
+    /// The next cursor, and what was read; `None` if the caller has it all.
+    rest: Option<(Vec<u8>, Vec<Field>)>,
 }
+
+/// A field of the hash, and its value.
+type Field = (Vec<u8>, Vec<u8>);
 
 impl Page {
     fn read(answer: Vec<Value>) -> Option<Self> {

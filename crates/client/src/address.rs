@@ -1,4 +1,4 @@
-//! Where a node is. Reads what people type: `127.0.0.1:8000`, `http://host/prefix`, `ws://host/connection/websocket`.
+//! Where a node is. Reads what people type: `127.0.0.1:8000`, `https://host/prefix`, `wss://host/connection/websocket`.
 
 use http::uri::Authority;
 
@@ -10,25 +10,26 @@ const PORT_DEFAULT: u16 = 8000;
 /// A checked address: host, port and the path in front of the node's own paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
+    is_tls: bool,
     host_and_port: String,
     prefix: String,
 }
 
 impl Address {
-    /// Reads an address. Without a scheme the port is 8000, with one it is 80.
+    /// Reads an address. Without a scheme the port is 8000, with one it is 80, with TLS 443.
     pub(crate) fn parse(text: &str) -> Result<Self, Error> {
         let (scheme, rest) = match text.trim().split_once("://") {
             Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()), rest),
             None => (None, text.trim()),
         };
-        let port = match scheme.as_deref() {
-            None => PORT_DEFAULT,
-            Some("http" | "ws") => 80,
-            Some("https" | "wss") => return Err(Error::TlsUnsupported(text.to_owned())),
-            Some(_) => return Err(invalid(text, "use host:port or http://host:port")),
+        let (is_tls, port) = match scheme.as_deref() {
+            None => (false, PORT_DEFAULT),
+            Some("http" | "ws") => (false, 80),
+            Some("https" | "wss") => (true, 443),
+            Some(_) => return Err(invalid(text, "use host:port, http://host:port or https://host:port")),
         };
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        Ok(Self { host_and_port: host_and_port(text, authority, port)?, prefix: prefix(text, path)? })
+        Ok(Self { is_tls, host_and_port: host_and_port(text, authority, port)?, prefix: prefix(text, path)? })
     }
 
     /// `host:port`, as a TCP connect wants it.
@@ -36,14 +37,27 @@ impl Address {
         &self.host_and_port
     }
 
+    /// Whether TLS is spoken there.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// The name that its certificate has to bear.
+    pub(crate) fn host(&self) -> &str {
+        let host = self.host_and_port.rsplit_once(':').map_or(&*self.host_and_port, |(host, _)| host);
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
     /// The WebSocket endpoint.
     pub(crate) fn websocket_url(&self) -> String {
-        format!("ws://{}{}{WEBSOCKET_PATH}", self.host_and_port, self.prefix)
+        let scheme = if self.is_tls { "wss" } else { "ws" };
+        format!("{scheme}://{}{}{WEBSOCKET_PATH}", self.host_and_port, self.prefix)
     }
 
     /// The endpoint of a server API method.
     pub(crate) fn api_url(&self, method: &str) -> String {
-        format!("http://{}{}/api/{method}", self.host_and_port, self.prefix)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        format!("{scheme}://{}{}/api/{method}", self.host_and_port, self.prefix)
     }
 }
 
@@ -105,9 +119,16 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_refused_by_name() {
-        for text in ["https://h", "wss://h:8000"] {
-            assert!(matches!(Address::parse(text), Err(Error::TlsUnsupported(_))), "{text}");
+    fn a_certificate_has_to_bear_the_host() {
+        check("https://h", "wss://h:443/connection/websocket", "https://h:443/api/info");
+        check("wss://h:8000", "wss://h:8000/connection/websocket", "https://h:8000/api/info");
+        for (text, tls, host) in [
+            ("https://hub.example", true, "hub.example"),
+            ("wss://[::1]:8000", true, "::1"),
+            ("http://127.0.0.1", false, "127.0.0.1"),
+        ] {
+            let address = Address::parse(text).unwrap();
+            assert_eq!((address.is_tls(), address.host()), (tls, host));
         }
     }
 

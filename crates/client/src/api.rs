@@ -16,6 +16,8 @@ mod answer;
 mod request;
 mod transport;
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 
 use fanfare_protocol::{ClientInfo, PresenceResult, PresenceStatsResult};
@@ -30,7 +32,7 @@ pub use self::request::{
 };
 pub use self::transport::ApiKey;
 use self::transport::Transport;
-use crate::address::Address;
+use crate::stream::Way;
 use crate::{Error, History, HistoryQuery, StreamPosition};
 
 /// A node's server API. Clones share its connections.
@@ -46,7 +48,12 @@ pub struct Api {
 impl Api {
     /// The API of the node at `address`: `host:port` or `http://…`. Connects at the first call.
     pub fn new(address: &str, key: Option<ApiKey>) -> Result<Self, Error> {
-        Ok(Self { transport: Transport::new(Address::parse(address)?, key) })
+        Ok(Self { transport: Transport::new(Way::new(address, None)?, key) })
+    }
+
+    /// The same at `https://…`, too, with whom to trust there.
+    pub fn with_tls(address: &str, key: Option<ApiKey>, tls: Arc<rustls::ClientConfig>) -> Result<Self, Error> {
+        Ok(Self { transport: Transport::new(Way::new(address, Some(tls))?, key) })
     }
 
     /// Publishes to a channel. The position has offset 0 and no epoch where the channel keeps no history.

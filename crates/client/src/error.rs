@@ -15,9 +15,9 @@ pub enum Error {
         /// What is wrong with it.
         problem: &'static str,
     },
-    /// The address asks for TLS.
-    #[error("{0:?} asks for TLS, which this client does not speak yet: use http:// on a trusted network")]
-    TlsUnsupported(String),
+    /// The address asks for TLS, and nobody has said whom to trust.
+    #[error("{0} asks for TLS, and the program does not say whose certificates it trusts")]
+    NobodyTrusted(String),
     /// The channel's name is outside the grammar.
     #[error("{name:?} cannot be a channel: {problem}")]
     Channel {

@@ -37,6 +37,7 @@ pub mod limits;
 mod options;
 mod position;
 mod state;
+mod stream;
 mod subscription;
 mod token;
 

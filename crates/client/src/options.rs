@@ -1,9 +1,12 @@
 //! What an application chooses before it connects or subscribes.
 
-use fanfare_protocol::Encoding;
+use std::sync::Arc;
 
-use crate::address::Address;
+use fanfare_protocol::Encoding;
+use rustls::ClientConfig;
+
 use crate::limits::EVENTS_MAX;
+use crate::stream::Way;
 use crate::{Client, Error, Events, StreamPosition, TokenSource};
 
 /// How to subscribe.
@@ -54,6 +57,7 @@ impl Default for SubscribeOptions {
 #[derive(Debug, Clone)]
 pub struct Builder {
     address: String,
+    tls: Option<Arc<ClientConfig>>,
     token: Option<TokenSource>,
     encoding: Encoding,
     name: String,
@@ -61,7 +65,14 @@ pub struct Builder {
 
 impl Builder {
     pub(crate) fn new(address: &str) -> Self {
-        Self { address: address.to_owned(), token: None, encoding: Encoding::Json, name: "rust".to_owned() }
+        let name = "rust".to_owned();
+        Self { address: address.to_owned(), tls: None, token: None, encoding: Encoding::Json, name }
+    }
+
+    /// Whom to trust at an address with `https://` or `wss://`, which needs this.
+    #[must_use]
+    pub fn tls(self, tls: Arc<ClientConfig>) -> Self {
+        Self { tls: Some(tls), ..self }
     }
 
     /// Where the connection token comes from. Without one the connection is anonymous.
@@ -104,15 +115,15 @@ impl Builder {
     }
 
     fn settings(self) -> Result<Settings, Error> {
-        let address = Address::parse(&self.address)?;
-        Ok(Settings { address, token: self.token, encoding: self.encoding, name: self.name })
+        let way = Way::new(&self.address, self.tls)?;
+        Ok(Settings { way, token: self.token, encoding: self.encoding, name: self.name })
     }
 }
 
 /// A builder's choices, checked.
 #[derive(Debug)]
 pub(crate) struct Settings {
-    pub(crate) address: Address,
+    pub(crate) way: Way,
     pub(crate) token: Option<TokenSource>,
     pub(crate) encoding: Encoding,
     pub(crate) name: String,

@@ -218,7 +218,7 @@ impl Commands {
     /// The same for a connection: closed, or told to come back while the revocations are not known.
     fn judge_connection(&self, user: &str, token: TokenStamp, judged: Judged) -> Result<(), Failure> {
         let verdict = self.judge(&token.bearer(user, None), judged);
-        verdict.map_err(|barred| end_of(barred).map_or(ErrorCode::Internal.into(), Failure::Close))
+        verdict.map_err(|barred| end_of(barred).map_or_else(|| ErrorCode::Internal.into(), Failure::Close))
     }
 
     fn stamp(&self, token: &TokenId) -> TokenStamp {

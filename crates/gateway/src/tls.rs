@@ -137,11 +137,12 @@ impl Tls {
         Ok(step)
     }
 
-    /// What rustls says to the peer about an error.
+    /// What rustls says to the peer about an error, behind what was to be said before. Only as long as there is something:
+    /// asked further it would read on, and find the same error.
     fn encode_alert(&mut self) {
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) =
-            self.connection.process_tls_records(&mut self.received).state
-        {
+        while self.connection.wants_write() {
+            let UnbufferedStatus { state, .. } = self.connection.process_tls_records(&mut self.received);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
             let encoded = append(&mut self.unwritten, |buffer| data.encode(buffer).map_err(encode_shortage));
             encoded.unwrap_or_else(|error| tracing::trace!(%error, "an alert could not be encoded"));
         }
@@ -228,10 +229,11 @@ fn append(output: &mut Vec<u8>, mut encode: impl FnMut(&mut [u8]) -> Result<usiz
     output.truncate(start + encoded.as_ref().map_or(0, |length| *length));
     match encoded {
         Ok(_) => Ok(()),
-        Err(shortage) => shortage.and(Err(invalid("TLS asks for ever more room"))),
+        Err(shortage) => shortage.and_then(|_| Err(invalid("TLS asks for ever more room"))),
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn encode_shortage(error: EncodeError) -> Shortage {
     match error {
         EncodeError::InsufficientSize(size) => Ok(size.required_size),
@@ -239,6 +241,7 @@ fn encode_shortage(error: EncodeError) -> Shortage {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
 fn encrypt_shortage(error: EncryptError) -> Shortage {
     match error {
         EncryptError::InsufficientSize(size) => Ok(size.required_size),

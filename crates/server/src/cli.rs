@@ -55,6 +55,7 @@ Exit codes:
 
 Environment:
   FANFARE_SERVER        the node that the commands talk to [default: 127.0.0.1:8000]
+  FANFARE_CA_FILE       certificates to trust when the node is at https://
   FANFARE_API_KEY       the key of the server API; FANFARE_API_KEY_FILE names a file that holds it
   FANFARE_TOKEN         the connection token of sub; FANFARE_TOKEN_FILE names a file that holds it
   NO_COLOR              no colours, also on a terminal";

@@ -199,7 +199,12 @@ impl AsyncRead for Gate {
                 // Nothing will come: the connection ends with the answer, or becomes a WebSocket.
                 return Poll::Pending;
             }
-            if ready!(gate.poll_piece(context))? == 0 {
+            let read = ready!(gate.poll_piece(context));
+            if read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::InvalidData) {
+                // hyper keeps what it was to itself.
+                let _ = gate.refusal.set(Refusal::Tls);
+            }
+            if read? == 0 {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -9,7 +9,6 @@
 //! hyper reads from a [`Gate`], which judges every request's head before hyper sees it.
 
 use std::convert::Infallible;
-use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener as StdListener};
@@ -27,6 +26,7 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::{OnUpgrade, Parts};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus::{IntCounter, IntCounterVec, IntGauge};
 use rustls::ServerConfig;
@@ -291,41 +291,46 @@ impl Connection {
     async fn serve(mut self, stream: Stream) {
         let scheme = if stream.is_tls() { Scheme::Https } else { Scheme::Http };
         let gate = Gate::new(stream, self.header_timeout);
-        let refusal = gate.refusal();
+        let (refusal, not_upgraded) = (gate.refusal(), Arc::<Mutex<Option<OnUpgrade>>>::default());
         let answers = Answers {
             router: self.router.clone(),
             scheme,
             seat: Arc::clone(&self.seat),
             refusal: Arc::clone(&refusal),
+            not_upgraded: Arc::clone(&not_upgraded),
             counts: self.counted.0.clone(),
             log: Arc::clone(&self.log),
         };
         let service = service_fn(move |request| answers.clone().answer(request));
         let mut server = http1::Builder::new();
         server.timer(TokioTimer::new()).header_read_timeout(self.header_timeout).max_buf_size(HEAD_BYTES_MAX);
-        let mut connection = pin!(server.serve_connection(TokioIo::new(gate), service).with_upgrades());
-        let served = tokio::select! {
-            served = connection.as_mut() => served,
-            () = told(&mut self.ending) => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
+        let served = {
+            let mut connection = pin!(server.serve_connection(TokioIo::new(gate), service).with_upgrades());
+            tokio::select! {
+                served = connection.as_mut() => served,
+                () = told(&mut self.ending) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
             }
         };
         if refusal.get() == Some(&Refusal::Tls) {
-            self.count(Some(Trouble::TlsOnPlain));
+            let of_record = scheme == Scheme::Https;
+            self.count(Some(if of_record { Trouble::Record } else { Trouble::TlsOnPlain }));
         }
         if let Err(error) = served {
             self.count_error(&error);
+        }
+        let not_upgraded = not_upgraded.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(upgrade) = not_upgraded {
+            // The connection is dropped: its socket is here, or there is none to wait for.
+            end_not_upgraded(upgrade).await;
         }
     }
 
     fn count_error(&self, error: &hyper::Error) {
         if error.is_timeout() {
             self.counted.0.refusals.with_label_values(&[TIMEOUT]).inc();
-        }
-        let reason = error.source().and_then(|source| source.downcast_ref::<io::Error>());
-        if self.tls.is_some() && reason.is_some_and(|reason| reason.kind() == io::ErrorKind::InvalidData) {
-            self.count(Some(Trouble::Record));
         }
         tracing::debug!(%error, "an HTTP connection ended with an error");
     }
@@ -368,6 +373,16 @@ fn unavailable(text: &str) -> String {
     answer("503 Service Unavailable", &format!("retry-after: {RETRY_AFTER_SECONDS}\r\n"), text)
 }
 
+/// Ends a connection that wanted to become a WebSocket in order: dropped with unread input it would take back the
+/// refusal.
+async fn end_not_upgraded(upgrade: OnUpgrade) {
+    let Ok(upgraded) = upgrade.await else { return };
+    let Ok(Parts { io, .. }) = upgraded.downcast::<TokioIo<Gate>>() else { return };
+    if let Err(error) = io.into_inner().shutdown().await {
+        tracing::trace!(%error, "a refused connection has gone");
+    }
+}
+
 /// Waits until the listener is to end; the other side being gone means the same.
 async fn told(ending: &mut watch::Receiver<bool>) {
     if ending.wait_for(|ending| *ending).await.is_err() {
@@ -383,6 +398,8 @@ struct Answers {
     /// Of the connection: taken as long as it is, and handed on to the session with an upgrade.
     seat: Arc<Seat>,
     refusal: Arc<OnceLock<Refusal>>,
+    /// The socket of a request for a WebSocket that was refused: hyper gives it away all the same.
+    not_upgraded: Arc<Mutex<Option<OnUpgrade>>>,
     counts: Counts,
     log: Arc<RefusalLog>,
 }
@@ -393,12 +410,15 @@ impl Answers {
         if request.uri() == "*" && request.method() == http::Method::GET {
             return Ok(self.refuse());
         }
-        let last = is_last(&request);
+        let (last, upgrade) = (is_last(&request), request.extensions().get::<OnUpgrade>().cloned());
         request.extensions_mut().insert(self.scheme);
         request.extensions_mut().insert(self.seat);
         let mut response = self.router.oneshot(request.map(Body::new)).await?;
-        if last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(CONNECTION, CLOSE);
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            if last {
+                response.headers_mut().insert(CONNECTION, CLOSE);
+            }
+            *self.not_upgraded.lock().unwrap_or_else(PoisonError::into_inner) = upgrade;
         }
         Ok(response)
     }

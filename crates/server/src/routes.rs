@@ -84,7 +84,7 @@ async fn seat_client(State(routes): State<Routes>, request: Request, next: Next)
     if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
         && routes.log.may_log(Instant::now())
     {
-        let address = client.as_ref().map_or(seat.peer(), Seat::peer);
+        let address = client.as_ref().map_or_else(|| seat.peer(), Seat::peer);
         tracing::info!(%address, status = response.status().as_u16(), "a request to the API was refused");
     }
     response

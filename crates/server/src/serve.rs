@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::{Exit, Failure, Io};
 use crate::config::{Config, Loaded, Log, LogFormat, Problem, Problems, Reloaded, Settings};
 use crate::node::{Error, Node};
+use crate::tls;
 
 /// How a configuration is read, again and again.
 pub type Read = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
@@ -27,7 +28,17 @@ pub fn serve(read: Read, io: &mut Io) -> Result<(), Failure> {
     let Loaded { config, warnings, settings } = read()?;
     start_log(config.log, false);
     tell(&warnings, config.log.format, io);
+    tell(&check_certificate(&config)?, config.log.format, io);
     run(&config, io, &|_, _, _| Ok(()), Some(Reloader { read, running: settings }))
+}
+
+/// What an operator should know of the certificate, if there is one.
+///
+/// # Errors
+/// One that is of no use.
+pub(crate) fn check_certificate(config: &Config) -> Result<Vec<Problem>, Failure> {
+    let checked = config.listen.tls().map(|files| tls::check(&files)).transpose();
+    checked.map(Option::unwrap_or_default).map_err(|error| not_started(error.into()))
 }
 
 /// Runs `fanfare dev` until a signal ends it.

@@ -132,7 +132,7 @@ impl Tls {
         let seen = stamps(&files);
         let loaded = load(&files)?;
         let tls = Self { files, config: RwLock::new(Arc::clone(&loaded.config)), seen: Mutex::new(seen), counts };
-        tls.tell(&loaded);
+        tls.show(&loaded);
         Ok(tls)
     }
 
@@ -154,7 +154,10 @@ impl Tls {
                 *self.config.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&loaded.config);
                 self.counts.reloads.with_label_values(&["ok"]).inc();
                 tracing::info!(file = ?self.files.certificate, not_after = loaded.not_after, "the TLS certificate was read again");
-                self.tell(&loaded);
+                self.show(&loaded);
+                if let Some(warning) = expired(&self.files, loaded.not_after) {
+                    tracing::warn!(hint = warning.hint.as_deref(), "{}", warning.message);
+                }
                 Ok(())
             }
             Err(error) => {
@@ -182,12 +185,9 @@ impl Tls {
         changed && self.reload().is_ok()
     }
 
-    fn tell(&self, loaded: &Loaded) {
+    fn show(&self, loaded: &Loaded) {
         let not_after = loaded.not_after.and_then(|at| i64::try_from(at).ok());
         self.counts.expiry.set(not_after.unwrap_or(0));
-        if let Some(warning) = expired(&self.files, loaded.not_after) {
-            tracing::warn!(hint = warning.hint.as_deref(), "{}", warning.message);
-        }
     }
 }
 

@@ -42,14 +42,14 @@ pub use http::{Http, Response};
 pub use key_pair::KeyPair;
 pub use key_server::{KeyServer, Page};
 pub use node::{API_KEY, Node, Setup, hook_config};
-pub use program::Program;
+pub use program::{Program, serve};
 pub use proxy::{Cut, Faults, Proxy};
 pub use random::seeded;
 pub use raw::{Frame, Raw, client_frame};
 pub use redis::{RedisCluster, RedisServer};
 pub use serde_json::{Value, json};
 pub use stage::{Canary, Stage};
-pub use tls::{Certificate, Tunnel, connect_tls};
+pub use tls::{Certificate, Tunnel, connect_tls, shake_hands};
 
 /// Makes tests of async functions that take a number of shards: each is run with 1 and with 3.
 #[macro_export]

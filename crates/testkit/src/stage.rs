@@ -139,9 +139,9 @@ impl Stage {
     }
 
     /// Sends a command, which has to be answered with the case's error, and to be counted; the connection goes on.
-    pub async fn refuses(&mut self, what: &str, case: &Case, client: &mut Client, name: &str, request: Value) {
+    pub async fn refuses(&mut self, what: &str, case: &Case, client: &mut Client, command: (&str, Value)) {
         let before = self.counted(case).await;
-        assert_eq!(client.refused(name, request).await, case.error(), "{what}");
+        assert_eq!(client.refused(command.0, command.1).await, case.error(), "{what}");
         assert_eq!(self.counted(case).await, before + 1.0, "{what}: {:?}", case.counter());
         assert_eq!(client.refused("rpc", json!({})).await, 108, "{what}: the connection goes on");
         self.goes_on(what).await;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -78,10 +78,15 @@ impl Certificate {
 
     /// What a client needs that trusts it and remembers tickets.
     pub fn client(&self) -> ClientConfig {
+        self.client_of(rustls::DEFAULT_VERSIONS)
+    }
+
+    /// The same for these versions of TLS.
+    pub fn client_of(&self, versions: &[&'static SupportedProtocolVersion]) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).expect("the root is good");
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let versions = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions);
         versions.expect("there are versions").with_root_certificates(roots).with_no_client_auth()
     }
 }
@@ -100,7 +105,8 @@ pub async fn connect_tls(address: SocketAddr, client: &Arc<ClientConfig>) -> std
     shake_hands(stream, client).await
 }
 
-async fn shake_hands(stream: TcpStream, client: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
+/// Makes the client's side of a handshake on a connection.
+pub async fn shake_hands(stream: TcpStream, client: &Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
     let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
     within("a TLS handshake", TlsConnector::from(Arc::clone(client)).connect(name, stream)).await
 }

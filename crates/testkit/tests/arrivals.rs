@@ -14,6 +14,7 @@ use tokio::net::{TcpSocket, TcpStream};
 on_1_and_3_shards!(
     row_34_a_forged_header_of_anybody_is_ignored,
     row_34_a_trusted_proxy_names_the_client,
+    a_trusted_proxy_names_the_client_of_any_request,
     row_78_connections_over_the_cap_of_an_address,
     a_seat_is_given_back_when_the_session_has_ended,
     handshakes_of_an_address_have_a_rate,
@@ -97,6 +98,27 @@ async fn row_34_a_trusted_proxy_names_the_client(shards: usize) {
     let (_second, response) = open(&node, "203.0.113.1, 203.0.113.2").await;
     assert_eq!(response.status, 101);
     assert_eq!(counted(&node, refused).await, 1.0);
+}
+
+async fn a_trusted_proxy_names_the_client_of_any_request(shards: usize) {
+    let node = Setup::new(shards)
+        .configure(|config| {
+            config.arrivals.connections_per_address_max = Some(1);
+            config.arrivals.trusted_proxies = vec![Network::parse("127.0.0.1").unwrap()];
+        })
+        .start()
+        .await;
+    let (_first, response) = open(&node, "203.0.113.1").await;
+    assert_eq!(response.status, 101);
+    let ask = |client: &'static str| {
+        let node = &node;
+        async move { node.request("GET /healthz", &[("X-Forwarded-For", client)], "").await }
+    };
+    is_refused(&ask("203.0.113.1").await, case(78, "proxy"), "limits.connections_per_address_max");
+    // One after another as many as one likes: each has its seat while it is answered.
+    for _ in 0..20 {
+        assert_eq!(ask("203.0.113.2").await.status, 200);
+    }
 }
 
 async fn row_78_connections_over_the_cap_of_an_address(shards: usize) {

@@ -198,7 +198,7 @@ async fn characters_that_names_may_not_have(shards: usize) {
     for name in ["a\0", "a\u{1f}", "a\nb", "\u{7f}", "\u{202e}abc", "grüße", "e\u{301}", "\u{feff}a", "🎺"] {
         for command in ["subscribe", "publish", "history", "presence"] {
             let request = json!({"channel": name, "data": 1});
-            stage.refuses(&format!("{command} {name:?}"), case(50, "names"), &mut client, command, request).await;
+            stage.refuses(&format!("{command} {name:?}"), case(50, "names"), &mut client, (command, request)).await;
         }
     }
     client.close().await;
@@ -226,7 +226,7 @@ async fn what_is_unknown(shards: usize) {
     client.send_frame(br#"{"id":1,"connect":{"version":"99.0","since":[1,{}]},"hello":null}"#).await;
     assert!(client.expect_reply(1).await["connect"].is_object());
     let request = json!({"method": "shout", "data": {}});
-    stage.refuses("a procedure", case(51, "procedure"), &mut client, "rpc", request).await;
+    stage.refuses("a procedure", case(51, "procedure"), &mut client, ("rpc", request)).await;
     client.close().await;
     stage.is_clean().await;
 }
@@ -261,13 +261,13 @@ async fn names_of_channels(shards: usize) {
     let mut client = stage.node.client().connect().await;
     for name in ["x".repeat(256), "x".repeat(10_000)] {
         let request = json!({"channel": name});
-        stage.refuses("a long name", case(54, "too long"), &mut client, "subscribe", request).await;
+        stage.refuses("a long name", case(54, "too long"), &mut client, ("subscribe", request)).await;
     }
     let request = json!({"channel": "nowhere:x"});
-    stage.refuses("an unknown namespace", case(54, "namespace"), &mut client, "subscribe", request).await;
+    stage.refuses("an unknown namespace", case(54, "namespace"), &mut client, ("subscribe", request)).await;
     for name in ["$private", "dialog#7"] {
         let request = json!({"channel": name});
-        stage.refuses(name, case(54, "private"), &mut client, "subscribe", request).await;
+        stage.refuses(name, case(54, "private"), &mut client, ("subscribe", request)).await;
     }
     case(54, "pattern").is_fine();
     for name in ["..", "../news", "*", "**", "new?", "/etc/passwd", "a b"] {
@@ -285,7 +285,7 @@ async fn subscribing_twice_and_unsubscribing_from_nothing(shards: usize) {
     let mut client = stage.node.client().connect().await;
     client.subscribe("news").await;
     let request = json!({"channel": "news"});
-    stage.refuses("twice", case(55, "twice"), &mut client, "subscribe", request).await;
+    stage.refuses("twice", case(55, "twice"), &mut client, ("subscribe", request)).await;
     case(56, "unknown").is_fine();
     for name in ["never", "$private", "nowhere:x", "grüße", &"x".repeat(300)] {
         let result = client.call("unsubscribe", json!({"channel": name})).await;
@@ -305,9 +305,9 @@ async fn publishing_without_the_right(shards: usize) {
     let mut client = stage.node.client().user("42").connect().await;
     let publish = |channel: &str| json!({"channel": channel, "data": 1});
     for channel in ["closed:a", "$closed:a", "closed:a#42"] {
-        stage.refuses(channel, case(60, "right"), &mut client, "publish", publish(channel)).await;
+        stage.refuses(channel, case(60, "right"), &mut client, ("publish", publish(channel))).await;
     }
-    stage.refuses("nowhere", case(60, "namespace"), &mut client, "publish", publish("nowhere:a")).await;
+    stage.refuses("nowhere", case(60, "namespace"), &mut client, ("publish", publish("nowhere:a"))).await;
     let history = stage.node.call("history", json!({"channel": "closed:a", "limit": 1})).await;
     assert_eq!(history["offset"], 0, "{history}");
     client.close().await;
@@ -320,10 +320,10 @@ async fn payloads_that_cannot_be(shards: usize) {
     let mut stage = Stage::set_up(Setup::new(shards).sessions(small)).await;
     let mut client = stage.node.client().connect().await;
     let request = json!({"channel": "news", "data": "x".repeat(1_000)});
-    stage.refuses("a large payload", case(61, "size"), &mut client, "publish", request).await;
+    stage.refuses("a large payload", case(61, "size"), &mut client, ("publish", request)).await;
     let deep = (0..64).fold(json!(1), |inner, _| json!([inner]));
     let request = json!({"channel": "news", "data": [deep]});
-    stage.refuses("a deep payload", case(61, "depth"), &mut client, "publish", request).await;
+    stage.refuses("a deep payload", case(61, "depth"), &mut client, ("publish", request)).await;
     let refused = case(61, "not JSON");
     let before = stage.counted(refused).await;
     let mut others = [stage.node.client().protobuf().connect().await, stage.node.client().protobuf().connect().await];
@@ -365,7 +365,7 @@ async fn bounds_of_a_history(shards: usize) {
         assert_eq!(page["publications"].as_array().unwrap().len(), 3, "{limit}");
     }
     let foreign = json!({"channel": "news", "limit": 1, "since": {"offset": 1, "epoch": "other"}});
-    stage.refuses("another epoch", case(63, "position"), &mut client, "history", foreign).await;
+    stage.refuses("another epoch", case(63, "position"), &mut client, ("history", foreign)).await;
     client.close().await;
     for limit in ["9223372036854775808", "2147483648"] {
         let text = format!(r#"{{"id":2,"history":{{"channel":"news","limit":{limit}}}}}"#);

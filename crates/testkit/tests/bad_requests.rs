@@ -20,6 +20,7 @@ on_1_and_3_shards!(
     bodies_are_followed_to_the_next_head,
     what_cannot_be_followed_is_the_last_request,
     a_refused_upgrade_is_the_last_request,
+    a_refused_upgrade_is_told_whatever_was_sent_behind_it,
     a_request_in_single_bytes,
     an_answer_arrives_whatever_else_was_sent,
     who_says_nothing_is_closed,
@@ -193,6 +194,19 @@ async fn a_refused_upgrade_is_the_last_request(shards: usize) {
     }
     let posted = get("POST /connection/websocket HTTP/1.1", UPGRADE);
     is_refused(&mut stage, "POST", case(22, "method"), posted).await;
+    stage.is_clean().await;
+}
+
+/// hyper drops the socket of a request that wanted a WebSocket, whatever it was answered: what was unread turned the
+/// answer into a reset.
+async fn a_refused_upgrade_is_told_whatever_was_sent_behind_it(shards: usize) {
+    let mut stage = Stage::set(shards).await;
+    for _ in 0..5 {
+        let request = get("GET /connection/websocket HTTP/1.1", &format!("{UPGRADE}Origin: https://evil.example\r\n"));
+        let bytes = [request.into_bytes(), vec![b'x'; 600_000]].concat();
+        assert_eq!(answers(&stage, &bytes).await, [403]);
+    }
+    stage.goes_on("much behind a refused upgrade").await;
     stage.is_clean().await;
 }
 

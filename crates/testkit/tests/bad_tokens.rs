@@ -61,7 +61,7 @@ async fn is_invalid(stage: &mut Stage, what: &str, token: &str, [connection, sub
     assert_eq!(stage.node.client().token(token).closed().await.0, connection.close(), "{what}");
     let mut client = stage.node.client().token(&valid("42")).connect().await;
     let asked = json!({"channel": "$a", "token": token});
-    stage.refuses(what, subscription, &mut client, "subscribe", asked).await;
+    stage.refuses(what, subscription, &mut client, ("subscribe", asked)).await;
     assert_eq!(client.closed_by("refresh", json!({"token": token})).await.0, connection.close(), "{what}");
     stage.moved(connection, before, 2.0).await;
     stage.goes_on(what).await;
@@ -134,7 +134,7 @@ async fn row_38_the_channel_of_another_user(shards: usize) {
     let (denied, foreign) = (case(38, "channel"), case(38, "subscription token"));
     let mut owner = stage.node.client().token(&valid("42")).connect().await;
     let mut other = stage.node.client().token(&valid("43")).connect().await;
-    stage.refuses("the personal channel", denied, &mut other, "subscribe", json!({"channel": "#42"})).await;
+    stage.refuses("the personal channel", denied, &mut other, ("subscribe", json!({"channel": "#42"}))).await;
     stage.node.publish("#42", json!("for 42 alone")).await;
     assert_eq!(owner.expect_publication("#42").await["data"], "for 42 alone");
     let heard = other.so_far().await;

@@ -1,7 +1,5 @@
 //! Peers that end without a word, or are gone without an end: nothing of them stays, and nobody else notices.
 
-#![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
-
 use std::time::Duration;
 
 use fanfare_testkit::bad_input::{Case, case};

@@ -327,6 +327,9 @@ async fn the_metrics_are_documented() {
         shown.extend(tokio::task::spawn_blocking(move || metrics_of(address)).await.unwrap());
         node.stop().await;
     }
+    // Where TLS is spoken; `tests/tls.rs` sees them.
+    let of_tls = ["fanfare_tls_certificate_expiry_seconds", "fanfare_tls_reloads_total"];
+    shown.extend(of_tls.map(str::to_owned));
     let text = read("docs/operating.md");
     let documented: BTreeSet<String> =
         quoted(&text).into_iter().filter(|text| text.starts_with("fanfare_")).map(str::to_owned).collect();
@@ -403,7 +406,7 @@ fn the_commands_are_documented() {
 fn the_flags_are_documented() {
     let text = read("docs/cli.md");
     // Said once for all commands that have them.
-    let common: BTreeSet<String> = ["--server", "--json", "--help"].map(str::to_owned).into();
+    let common: BTreeSet<String> = ["--server", "--ca-file", "--json", "--help"].map(str::to_owned).into();
     for command in commands(&[]) {
         let mut there = flags(&[&command]);
         for part in commands(&[&command]) {

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
 
+use fanfare_testkit::bad_input::case;
 use fanfare_testkit::{Encoding, Http, Node, Raw, Response, Setup, client_frame, json, on_1_and_3_shards};
 
 on_1_and_3_shards!(
     what_is_no_handshake_is_told_so,
     origins,
+    a_proxy_says_how_a_page_came,
+    only_the_nodes_own_names_are_answered_to,
     the_encoding_is_agreed_on,
     bytes_behind_the_request_are_processed,
     a_handshake_in_pieces,
@@ -62,25 +65,63 @@ async fn what_is_no_handshake_is_told_so(shards: usize) {
 }
 
 async fn origins(shards: usize) {
+    let allowed = ["https://app.example", "https://*.pages.example"];
     let node = Setup::new(shards)
-        .configure(|config| config.listen.allowed_origins = vec!["https://app.example".to_owned()])
+        .configure(|config| config.listen.allowed_origins = allowed.map(str::to_owned).to_vec())
         .start()
         .await;
-    let own = format!("http://{}", node.address());
-    for (origin, status) in [
-        ("", 101),
-        (own.as_str(), 101),
-        ("https://app.example", 101),
-        ("HTTPS://App.Example", 101),
-        ("https://evil.example", 403),
-        ("https://app.example.evil", 403),
-        ("http://app.example", 403),
-        ("null", 403),
-    ] {
-        let answer = with(&node, &[("Origin", origin)]).await;
-        assert_eq!(answer.status, status, "{origin}");
-        assert!(status == 101 || answer.body.contains("allowed_origins"), "{answer:?}");
+    let own = format!("https://{}", node.address());
+    for origin in ["", own.as_str(), "https://app.example", "HTTPS://App.Example", "https://a.pages.example"] {
+        assert_eq!(with(&node, &[("Origin", origin)]).await.status, 101, "{origin}");
     }
+    case(31, "known").is_fine();
+    let foreign = case(31, "foreign");
+    let refused = [
+        "https://evil.example",
+        "https://app.example.evil",
+        "https://app.example:444",
+        "http://app.example",
+        "https://pages.example",
+        "https://a.b.pages.example",
+        "https://evilpages.example",
+        "null",
+    ];
+    for origin in refused {
+        let answer = with(&node, &[("Origin", origin)]).await;
+        assert_eq!(answer.status, foreign.status(), "{origin}");
+        assert!(answer.body.contains("listen.allowed_origins"), "{answer:?}");
+    }
+    let (name, label) = foreign.counter();
+    assert_eq!(node.metric_row(name, label).await, refused.len() as f64);
+}
+
+/// Of the page's own host counts what the proxy says of its scheme, if it is one to be believed.
+async fn a_proxy_says_how_a_page_came(shards: usize) {
+    let trusted = vec![fanfare_server::network::Network::parse("127.0.0.1").unwrap()];
+    let node = Setup::new(shards).configure(|config| config.arrivals.trusted_proxies = trusted).start().await;
+    let host = ("Host", "hub.example");
+    for (proto, origin, status) in
+        [("https", "https://hub.example", 101), ("https", "http://hub.example", 403), ("", "https://hub.example", 101)]
+    {
+        let answer = with(&node, &[host, ("Origin", origin), ("X-Forwarded-Proto", proto)]).await;
+        assert_eq!(answer.status, status, "{proto} {origin}");
+    }
+}
+
+async fn only_the_nodes_own_names_are_answered_to(shards: usize) {
+    let hosts = vec!["hub.example".to_owned(), "127.0.0.1".to_owned()];
+    let node = Setup::new(shards).configure(|config| config.listen.allowed_hosts = hosts).start().await;
+    assert_eq!(with(&node, &[("Host", "HUB.example:8000")]).await.status, 101);
+    let misdirected = case(23, "misdirected");
+    let answer = with(&node, &[("Host", "evil.example")]).await;
+    assert_eq!(answer.status, misdirected.status());
+    assert!(answer.body.contains("listen.allowed_hosts"), "{answer:?}");
+    for line in ["GET /metrics", "POST /api/info", "GET /nowhere"] {
+        let answer = Http::connect(node.address()).await.request(line, &[("Host", "evil.example")], "").await;
+        assert_eq!(answer.status, 421, "{line}");
+    }
+    let (name, label) = misdirected.counter();
+    assert_eq!(node.metric_row(name, label).await, 4.0);
 }
 
 async fn speaks(node: &Node, query: &str, protocols: &str) -> (Encoding, Option<String>) {

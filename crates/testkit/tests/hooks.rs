@@ -44,6 +44,7 @@ async fn connecting(shards: usize) -> (HookServer, Setup) {
     (backend, setup)
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `json!` makes is given as it is")]
 fn result(value: Value) -> HookAnswer {
     HookAnswer::Json(json!({ "result": value }))
 }

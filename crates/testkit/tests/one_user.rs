@@ -22,7 +22,7 @@ fn possible() -> usize {
     let soft = row.split_whitespace().nth(3).and_then(|soft| soft.parse().ok()).unwrap_or(CONNECTIONS + SPARE);
     let count = CONNECTIONS.min(soft.saturating_sub(SPARE));
     if count < CONNECTIONS {
-        println!("{count} connections in place of {CONNECTIONS}: the limit of descriptors is {soft}");
+        eprintln!("{count} connections in place of {CONNECTIONS}: the limit of descriptors is {soft}");
     }
     count
 }
@@ -103,7 +103,7 @@ async fn sessions_a_second_with_and_without_limits() {
             let (_open, took) = come_up(&node, count).await;
             rates.push(count as f64 / took.as_secs_f64());
         }
-        println!(
+        eprintln!(
             "round {round}: {count} sessions, {:.0} a second with limits, {:.0} without, ratio {:.3}",
             rates[0],
             rates[1],

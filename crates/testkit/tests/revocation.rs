@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_testkit::patience::{eventually, within};
 use fanfare_testkit::{Client, Node, Proxy, RedisServer, Setup, Value, json, on_1_and_3_shards, token};
+use tokio::task::JoinSet;
 
 on_1_and_3_shards!(
     a_blocked_user_is_sent_away_and_kept_out,
@@ -423,14 +424,15 @@ async fn from_the_answer_to_the_close_on_another_node() {
     for round in 0..100 {
         let id = format!("t{round}");
         let mut client = other.client().token(&issued("42", &id, token::now())).connect().await;
-        let closed = tokio::spawn(async move {
+        let mut closing = JoinSet::new();
+        closing.spawn(async move {
             client.expect_close().await;
             Instant::now()
         });
         let called = Instant::now();
         one.call("revoke_token", json!({"uid": id})).await;
         let answered = Instant::now();
-        let closed = closed.await.unwrap();
+        let closed = closing.join_next().await.unwrap().unwrap();
         waits.push(closed.saturating_duration_since(answered));
         calls.push(answered - called);
     }

@@ -1,19 +1,21 @@
 //! HTTP to a node: one POST, its answer bounded in size and time.
 
-use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::time::timeout;
+use tower::Service;
 
 use crate::Error;
-use crate::address::Address;
 use crate::limits::{ANSWER_BYTES_MAX, API_TIMEOUT, CONNECT_TIMEOUT};
+use crate::stream::{Stream, Way};
 
 /// A key of the server API. Never shows itself.
 #[derive(Clone)]
@@ -35,20 +37,41 @@ impl fmt::Debug for ApiKey {
     }
 }
 
+/// Makes the connections of the HTTP client, all to one node.
+#[derive(Debug, Clone)]
+struct Connector(Way);
+
+impl Service<Uri> for Connector {
+    type Response = TokioIo<Stream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Stream>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Uri) -> Self::Future {
+        let way = self.0.clone();
+        Box::pin(async move {
+            match timeout(CONNECT_TIMEOUT, way.connect()).await {
+                Ok(connected) => connected.map(TokioIo::new),
+                Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time")),
+            }
+        })
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(super) struct Transport {
-    http: Client<HttpConnector, Full<Bytes>>,
-    address: Address,
+    http: Client<Connector, Full<Bytes>>,
+    way: Way,
     key: Option<ApiKey>,
 }
 
 impl Transport {
-    pub(super) fn new(address: Address, key: Option<ApiKey>) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
-        let http = Client::builder(TokioExecutor::new()).build(connector);
-        Self { http, address, key }
+    pub(super) fn new(way: Way, key: Option<ApiKey>) -> Self {
+        let http = Client::builder(TokioExecutor::new()).build(Connector(way.clone()));
+        Self { http, way, key }
     }
 
     pub(super) async fn post(&self, method: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), Error> {
@@ -60,7 +83,7 @@ impl Transport {
     }
 
     fn request(&self, method: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, Error> {
-        let url = self.address.api_url(method);
+        let url = self.way.address().api_url(method);
         let mut request = Request::post(url.as_str())
             .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
             .body(Full::new(Bytes::from(body)))
@@ -87,7 +110,9 @@ impl Transport {
             cause = source;
         }
         match error.is_connect() {
-            true => Error::Unreachable { address: self.address.host_and_port().to_owned(), cause: cause.to_string() },
+            true => {
+                Error::Unreachable { address: self.way.address().host_and_port().to_owned(), cause: cause.to_string() }
+            }
             false => Error::Answer(format!("it broke off: {cause}")),
         }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use fanfare_protocol::{Command, ConnectRequest, ConnectResult, Encoding, Reply, ReplyFrames, SubscribeRequest};
 use futures_util::{SinkExt, StreamExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
@@ -18,6 +17,7 @@ use super::Ending;
 use crate::api::words;
 use crate::limits::{BATCH_BYTES_MAX, COMMAND_TIMEOUT, CONNECT_TIMEOUT, websocket_config};
 use crate::options::Settings;
+use crate::stream::Stream;
 use crate::{Error, TokenError, TokenSource};
 
 /// The id of the connect command. The ids of what follows start at 1 again, since it has been answered then.
@@ -28,7 +28,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(crate) struct Link {
-    socket: WebSocketStream<TcpStream>,
+    socket: WebSocketStream<Stream>,
     encoding: Encoding,
 }
 
@@ -78,9 +78,7 @@ impl Link {
     }
 
     async fn open(settings: &Settings) -> Result<Self, Error> {
-        let socket = TcpStream::connect(settings.address.host_and_port());
-        let socket = socket.await.map_err(|error| unreachable(settings, &error))?;
-        socket.set_nodelay(true).map_err(|error| unreachable(settings, &error))?;
+        let socket = settings.way.connect().await.map_err(|error| unreachable(settings, &error))?;
         let request = upgrade_request(settings)?;
         match client_async_with_config(request, socket, Some(websocket_config())).await {
             Ok((socket, _)) => Ok(Self { socket, encoding: settings.encoding }),
@@ -179,7 +177,7 @@ impl Link {
 }
 
 fn upgrade_request(settings: &Settings) -> Result<http::Request<()>, Error> {
-    let url = settings.address.websocket_url();
+    let url = settings.way.address().websocket_url();
     let request = url.as_str().into_client_request();
     let mut request =
         request.map_err(|_| Error::Address { address: url, problem: "it cannot be part of a request" })?;
@@ -216,5 +214,5 @@ fn no_token(error: TokenError) -> Error {
 }
 
 fn unreachable(settings: &Settings, cause: &dyn std::fmt::Display) -> Error {
-    Error::Unreachable { address: settings.address.host_and_port().to_owned(), cause: cause.to_string() }
+    Error::Unreachable { address: settings.way.address().host_and_port().to_owned(), cause: cause.to_string() }
 }

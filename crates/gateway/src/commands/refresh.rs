@@ -125,7 +125,7 @@ impl Commands {
     fn judge_sub_refresh(&self, claims: &SubscriptionClaims) -> Result<(), Failure> {
         let bearer = self.stamp(&claims.token);
         let verdict = self.judge(&bearer.bearer(&claims.user, Some(&claims.channel)), Judged::SubRefresh);
-        verdict.map_err(|barred| end_of(barred).map_or(ErrorCode::Internal.into(), Failure::Close))
+        verdict.map_err(|barred| end_of(barred).map_or_else(|| ErrorCode::Internal.into(), Failure::Close))
     }
 
     /// Whether a subscription token is for this channel, this user and, where it says so, this client.

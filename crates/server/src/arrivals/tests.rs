@@ -150,3 +150,29 @@ fn the_rate_of_the_node_holds_for_clients_that_a_proxy_names() {
     assert_eq!([named(0), named(1), named(2)], [None, None, Some(TooMany::NodeHandshakes)]);
     assert!(arrivals.handshake(&proxy[3], &nothing()).is_ok(), "a proxy that names nobody is exempt");
 }
+
+#[test]
+fn a_tls_handshake_counts_for_the_first_websocket_on_its_connection() {
+    let arrivals = arrivals(|options| options.handshakes_per_second_max = Some(2));
+    let seat = arrivals.accept(ip("203.0.113.1")).ok().unwrap();
+    assert!(arrivals.tls_handshake(&seat).is_ok());
+    assert!(arrivals.handshake(&seat, &nothing()).is_ok());
+    assert!(arrivals.handshake(&seat, &nothing()).is_ok());
+    assert_eq!(arrivals.handshake(&seat, &nothing()).err(), Some(TooMany::Handshakes));
+    assert_eq!(arrivals.tls_handshake(&seat).err(), Some(TooMany::Handshakes));
+}
+
+/// With half as many live addresses as are counted, those without connections were never looked for again.
+#[test]
+fn idle_addresses_make_room_whatever_the_live_ones_are() {
+    let mut addresses = Addresses::default();
+    let live = ADDRESSES_MAX * 6 / 10;
+    for key in 0..live {
+        let known = addresses.enter(key as u64, 0);
+        addresses.sit_down(known);
+    }
+    for key in live..=ADDRESSES_MAX + 1 {
+        assert!(addresses.enter(key as u64, 0).is_some(), "{key}");
+    }
+    assert!(addresses.known.len() < ADDRESSES_MAX);
+}

@@ -17,7 +17,7 @@ pub(crate) fn failure(error: Error) -> Failure {
 fn exit(error: &Error) -> Exit {
     match error {
         Error::Unreachable { .. } => Exit::NoNode,
-        Error::Address { .. } | Error::TlsUnsupported(_) | Error::Channel { .. } | Error::NotJson(_) => Exit::Usage,
+        Error::Address { .. } | Error::NobodyTrusted(_) | Error::Channel { .. } | Error::NotJson(_) => Exit::Usage,
         Error::Token(_) => Exit::Usage,
         _ => Exit::Failed,
     }
@@ -73,7 +73,7 @@ mod tests {
     fn errors_have_their_exit_codes_and_say_what_to_do() {
         let unreachable = Error::Unreachable { address: "h:1".into(), cause: "Connection refused".into() };
         check(unreachable, Exit::NoNode, "`fanfare dev` starts one");
-        check(Error::TlsUnsupported("https://h".into()), Exit::Usage, "use http://");
+        check(Error::NobodyTrusted("h:443".into()), Exit::Usage, "trusts");
         check(Error::Http { status: 401, message: "unauthorized".into() }, Exit::Failed, "FANFARE_API_KEY");
         check(Error::Http { status: 502, message: "bad gateway".into() }, Exit::Failed, "HTTP 502");
         let refused = |code| Error::Refused { code, message: "no".into(), temporary: false };

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::{Failure, Io};
 use crate::config::{Config, Flag, Loaded, Problem, Problems, Sources, Variables};
+use crate::serve;
 
 /// Flags of every command that reads a configuration.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -25,7 +26,7 @@ pub struct ConfigFlags {
 /// What `fanfare config` takes.
 #[derive(Debug, clap::Subcommand)]
 pub enum ConfigCommand {
-    /// Say what is wrong with the configuration; exit code 2 if something is
+    /// Say what is wrong with the configuration; exit code 2 or 3 if something is
     Check(Check),
     /// Print every key with its value
     Show(Show),
@@ -86,7 +87,9 @@ impl Check {
     fn run(&self, io: &mut Io, variables: Variables) -> Result<(), Failure> {
         let loaded = load(&self.flags, io, variables, Config::load)?;
         let name = loaded.settings.file().map_or("the configuration", |name| name);
-        match loaded.warnings.len() {
+        let of_certificate = serve::check_certificate(&loaded.config)?;
+        of_certificate.iter().for_each(|warning| warn(io, warning));
+        match loaded.warnings.len() + of_certificate.len() {
             0 => io.line(&format!("{name} is good")),
             1 => io.line(&format!("{name} is good, with 1 warning")),
             count => io.line(&format!("{name} is good, with {count} warnings")),

@@ -1,19 +1,26 @@
 //! How the commands find a node, and what they show it.
 
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use fanfare_client::api::ApiKey;
 use fanfare_client::{Api, TokenSource};
+use rustls::ClientConfig;
 
 use super::advice::failure;
 use super::output::read_secret;
 use super::{Failure, Io};
-use crate::config;
+use crate::{config, pem_files};
 
 /// Which node to talk to.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct NodeFlags {
-    /// The node, as host:port or http://… [default: $FANFARE_SERVER, else 127.0.0.1:8000]
+    /// The node, as host:port, http://… or https://… [default: $FANFARE_SERVER, else 127.0.0.1:8000]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) server: Option<String>,
+    /// Certificates to trust with https://, as PEM [default: $FANFARE_CA_FILE, else those that the machine trusts]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
 }
 
 impl NodeFlags {
@@ -26,7 +33,26 @@ impl NodeFlags {
     pub(crate) fn api(&self, io: &Io) -> Result<Api, Failure> {
         let key = io.secret("FANFARE_API_KEY")?;
         let key = key.map(|key| ApiKey::new(key.expose().to_owned())).transpose();
-        Api::new(&self.address(io), key.map_err(failure)?).map_err(failure)
+        let (address, key) = (self.address(io), key.map_err(failure)?);
+        match self.tls(io)? {
+            Some(tls) => Api::with_tls(&address, key, tls).map_err(failure),
+            None => Api::new(&address, key).map_err(failure),
+        }
+    }
+
+    /// Whom to trust, where the address asks for TLS.
+    pub(crate) fn tls(&self, io: &Io) -> Result<Option<Arc<ClientConfig>>, Failure> {
+        let address = self.address(io).to_ascii_lowercase();
+        if !["https://", "wss://"].iter().any(|scheme| address.trim_start().starts_with(scheme)) {
+            return Ok(None);
+        }
+        let file = self.ca_file.clone().or_else(|| (io.environment)("FANFARE_CA_FILE").map(PathBuf::from));
+        let roots = match file {
+            Some(file) => pem_files::roots(&file).map_err(|error| Failure::usage(format!("--ca-file {error}")))?,
+            None => pem_files::system_roots(),
+        };
+        let client = pem_files::client(roots).map_err(|error| Failure::failed(format!("TLS: {error}")))?;
+        Ok(Some(Arc::new(client.with_no_client_auth())))
     }
 }
 

@@ -85,6 +85,9 @@ impl Sub {
 
     async fn connect(&self, io: &Io) -> Result<(Client, Events), Failure> {
         let mut builder = Client::builder(&self.node.address(io)).name("fanfare");
+        if let Some(tls) = self.node.tls(io)? {
+            builder = builder.tls(tls);
+        }
         if let Some(source) = self.token.source(io)? {
             builder = builder.token(source);
         }

@@ -187,6 +187,6 @@ mod tests {
         assert!(FIXED_LIMITS.iter().all(|key| has("limits", key)));
         assert!(LIVE_CHANNEL_KEYS.iter().all(|key| has(schema::CHANNELS, key)));
         let sections = LIVE_SECTIONS.iter();
-        assert!(sections.into_iter().all(|name| schema::section(name).or(schema::family(name)).is_some()));
+        assert!(sections.into_iter().all(|name| schema::section(name).or_else(|| schema::family(name)).is_some()));
     }
 }

@@ -54,7 +54,7 @@ describe("hooks", () => {
     const hooks = ["connect", "publish", "rpc"].map(hook).join("");
     writeFileSync(file, `[api]\nkeys = ["suite-key-7Zq3kV9tXw2m"]\n[drain]\nwindow = "0s"\n${hooks}` +
       `[channels.namespaces.chat]\nsubscribe = "users"\npublish_hook = true\n`);
-    node = await Node.start({}, file);
+    node = await Node.start({}, { file });
   });
   after(async () => {
     await node?.stop();

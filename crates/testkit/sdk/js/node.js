@@ -3,6 +3,8 @@
 import { spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
+import http from "node:http";
+import https from "node:https";
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 
@@ -14,12 +16,15 @@ const hmacSecret = "suite-secret-h4T8cQ1rYb6nJ0sWm5eKx3zPd7";
 const readyMs = 20_000;
 
 export class Node {
-  // With further variables of the configuration, if there are any, and another file.
-  static async start(variables = {}, file = config) {
+  // With further variables of the configuration, if there are any, another file, and `tls`: then the node speaks TLS with
+  // the certificate and key in these files, and is trusted by `ca`.
+  static async start(variables = {}, { file = config, tls } = {}) {
     const node = new Node();
+    node.tls = tls;
     node.address = `127.0.0.1:${await freePort()}`;
     // Nothing of the surroundings: a variable of the person who runs the suite must not change the node.
-    const env = { FANFARE_LISTEN__ADDRESS: node.address, ...variables };
+    const files = tls && { FANFARE_LISTEN__TLS_CERT_FILE: tls.certFile, FANFARE_LISTEN__TLS_KEY_FILE: tls.keyFile };
+    const env = { FANFARE_LISTEN__ADDRESS: node.address, ...variables, ...files };
     node.process = spawn(binary, ["serve", "--config", file], { env, stdio: ["ignore", "ignore", "pipe"] });
     node.log = "";
     node.process.stderr.on("data", (text) => (node.log += text));
@@ -36,12 +41,9 @@ export class Node {
   }
 
   async api(method, request) {
-    const response = await fetch(`http://${this.address}/api/${method}`, {
-      method: "POST",
-      headers: { "Content-Type": "application/json", "X-API-Key": apiKey },
-      body: JSON.stringify(request),
-    });
-    const { result, error } = await response.json();
+    const headers = { "Content-Type": "application/json", "X-API-Key": apiKey };
+    const { text } = await this.#request("POST", `/api/${method}`, headers, JSON.stringify(request));
+    const { result, error } = JSON.parse(text);
     if (error) throw Object.assign(new Error(error.message), error);
     return result;
   }
@@ -52,15 +54,26 @@ export class Node {
 
   // The sum of those rows of a metric that have this label.
   async metric(name, label = "") {
-    const text = await (await fetch(`http://${this.address}/metrics`)).text();
+    const { text } = await this.#request("GET", "/metrics");
     const rows = text.split("\n").filter((row) => /^[ {]/.test(row.slice(name.length)) && row.startsWith(name));
     return rows.filter((row) => row.includes(label)).reduce((sum, row) => sum + Number(row.split(" ").at(-1)), 0);
+  }
+
+  // fetch cannot be told whom to trust.
+  async #request(method, path, headers = {}, body = "") {
+    const [port, { request }] = [this.address.split(":")[1], this.tls ? https : http];
+    const sent = request({ host: "127.0.0.1", port, method, path, headers, ca: this.tls?.ca, agent: false });
+    sent.end(body);
+    const [response] = await once(sent, "response");
+    let text = "";
+    for await (const chunk of response.setEncoding("utf8")) text += chunk;
+    return { status: response.statusCode, text };
   }
 
   async #ready() {
     const until = Date.now() + readyMs;
     while (Date.now() < until && this.process.exitCode === null) {
-      const ok = await fetch(`http://${this.address}/readyz`).then((response) => response.ok, () => false);
+      const ok = await this.#request("GET", "/readyz").then(({ status }) => status === 200, () => false);
       if (ok) return;
       await new Promise((resolve) => setTimeout(resolve, 50));
     }
