@@ -163,12 +163,9 @@ impl Target {
 
 /// A session without TLS that has connected and subscribed to one channel.
 pub(crate) async fn open(address: SocketAddr, token: &str) -> io::Result<TcpStream> {
-    let mut stream = upgraded(address).await?;
-    let commands = format!(
-        "{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"news\"}}}}"
-    );
-    stream.write_all(&masked_text(&commands)).await?;
-    read_until(&mut stream, "{\"id\":2,\"subscribe\":{").await?;
+    let mut stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    introduce(&mut stream, address, token).await?;
     Ok(stream)
 }
 
@@ -219,7 +216,7 @@ async fn read_until(stream: &mut impl Bytes, wanted: &str) -> io::Result<()> {
 }
 
 /// A text frame of a client, masked with zeros.
-fn masked_text(text: &str) -> Vec<u8> {
+pub(crate) fn masked_text(text: &str) -> Vec<u8> {
     let mut frame = vec![0x81];
     match u16::try_from(text.len()) {
         Ok(length @ 0..=125) => frame.push(0x80 | length as u8),

@@ -11,6 +11,7 @@
 //! cargo run --release -p fanfare-benches -- connect   [SESSIONS] [USERS]
 //! cargo run --release -p fanfare-benches -- hooks     [ROUNDS]
 //! cargo run --release -p fanfare-benches -- pingers   [CONNECTIONS]
+//! cargo run --release -p fanfare-benches -- floods    [PUBLICATIONS]
 //! cargo run --release -p fanfare-benches -- tls       [CONNECTIONS] [TURNS]
 //! ```
 //!
@@ -27,6 +28,7 @@
 
 mod bare_loop;
 mod clients;
+mod floods;
 mod hooks;
 mod memory;
 mod node;
@@ -65,6 +67,7 @@ fn main() -> Outcome {
         Some("connect") => runtime.block_on(connect(number(1, 5_000), number(2, usize::MAX))),
         Some("hooks") => runtime.block_on(hooks::run(number(1, 5))),
         Some("pingers") => runtime.block_on(memory::pingers(number(1, 1_000))),
+        Some("floods") => runtime.block_on(floods::run(number(1, 1_000))),
         Some("tls") => runtime.block_on(tls::run(number(1, 2_000), number(2, 5))),
         Some("redis-publish") => runtime.block_on(redis_publish::run(number(1, 100_000))),
         Some("redis-fence") => redis_fence::run(number(1, 9)),
@@ -75,7 +78,7 @@ fn main() -> Outcome {
         Some("hold") => runtime.block_on(hold(arguments.get(1).ok_or("hold needs an address")?, number(2, 0))),
         Some("bare-loop") => bare_loop::run(number(1, 0), number(2, 0), number(3, 0)),
         _ => Err(
-            "say what to measure: idle, deliver, connect, hooks, pingers, or redis-… as the top of this program says"
+            "say what to measure: idle, deliver, connect, hooks, pingers, floods, tls, or redis-… as the top of this program says"
                 .into(),
         ),
     }

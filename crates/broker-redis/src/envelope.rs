@@ -98,8 +98,8 @@ impl<'a> Envelope<'a> {
         match message {
             [VERSION, b'p', rest @ ..] => Self::read_placed(rest),
             [VERSION, b'l', body @ ..] => Body::read(body).map(Self::Live),
-            [VERSION, b'j', info @ ..] => read_info(info).map(Self::Join),
-            [VERSION, b'e', info @ ..] => read_info(info).map(Self::Leave),
+            [VERSION, b'j', info @ ..] => read_info(info).map(Arc::new).map(Self::Join),
+            [VERSION, b'e', info @ ..] => read_info(info).map(Arc::new).map(Self::Leave),
             [VERSION, ..] => Err(Refused::Malformed),
             [0..8, ..] => Err(Refused::Version),
             _ => Body::read_foreign(message, foreign).map(Self::Live),
@@ -126,8 +126,20 @@ fn position<'a>(offset: &str, epoch: &'a str) -> Option<(u64, &'a str)> {
     Some((offset, epoch)).filter(|(_, epoch)| !epoch.is_empty())
 }
 
-fn read_info(bytes: &[u8]) -> Result<Arc<ClientInfo>, Refused> {
-    ClientInfo::decode(Bytes::copy_from_slice(bytes)).map(Arc::new).map_err(|_| Refused::Malformed)
+/// Reads who a client is.
+pub(crate) fn read_info(bytes: &[u8]) -> Result<ClientInfo, Refused> {
+    let info = ClientInfo::decode(Bytes::copy_from_slice(bytes)).map_err(|_| Refused::Malformed)?;
+    if is_plain(&info) { Ok(info) } else { Err(Refused::Malformed) }
+}
+
+/// Whether what goes into JSON frames as it is would not break them: whoever can write into Redis may have written it.
+fn is_plain(info: &ClientInfo) -> bool {
+    [&info.conn_info, &info.chan_info].into_iter().all(|json| json.is_empty() || is_json(json))
+}
+
+fn is_json(data: &[u8]) -> bool {
+    // Its size was bounded where it was published; here it is there already.
+    payload::inspect(data, &PayloadLimits { bytes_max: usize::MAX, ..PayloadLimits::default() }) == Ok(true)
 }
 
 impl Body {
@@ -138,7 +150,11 @@ impl Body {
             return Err(Refused::Version);
         }
         let message = PublicationMessage::decode(Bytes::copy_from_slice(message)).map_err(|_| Refused::Malformed)?;
-        Ok(Self { json: flags & JSON != 0, message })
+        let json = flags & JSON != 0;
+        if (json && !is_json(&message.data)) || !message.info.as_ref().is_none_or(is_plain) {
+            return Err(Refused::Malformed);
+        }
+        Ok(Self { json, message })
     }
 
     fn read_foreign(data: &[u8], limits: &PayloadLimits) -> Result<Self, Refused> {
@@ -204,6 +220,17 @@ mod tests {
         assert_eq!(publication.info, publish().info);
         assert_eq!(publication.version, 7);
         assert!(matches!(read(&live(&publish())), Ok(Envelope::Live(_))));
+    }
+
+    #[test]
+    fn defect_what_was_said_to_be_json_and_was_none_went_into_frames() {
+        let lies = Publish { data: Bytes::from_static(b"{\"a\":"), ..publish() };
+        assert_eq!(read(&live(&lies)), Err(Refused::Malformed));
+        assert_eq!(read(&[b"\x01p12:ab.cd:", &body(&lies)[..]].concat()), Err(Refused::Malformed));
+        assert!(read(&live(&Publish { json: false, ..lies })).is_ok(), "it does not say so");
+        let info = ClientInfo { conn_info: Bytes::from_static(b"}"), ..ClientInfo::default() };
+        assert_eq!(read(&join(&info)), Err(Refused::Malformed));
+        assert_eq!(read(&live(&Publish { info: Some(Arc::new(info)), ..publish() })), Err(Refused::Malformed));
     }
 
     #[test]

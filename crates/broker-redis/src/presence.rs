@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fanfare_broker::PresenceStats;
 use fanfare_protocol::{Channel, ClientInfo};
 use prost::Message;
 
+use crate::envelope;
 use crate::fault::Fault;
 use crate::keys::Keys;
 use crate::publisher::millis;
@@ -70,7 +70,7 @@ fn read_entry(entry: &[u8]) -> Option<ClientInfo> {
     let colon = entry.iter().position(|byte| *byte == b':')?;
     let length: usize = std::str::from_utf8(&entry[..colon]).ok()?.parse().ok()?;
     let info = entry.get(colon.checked_add(length)?.checked_add(1)?..)?;
-    ClientInfo::decode(Bytes::copy_from_slice(info)).ok()
+    envelope::read_info(info).ok()
 }
 
 #[cfg(test)]

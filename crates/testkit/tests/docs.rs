@@ -149,7 +149,8 @@ fn every_key_that_the_documents_name_exists() {
 #[test]
 fn every_test_that_a_promise_names_exists() {
     let is_test = |name: &&str| is_name(name) && name.matches('_').count() >= 3 && !name.starts_with("fanfare_");
-    let folders = ["testkit/tests", "broker-redis/tests/redis", "auth/tests", "api/tests/api", "server/src/head"];
+    let folders =
+        ["testkit/tests", "broker-redis/tests/redis", "auth/tests", "api/tests/api", "server/src/head", "server/tests"];
     let sources: String = folders.map(|folder| sources_in(&format!("crates/{folder}"))).concat();
     for document in ["docs/operating.md", "docs/security.md"] {
         let text = read(document);

@@ -3,12 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
 
-use std::time::{Duration, Instant};
-
 use fanfare_gateway::Rates;
 use fanfare_testkit::bad_input::{Case, case};
 use fanfare_testkit::patience::eventually;
-use fanfare_testkit::{Client, Ending, Node, Opening, RedisServer, Setup, Value, json, on_1_and_3_shards, token};
+use fanfare_testkit::{Client, Ending, Node, RedisServer, Setup, Value, json, on_1_and_3_shards, token};
 
 on_1_and_3_shards!(
     row_57_subscriptions_without_end,
@@ -299,67 +297,4 @@ async fn bytes_that_come_too_fast_are_read_later(shards: usize) {
     case(59, "bytes").is_fine();
     assert!(counted(&node, case(59, "bytes")).await >= 1.0);
     canary.is_well(&node).await;
-}
-
-/// How late publications come to a canary, in microseconds: the median and the 99th of a hundred, out of `rounds`.
-async fn latency(node: &Node, canary: &mut Canary, rounds: usize) -> (u128, u128) {
-    let mut took = Vec::new();
-    for number in 0..rounds {
-        let began = Instant::now();
-        node.publish("canary", json!(number)).await;
-        canary.0.expect_publication("canary").await;
-        took.push(began.elapsed().as_micros());
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    took.sort_unstable();
-    (took[rounds / 2], took[rounds * 99 / 100])
-}
-
-/// Sends frames of commands as fast as the node takes them, and comes back whenever it is closed.
-async fn attack(opening: Opening, command: fn(usize) -> Value) {
-    loop {
-        let Ok(mut client) = opening.try_open().await else { continue };
-        client.send(&[json!({"id": 1, "connect": {"token": token::connection("attacker")}})]).await;
-        while !client.has_ended() {
-            flood(&mut client, 200, command).await;
-            client.take_arrived();
-            let _ = tokio::time::timeout(Duration::from_millis(1), client.read()).await;
-        }
-    }
-}
-
-/// A measurement: `cargo test -p fanfare-testkit --test rates -- --ignored --nocapture`.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a measurement, whose figures mean something on a quiet machine only"]
-async fn latency_of_the_canary_in_each_flood() {
-    let floods: [(&str, fn(usize) -> Value); 4] = [
-        ("calls", |_| json!({"rpc": {"method": "nobody"}})),
-        ("publishes", |number| json!({"publish": {"channel": "news", "data": number}})),
-        ("subscribe and unsubscribe", |number| match number % 2 {
-            0 => json!({"subscribe": {"channel": "news"}}),
-            _ => json!({"unsubscribe": {"channel": "news"}}),
-        }),
-        ("large publishes", |_| json!({"publish": {"channel": "news", "data": "x".repeat(300)}})),
-    ];
-    for (limits, limited) in [("with limits", true), ("without", false)] {
-        let setup = Setup::new(2).sessions(|options| {
-            if !limited {
-                (options.session_rates, options.user_rates) = (Rates::default(), Rates::default());
-            }
-        });
-        let node = setup.start().await;
-        let mut canary = Canary::of(&node).await;
-        let (median, late) = latency(&node, &mut canary, 200).await;
-        println!("{limits}, quiet: median {median} µs, p99 {late} µs");
-        for (name, command) in floods {
-            let mut attackers = tokio::task::JoinSet::new();
-            for _ in 0..4 {
-                attackers.spawn(attack(node.client(), command));
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-            let (median, late) = latency(&node, &mut canary, 200).await;
-            println!("{limits}, flood of {name}: median {median} µs, p99 {late} µs");
-            attackers.shutdown().await;
-        }
-    }
 }
