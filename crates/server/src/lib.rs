@@ -15,6 +15,7 @@ mod gate;
 mod head;
 pub mod hooks;
 mod listener;
+mod log;
 pub mod memory;
 mod metrics;
 pub mod network;

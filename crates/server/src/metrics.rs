@@ -8,6 +8,7 @@ use prometheus::{Encoder, Gauge, IntCounter, IntCounterVec, IntGauge, IntGaugeVe
 
 use crate::head::Refusal;
 use crate::listener::{Counts, TIMEOUT};
+use crate::log;
 use crate::memory::Gauges;
 use crate::routes::{HOST, ORIGIN};
 use crate::tls::{self, Trouble};
@@ -75,6 +76,7 @@ impl Metrics {
         }
         self.register(Box::new(refusals.clone()))?;
         self.register(Box::new(accept_errors.clone()))?;
+        self.register(Box::new(log::dropped()))?;
         let turned_away = IntCounter::new(
             "fanfare_http_turned_away_total",
             "Connections that got 503 for want of file descriptors.",

@@ -169,6 +169,7 @@ impl Node {
             allowed_hosts: config.listen.allowed_hosts.clone().into(),
             readiness,
         };
+        let reloads = metrics.reloads()?;
         let router = routes::router(routes, api(ends.api, &metrics)?, config.dev);
         let listener = Listener {
             listener,
@@ -185,7 +186,6 @@ impl Node {
         };
         tasks.spawn(listener.run());
         tracing::info!(%address, name = config.gateway.node_name, shards = config.gateway.shards, "listening");
-        let reloads = metrics.reloads()?;
         Ok(Self { address, gateway, broker, live, reloads, ready, ending, tasks, _sweeper: sweeper })
     }
 

@@ -4,16 +4,16 @@
 //! reads its configuration anew and goes on with what of it can be taken; of many that come while it does that, one
 //! more is made.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_auth::{Issuer, NewToken};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Exit, Failure, Io};
-use crate::config::{Config, Loaded, Log, LogFormat, Problem, Problems, Reloaded, Settings};
+use crate::config::{Config, Loaded, LogFormat, Problem, Problems, Reloaded, Settings};
+use crate::log::{self, Flush};
 use crate::node::{Error, Node};
 use crate::tls;
 
@@ -26,10 +26,14 @@ pub type Read = Arc<dyn Fn() -> Result<Loaded, Problems> + Send + Sync>;
 /// A configuration that cannot be used, a node that cannot be started, or has lost a shard.
 pub fn serve(read: Read, io: &mut Io) -> Result<(), Failure> {
     let Loaded { config, warnings, settings } = read()?;
-    start_log(config.log, false);
+    let _flush = start_log(&config, false)?;
     tell(&warnings, config.log.format, io);
     tell(&check_certificate(&config)?, config.log.format, io);
     run(&config, io, &|_, _, _| Ok(()), Some(Reloader { read, running: settings }))
+}
+
+fn start_log(config: &Config, dev: bool) -> Result<Flush, Failure> {
+    log::start(config.log, dev).map_err(|error| Failure::failed(format!("cannot start the thread of the log: {error}")))
 }
 
 /// What an operator should know of the certificate, if there is one.
@@ -55,7 +59,7 @@ pub fn dev(config: Config, io: &mut Io) -> Result<(), Failure> {
             failure.hint("for any other address write a configuration with `fanfare init` and run `fanfare serve`")
         );
     }
-    start_log(config.log, true);
+    let _flush = start_log(&config, true)?;
     run(&config, io, &announce, None)
 }
 
@@ -261,18 +265,4 @@ fn announce(io: &mut Io, config: &Config, node: &Node) -> Result<(), Failure> {
 fn row(io: &mut Io, label: &str, value: &str) -> Result<(), Failure> {
     let label = io.out_style.dim(&format!("{label:<9}"));
     io.line(format!("  {label}  {value}").trim_end())
-}
-
-/// Logs go to standard error, so that what is announced stays alone on standard output.
-fn start_log(log: Log, dev: bool) {
-    let filter = EnvFilter::new(format!("{},hyper=warn,tungstenite=warn", log.level.as_str()));
-    let colors = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_ansi(colors);
-    let started = match log.format {
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.with_target(!dev).try_init(),
-    };
-    if let Err(error) = started {
-        tracing::debug!(error, "another log is already in place");
-    }
 }

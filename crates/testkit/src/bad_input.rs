@@ -28,9 +28,6 @@ pub struct Row {
     /// What of it is told apart.
     #[serde(default)]
     pub cases: Vec<Case>,
-    /// Its tests are still to come.
-    #[serde(default)]
-    pub open: bool,
     /// Why there is nothing to try of it, or of a part of it.
     pub not_built: Option<String>,
 }

@@ -8,7 +8,7 @@ use fanfare_testkit::{Node, Setup, json, on_1_and_3_shards, token};
 
 on_1_and_3_shards!(every_family_is_there_from_the_start, labels_come_from_closed_sets, what_is_counted);
 
-const FAMILIES: [&str; 43] = [
+const FAMILIES: [&str; 44] = [
     "fanfare_gateway_sessions",
     "fanfare_gateway_subscriptions",
     "fanfare_gateway_shard_channels",
@@ -50,6 +50,7 @@ const FAMILIES: [&str; 43] = [
     "fanfare_memory_resident_bytes",
     "fanfare_memory_unaccounted_bytes",
     "fanfare_memory_level",
+    "fanfare_log_lines_dropped_total",
     "fanfare_tls_errors_total",
     "fanfare_tls_handshakes_total",
 ];
