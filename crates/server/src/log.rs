@@ -52,8 +52,10 @@ pub(crate) fn start(log: Log, dev: bool) -> io::Result<Flush> {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
         LogFormat::Text => builder.with_target(!dev).try_init(),
     };
-    if let Err(error) = started {
-        tracing::debug!(error, "another log is already in place");
+    match started {
+        // The usual hook writes to standard error itself, and waits where nobody reads.
+        Ok(()) => std::panic::set_hook(Box::new(|panic| tracing::error!(%panic, "a panic"))),
+        Err(error) => tracing::debug!(error, "another log is already in place"),
     }
     Ok(Flush(entries))
 }

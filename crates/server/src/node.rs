@@ -84,7 +84,7 @@ pub struct Node {
     address: SocketAddr,
     gateway: Gateway,
     broker: NodeBroker,
-    live: Live,
+    live: Arc<Live>,
     reloads: Reloads,
     ready: Arc<AtomicBool>,
     ending: watch::Sender<bool>,
@@ -186,7 +186,7 @@ impl Node {
         };
         tasks.spawn(listener.run());
         tracing::info!(%address, name = config.gateway.node_name, shards = config.gateway.shards, "listening");
-        Ok(Self { address, gateway, broker, live, reloads, ready, ending, tasks, _sweeper: sweeper })
+        Ok(Self { address, gateway, broker, live: Arc::new(live), reloads, ready, ending, tasks, _sweeper: sweeper })
     }
 
     /// Where it listens.
@@ -211,6 +211,11 @@ impl Node {
     /// Keys or a certificate that cannot be read or are no good; nothing has changed then.
     pub fn reload(&self, config: &Config) -> Result<(), Error> {
         self.live.take(config)
+    }
+
+    /// What takes another configuration, for a thread that may wait for files.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live)
     }
 
     /// What is counted of reloads.

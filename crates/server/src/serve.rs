@@ -190,8 +190,12 @@ impl Reloader {
                 return self.refused(node, "`fanfare config check` says more");
             }
         };
-        if let Err(error) = node.reload(&config) {
-            return self.refused(node, &error.to_string());
+        // So may a key's, or a certificate's.
+        let (live, window) = (node.live(), config.drain_window);
+        match tokio::task::spawn_blocking(move || live.take(&config)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return self.refused(node, &error.to_string()),
+            Err(_) => return self.refused(node, "taking it ended by a panic"),
         }
         node.reloads().taken();
         self.running = settings;
@@ -199,7 +203,7 @@ impl Reloader {
             tracing::warn!(keys = after_restart.join(", "), "changed keys that take effect after restart");
         }
         tracing::info!(sessions = node.gateway().sessions(), "the configuration was reloaded");
-        Some(config.drain_window)
+        Some(window)
     }
 
     fn refused(&self, node: &Node, reason: &str) -> Option<Duration> {
@@ -219,7 +223,11 @@ async fn until_ended(
     loop {
         let hung_up = tokio::select! {
             hung_up = signals.next_or_hangup() => hung_up,
-            () = lost_a_shard(&node) => return Err(Failure::failed("a shard ended by a panic; see the log above")),
+            () = lost_a_shard(&node) => {
+                // By the log, which waits for no reader: this failure has no words of its own.
+                tracing::error!("a shard ended by a panic; see above");
+                return Err(Failure::failed(""));
+            }
         };
         let Some(reloader) = reloader.as_mut().filter(|_| hung_up) else { break };
         tokio::select! {

@@ -2,8 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
 
+use std::cell::RefCell;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use fanfare_testkit::bad_input::case;
 use fanfare_testkit::patience::eventually;
@@ -36,11 +37,20 @@ impl Unread {
         let row = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
         row.trim().parse().unwrap()
     }
+
+    /// Asks it to end, and waits until it has.
+    async fn ends(mut self) {
+        let asked = Command::new("kill").arg(self.process.id().to_string()).status().unwrap();
+        assert!(asked.success());
+        let process = RefCell::new(&mut self.process);
+        eventually("the node to end", || async { process.borrow_mut().try_wait().unwrap() }).await;
+    }
 }
 
 impl Drop for Unread {
     fn drop(&mut self) {
-        self.process.kill().unwrap();
+        // It may have ended already.
+        let _ = self.process.kill();
         self.process.wait().unwrap();
     }
 }
@@ -62,6 +72,7 @@ async fn defect_a_log_that_nobody_reads_stopped_the_node() {
     assert!(node.dropped().await > 0.0, "nothing was dropped");
     canary.goes_on("a full log").await;
     canary.end().await;
+    node.ends().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,9 @@ use fanfare_gateway::Hook;
 use fanfare_hooks::SigningKey;
 use fanfare_testkit::bad_input::case;
 use fanfare_testkit::patience::{PATIENCE, eventually};
-use fanfare_testkit::{Asked, Client, HookAnswer, HookServer, Node, Setup, Value, json, on_1_and_3_shards, token};
+use fanfare_testkit::{
+    Asked, Client, HookAnswer, HookServer, Http, Node, Setup, Value, json, on_1_and_3_shards, token,
+};
 use tokio::net::TcpListener;
 
 on_1_and_3_shards!(
@@ -626,6 +628,12 @@ async fn the_example_works(language: &str, program: &str, flag: &str) {
     let _backend = backend.kill_on_drop(true).spawn().unwrap_or_else(|error| panic!("{program} is needed: {error}"));
     let listens = || async { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() };
     drop(eventually("the example to listen", listens).await);
+    // Whatever comes without a signature is turned away, and ends nothing.
+    for headers in [vec![], vec![("webhook-id", "a"), ("webhook-timestamp", "1")]] {
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let answer = Http::connect(address).await.request("POST /connect", &headers, "{}").await;
+        assert_eq!(answer.status, 401, "{headers:?}");
+    }
     let url = |path: &str| format!("http://127.0.0.1:{port}/{path}");
     let keys = SECRETS.map(|secret| SigningKey::parse(&Secret::new(secret.to_owned())).unwrap());
     let node = |keys: &[SigningKey]| {

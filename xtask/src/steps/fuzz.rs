@@ -46,6 +46,12 @@ pub(crate) fn run() -> Outcome {
     if !cfg!(target_os = "linux") {
         return Outcome::Skipped("the fuzz targets are built on Linux only".to_owned());
     }
+    // libFuzzer is C++.
+    if tool::find("c++").is_none()
+        && let Err(why) = tool::install("g++")
+    {
+        return Outcome::Skipped(format!("no C++ compiler; {why}"));
+    }
     let build = Build::of_machine();
     let done = targets().and_then(|targets| build.make(&targets).map(|()| targets)).and_then(|targets| {
         prepare(&targets)?;

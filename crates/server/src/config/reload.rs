@@ -76,7 +76,8 @@ impl Loaded {
                 setting.origin = Origin::Running;
             }
         }
-        let problems = checks::relations(&settings);
+        let mut problems = checks::relations(&settings);
+        problems.extend(checks::missing(&settings));
         if !problems.is_empty() {
             return Err(Problems::sorted(problems));
         }
@@ -159,6 +160,20 @@ mod tests {
         let hook = |name: &str| format!("[hooks.{name}]\nurl = \"http://127.0.0.1:1/\"\npass_headers = [\"cookie\"]\n");
         let config = check(&hook("connect"), &hook("rpc"), &["hooks.rpc", "hooks.connect"]);
         assert_eq!(config.hooks.keys().map(|hook| hook.name()).collect::<Vec<_>>(), ["connect"]);
+    }
+
+    #[test]
+    fn defect_nobody_could_connect_when_a_hook_took_the_place_of_a_secret() {
+        let api = "[api]\nkeys = [\"0123456789abcdef\"]\n";
+        let load = |text: &str| {
+            let file = Some(Source::from_text("fanfare.toml", format!("{api}{text}")));
+            Config::load(Sources { file, ..Sources::default() }).unwrap_or_else(|problems| panic!("{problems}"))
+        };
+        let secret = "[auth]\nhmac_secret = \"0123456789abcdef0123456789abcdef-x9\"\n";
+        let running = load(secret).settings;
+        let hook = load("[hooks.connect]\nurl = \"http://127.0.0.1:1/\"\n");
+        let problems = hook.over(&running).err().expect("the hook waits for a restart").to_string();
+        assert!(problems.contains("auth.hmac_secret"), "{problems}");
     }
 
     #[test]
