@@ -257,12 +257,14 @@ impl Shard {
             // The last round is not through yet: queueing another one would only make the queue longer.
             return self.start_presence(id);
         }
-        let live = session.subscriptions.iter().filter(|subscription| subscription.stage == Stage::Live);
-        let present = live.filter(|subscription| subscription.presence);
+        let present = session.subscriptions.iter().filter(|subscription| subscription.presence);
+        // One that is still announced has started the timer already, and nobody starts it again when it is live.
+        let is_announcing = present.clone().any(|subscription| subscription.stage == Stage::Announcing);
         let refreshes: Vec<_> = present
+            .filter(|subscription| subscription.stage == Stage::Live)
             .map(|subscription| (subscription.channel, subscription.info.clone().unwrap_or_else(|| own.clone())))
             .collect();
-        if refreshes.is_empty() {
+        if refreshes.is_empty() && !is_announcing {
             return;
         }
         for (channel, info) in refreshes {

@@ -233,3 +233,18 @@ fn defect_never_was_taken_for_still_waiting_for_the_backend() {
         assert!(!bench.shard.awaits_refresh(id), "somebody else has said it: {later:?}");
     }
 }
+
+#[test]
+fn defect_presence_that_was_still_announced_was_never_refreshed() {
+    let mut bench = Bench::without_pings();
+    let id = bench.connected("a");
+    let present = NewSubscription { presence: true, ..Bench::new_subscription("news", Origin::Client) };
+    let begun = bench.shard.begin(id, &present).unwrap();
+    bench.shard.commit(begun, Backlog::None).unwrap().unwrap();
+    bench.shard.start_presence(id);
+    bench.shard.replace_info(id, &Bytes::from_static(b"{}"));
+    assert!(bench.shard.take_effects().is_empty(), "its maker has it in hand");
+    bench.shard.settle(begun);
+    bench.at(seconds(21));
+    assert!(matches!(bench.shard.take_effects().as_slice(), [Effect::RefreshPresence(..)]));
+}
