@@ -131,14 +131,19 @@ impl Connection {
         }
     }
 
-    /// Reads into the thread's scratch buffer; `None` at the end of input.
+    /// Reads into the thread's scratch buffer; `None` at the end of input. Nothing is read where TLS records came that
+    /// hold nothing or are not whole: they are charged all the same.
     async fn read(&self) -> Option<usize> {
         loop {
             self.peer.socket.readable().await.ok()?;
             match self.peer.socket.try_read(&mut self.peer.local.scratch.borrow_mut()) {
                 Ok(0) => return None,
                 Ok(length) => return Some(length),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if self.peer.socket.has_come() {
+                        return Some(0);
+                    }
+                }
                 Err(_) => return None,
             }
         }
@@ -147,14 +152,16 @@ impl Connection {
     /// Gives what was read to tungstenite, the first time what came early, and what that answers to the outbox.
     fn take(&mut self, length: usize) -> Inbound {
         let early = self.early.take();
-        let Peer { local, session, .. } = &self.peer;
+        let Peer { local, session, socket, .. } = &self.peer;
         let scratch = local.scratch.borrow();
         let input = early.as_deref().map_or(&scratch[..length], |early| &early[..]);
+        // What came early is not among what the socket counts.
+        let came = if early.is_some() { input.len() } else { socket.came(length) };
         let second = local.now().millis / 1_000;
         let (mut inbound, answers) = self.intake.take(&mut self.websocket, input, second);
         local.with(|shard| {
             shard.stats().bytes_in.add(input.len() as u64);
-            inbound.reading = shard.charge_bytes(*session, input.len());
+            inbound.reading = shard.charge_bytes(*session, came);
             if !answers.is_empty() && inbound.ended.is_none() {
                 shard.enqueue(*session, answers.as_slice().into());
             }
@@ -236,7 +243,7 @@ impl Connection {
     async fn discard(&self) {
         let mut discarded = 0;
         while let Some(length) = self.read().await {
-            discarded += length;
+            discarded += self.peer.socket.came(length);
             if discarded > limits::CLOSE_DISCARD_BYTES_MAX && self.has_left() {
                 return;
             }

@@ -197,9 +197,11 @@ impl Local {
         }
     }
 
-    /// Keeps something of a session for the backend, in place of what was kept.
+    /// Keeps something of a session for the backend, in place of what was kept. Nothing is kept of a session that is
+    /// gone: nobody would forget it again.
     pub(crate) fn keep(&self, id: SlotId, kept: Kept) {
-        if self.backend.is_none() || kept.is_empty() {
+        let is_gone = self.in_tick(|shard| shard.session(id).is_none());
+        if self.backend.is_none() || kept.is_empty() || is_gone {
             return self.forget(id);
         }
         self.kept.borrow_mut().insert(id, kept);
@@ -238,3 +240,6 @@ impl Local {
         lines < limits::LOG_LINES_PER_SECOND
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -119,6 +119,10 @@ pub(crate) struct Buckets {
 
 const ONE: u32 = 1_000;
 
+/// How much earlier than the last fill a time may be: shards read their clocks before they come to a user's buckets, so
+/// the times do not come in order. What is later by nearly 49 days is taken for that.
+const BEHIND_MILLIS_MAX: u32 = 60_000;
+
 /// Takes from a bucket, if there is enough in it.
 fn take(taken: &mut u32, per_second: Option<u32>) -> bool {
     let Some(per_second) = per_second else { return true };
@@ -136,7 +140,7 @@ impl Buckets {
         // Only what has passed since is of interest.
         let now = now_millis as u32;
         let passed = now.wrapping_sub(self.filled_at);
-        if passed == 0 {
+        if passed == 0 || passed > u32::MAX - BEHIND_MILLIS_MAX {
             return;
         }
         self.filled_at = now;

@@ -35,7 +35,10 @@ impl Socket {
         let stream = TcpStream::from_std(stream)?;
         Ok(match tls {
             None => Self::Plain(stream),
-            Some(tls) => Self::Tls(stream, RefCell::new(tls)),
+            Some(mut tls) => {
+                tls.count_anew();
+                Self::Tls(stream, RefCell::new(tls))
+            }
         })
     }
 
@@ -57,6 +60,19 @@ impl Socket {
         match self {
             Self::Plain(stream) => stream.try_read(buffer),
             Self::Tls(stream, tls) => read_tls(stream, &mut tls.borrow_mut(), buffer),
+        }
+    }
+
+    /// Whether something has come that was not counted, though none of it could be read yet.
+    pub(crate) fn has_come(&self) -> bool {
+        matches!(self, Self::Tls(_, tls) if tls.borrow().has_come())
+    }
+
+    /// Counts what the peer has sent for what was read: with TLS its ciphertext, for a record may hold next to nothing.
+    pub(crate) fn came(&self, plaintext: usize) -> usize {
+        match self {
+            Self::Plain(_) => plaintext,
+            Self::Tls(_, tls) => tls.borrow_mut().came(),
         }
     }
 

@@ -28,6 +28,8 @@ pub(crate) struct Tls {
     /// Encrypted and not written, from `written` on.
     unwritten: Vec<u8>,
     written: usize,
+    /// Ciphertext taken in and not counted yet.
+    came: u32,
     has_ended: bool,
     /// Nothing more can be said or understood.
     has_failed: bool,
@@ -57,6 +59,7 @@ impl Tls {
             handed_out: 0,
             unwritten: Vec::new(),
             written: 0,
+            came: 0,
             has_ended: false,
             has_failed: false,
             says_goodbye: false,
@@ -75,6 +78,7 @@ impl Tls {
     /// Takes ciphertext as it came. After an error what is unwritten tells the peer, and then nothing more is said.
     pub(crate) fn take(&mut self, ciphertext: &[u8]) -> io::Result<()> {
         self.received.extend_from_slice(ciphertext);
+        self.came = self.came.saturating_add(ciphertext.len() as u32);
         let taken = self.process();
         if self.received.is_empty() {
             self.received = Vec::new();
@@ -146,6 +150,21 @@ impl Tls {
             let encoded = append(&mut self.unwritten, |buffer| data.encode(buffer).map_err(encode_shortage));
             encoded.unwrap_or_else(|error| tracing::trace!(%error, "an alert could not be encoded"));
         }
+    }
+
+    /// Begins to count what comes; what has come and was not handed out is counted too.
+    pub(crate) fn count_anew(&mut self) {
+        self.came = (self.received.len() + self.plaintext.len() - self.handed_out) as u32;
+    }
+
+    /// Whether ciphertext has come since it was last counted.
+    pub(crate) fn has_come(&self) -> bool {
+        self.came > 0
+    }
+
+    /// Counts the ciphertext that has come since the last time.
+    pub(crate) fn came(&mut self) -> usize {
+        std::mem::take(&mut self.came) as usize
     }
 
     pub(crate) fn has_plaintext(&self) -> bool {

@@ -33,6 +33,7 @@ on_1_and_3_shards!(
     the_backend_says_whether_a_subscription_goes_on,
     a_connection_closed_while_the_backend_was_asked_stays_closed,
     a_drain_does_not_wait_for_a_silent_backend,
+    defect_never_was_not_heard_while_the_backend_was_silent,
 );
 
 /// A backend, and a setup whose clients without a token it names.
@@ -356,6 +357,19 @@ async fn the_backend_says_whether_a_subscription_goes_on(shards: usize) {
     client.subscribe("asks:a").await;
     let shown = token::subscription("42", "asks:a");
     assert_eq!(client.closed_by("sub_refresh", json!({"channel": "asks:a", "token": shown})).await.0, 3501);
+}
+
+/// What the API says while the backend is asked is the later word.
+async fn defect_never_was_not_heard_while_the_backend_was_silent(shards: usize) {
+    let (backend, node) = expiring(shards, Duration::from_secs(4)).await;
+    backend.put("/connect", HookAnswer::Lasting(2, json!({"user": "42"})));
+    backend.put("/refresh", HookAnswer::Status(500));
+    let mut client = node.client().connect().await;
+    asked_times(&backend, "/refresh", 1).await;
+    node.call("refresh", json!({"user": "42"})).await;
+    assert!(client.expect_push().await["refresh"].is_object());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(client.refused("rpc", json!({"method": "m".repeat(300)})).await, 107, "it goes on");
 }
 
 /// Until then nobody was identified, and nobody may be afterwards.

@@ -8,12 +8,14 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fanfare_gateway::Rates;
 use fanfare_testkit::bad_input::{Case, case};
 use fanfare_testkit::patience::{eventually, within};
 use fanfare_testkit::{Certificate, Client, Node, Setup, Stage, client_frame, connect_tls, json, on_1_and_3_shards};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio_rustls::client::TlsStream;
 
 on_1_and_3_shards!(
     sessions_get_everything_in_order_and_recover,
@@ -31,6 +33,8 @@ on_1_and_3_shards!(
     row_29_tls_to_a_plain_port,
     row_30_handshakes_over_the_rate,
     a_page_of_the_own_host_came_with_tls,
+    defect_bytes_in_records_that_hold_little_were_not_counted,
+    defect_bytes_of_a_record_that_is_not_whole_were_not_counted,
 );
 
 fn setup(shards: usize) -> (Arc<Certificate>, Setup) {
@@ -271,7 +275,10 @@ async fn a_drain_ends_with_a_close_frame_and_a_goodbye(shards: usize) {
 async fn a_record_that_cannot_be_decrypted_ends_the_session(shards: usize) {
     let (certificate, setup) = setup(shards);
     let mut stage = Stage::set_up(setup).await;
-    let stream = connect_tls(stage.node.listening_address(), &Arc::new(certificate.client())).await.unwrap();
+    let mut stream = connect_tls(stage.node.listening_address(), &Arc::new(certificate.client())).await.unwrap();
+    // The node has the end of the handshake, else the record could be counted among those of a handshake that failed.
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: hub\r\n\r\n").await.unwrap();
+    read_until(&mut stream, "HTTP/1.1 200 ").await;
     let (mut stream, mut tls) = stream.into_inner();
     // A whole request, with one bit of it wrong on its way.
     std::io::Write::write_all(&mut tls.writer(), &upgrade(b"")).unwrap();
@@ -384,4 +391,61 @@ async fn a_page_of_the_own_host_came_with_tls(shards: usize) {
         let headers = [&headers[..], &[("Origin", origin)]].concat();
         assert_eq!(http.request("GET /connection/websocket", &headers, "").await.status, status, "{origin}");
     }
+}
+
+/// A node that reads ten kilobytes at once and one a second, and a session on it.
+async fn session_that_may_send_little(shards: usize) -> (Node, TlsStream<TcpStream>) {
+    let (certificate, setup) = setup(shards);
+    let rates = Rates { bytes: Some(1_024), ..Rates::default() };
+    let node = setup.sessions(move |options| options.session_rates = rates).start().await;
+    let mut stream = connect_tls(node.listening_address(), &Arc::new(certificate.client())).await.unwrap();
+    stream.write_all(&upgrade(&client_frame(0x81, br#"{"id":1,"connect":{}}"#))).await.unwrap();
+    read_until(&mut stream, "\"connect\":{").await;
+    (node, stream)
+}
+
+/// A procedure that nobody knows, in a frame of so many bytes.
+fn call_of(bytes: usize) -> Vec<u8> {
+    let command = br#"{"id":2,"rpc":{"method":"m"}}"#;
+    client_frame(0x81, &[&command[..], &vec![b' '; bytes - command.len()]].concat())
+}
+
+/// What TLS makes of `plaintext`, each piece a record.
+fn encrypted<'a>(tls: &mut rustls::ClientConnection, records: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut ciphertext = Vec::new();
+    for record in records {
+        std::io::Write::write_all(&mut tls.writer(), record).unwrap();
+        while tls.wants_write() {
+            tls.write_tls(&mut ciphertext).unwrap();
+        }
+    }
+    ciphertext
+}
+
+async fn reading_paused(node: &Node) {
+    let (name, label) = case(59, "bytes").counter();
+    eventually("a pause", || async { (node.metric_row(name, label).await >= 1.0).then_some(()) }).await;
+}
+
+/// The rate is of what the network brings: 700 bytes in as many records are 16 kilobytes.
+async fn defect_bytes_in_records_that_hold_little_were_not_counted(shards: usize) {
+    let (node, stream) = session_that_may_send_little(shards).await;
+    let (mut stream, mut tls) = stream.into_inner();
+    let ciphertext = encrypted(&mut tls, call_of(700).chunks(1));
+    assert!(ciphertext.len() > 15_000);
+    stream.write_all(&ciphertext).await.unwrap();
+    reading_paused(&node).await;
+}
+
+async fn defect_bytes_of_a_record_that_is_not_whole_were_not_counted(shards: usize) {
+    let (node, stream) = session_that_may_send_little(shards).await;
+    let (mut stream, mut tls) = stream.into_inner();
+    let ciphertext = encrypted(&mut tls, std::iter::once(&call_of(15_000)[..]));
+    let (most, rest) = ciphertext.split_at(ciphertext.len() - 100);
+    stream.write_all(most).await.unwrap();
+    reading_paused(&node).await;
+    // It is read late, and it is read.
+    stream.write_all(rest).await.unwrap();
+    let mut buffer = [0; 4_096];
+    assert!(within("the answer", stream.read(&mut buffer)).await.unwrap() > 0);
 }

@@ -154,6 +154,9 @@ impl Commands {
         let backend = self.backend(Hook::Refresh).ok_or(Disconnect::CONNECTION_EXPIRED)?;
         self.renew_deadline();
         let refreshed = self.answered(backend.refresh(self.caller()?)).await?;
+        if !self.with(|shard| shard.awaits_refresh(self.session)) {
+            return Err(Failure::Gone);
+        }
         if self.is_over(&refreshed) {
             return Err(Disconnect::CONNECTION_EXPIRED.into());
         }
@@ -263,7 +266,7 @@ async fn until_answered(
         match ask().await {
             Ok(()) | Err(Failure::Gone) => return None,
             Err(Failure::Close(disconnect)) => return Some(Some(disconnect)),
-            Err(Failure::Refused(error)) if !error.temporary => return Some(None),
+            Err(Failure::Refused(error)) if !error.temporary => return awaits().then_some(None),
             Err(Failure::Refused(_) | Failure::Error(_) | Failure::BadRequest(_)) => {}
         }
         let pause = REFRESH_RETRY.mul_f64(rand::random_range(0.5..=1.5));

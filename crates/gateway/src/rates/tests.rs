@@ -104,6 +104,21 @@ fn a_clock_that_goes_around_and_the_largest_rates_do_no_harm() {
     assert!(taken(&mut slept, false, 1 << 32) <= 100);
 }
 
+/// Another shard that read its clock earlier comes to the user's buckets later.
+#[test]
+fn defect_a_clock_that_was_behind_filled_the_buckets_of_a_user() {
+    let user = UserBuckets::default();
+    assert!((0..100).all(|_| user.take(&RATES, false, 1_001).is_ok()));
+    assert_eq!(user.take(&RATES, false, 1_000), Err(Excess::UserCommands));
+    assert_eq!(user.take(&RATES, false, 1_100), Err(Excess::UserCommands), "the earlier time is not filled from");
+    assert_eq!(user.take(&RATES, false, 1_101), Ok(()));
+    // Nor where the clock has gone around in between.
+    let user = UserBuckets::default();
+    let around = 1 << 32;
+    assert!((0..100).all(|_| user.take(&RATES, false, around).is_ok()));
+    assert_eq!(user.take(&RATES, false, around - 1), Err(Excess::UserCommands));
+}
+
 #[test]
 fn a_session_and_a_user_carry_little() {
     assert_eq!(size_of::<Buckets>(), 20);

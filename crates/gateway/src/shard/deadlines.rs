@@ -93,21 +93,20 @@ impl Shard {
     fn ask_refresh(&mut self, id: SlotId) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.deadlines.expire = 0;
+            session.awaits_refresh = true;
             self.effects.push(Effect::Refresh(id));
         }
     }
 
     /// Whether a connection that has expired waits for the backend to decide.
     pub(crate) fn awaits_refresh(&self, id: SlotId) -> bool {
-        self.is_open(id) && self.sessions.get(id).is_some_and(|session| session.deadlines.expire == 0)
+        self.is_open(id) && self.sessions.get(id).is_some_and(|session| session.awaits_refresh)
     }
 
     /// Whether a subscription that has expired waits for the backend to decide.
     pub(crate) fn awaits_sub_refresh(&self, begun: Begun) -> bool {
-        let session = self.sessions.get(begun.session);
-        let subscription =
-            session.and_then(|session| session.subscriptions.get(session.subscription_index(begun.channel)?));
-        subscription.is_some_and(|subscription| subscription.making == begun.making && subscription.expire == 0)
+        let Some(index) = self.made_index(begun) else { return false };
+        self.sessions.get(begun.session).is_some_and(|session| session.subscriptions[index].expire == 0)
     }
 
     fn cut_off(&mut self, id: SlotId) {
@@ -168,6 +167,7 @@ impl Shard {
         let at = expire_at.map_or(0, |expire_at| self.tick_of_expiry(expire_at, grace));
         if let Some(session) = self.sessions.get_mut(id) {
             session.deadlines.expire = at;
+            session.awaits_refresh = false;
         }
         self.arm(id);
     }
@@ -194,10 +194,10 @@ impl Shard {
         self.arm(id);
     }
 
-    /// Ends one subscription that has expired.
+    /// Ends one subscription that has expired; not one to the same channel that was made since.
     pub(crate) fn expire_subscription(&mut self, begun: Begun) {
+        let Some(index) = self.made_index(begun) else { return };
         let Some(session) = self.sessions.get(begun.session) else { return };
-        let Some(index) = session.subscription_index(begun.channel) else { return };
         if session.subscriptions[index].origin.is_server_side() {
             return self.close(begun.session, &Disconnect::SUBSCRIPTION_EXPIRED);
         }
@@ -257,12 +257,14 @@ impl Shard {
             // The last round is not through yet: queueing another one would only make the queue longer.
             return self.start_presence(id);
         }
-        let live = session.subscriptions.iter().filter(|subscription| subscription.stage == Stage::Live);
-        let present = live.filter(|subscription| subscription.presence);
+        let present = session.subscriptions.iter().filter(|subscription| subscription.presence);
+        // One that is still announced has started the timer already, and nobody starts it again when it is live.
+        let is_announcing = present.clone().any(|subscription| subscription.stage == Stage::Announcing);
         let refreshes: Vec<_> = present
+            .filter(|subscription| subscription.stage == Stage::Live)
             .map(|subscription| (subscription.channel, subscription.info.clone().unwrap_or_else(|| own.clone())))
             .collect();
-        if refreshes.is_empty() {
+        if refreshes.is_empty() && !is_announcing {
             return;
         }
         for (channel, info) in refreshes {

@@ -81,6 +81,8 @@ pub(crate) struct Session {
     pub(crate) blocked: bool,
     /// The write half is closed.
     pub(crate) finished: bool,
+    /// It has expired, and the backend is asked whether it goes on.
+    pub(crate) awaits_refresh: bool,
     pub(crate) outbox: Outbox,
     /// Who is connected; `None` before `connect`.
     pub(crate) info: Option<Arc<ClientInfo>>,
@@ -111,6 +113,7 @@ impl Session {
             dirty: false,
             blocked: false,
             finished: false,
+            awaits_refresh: false,
             outbox: Outbox::default(),
             info: None,
             rights: None,

@@ -370,7 +370,7 @@ impl Shard {
     }
 
     /// Where a subscription in the making stands, unless it is gone: one that was made after it is another.
-    fn made_index(&self, begun: Begun) -> Option<usize> {
+    pub(super) fn made_index(&self, begun: Begun) -> Option<usize> {
         let session = self.sessions.get(begun.session)?;
         let index = session.subscription_index(begun.channel)?;
         (session.subscriptions[index].making == begun.making).then_some(index)

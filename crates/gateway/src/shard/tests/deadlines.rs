@@ -195,3 +195,56 @@ fn row_113_a_wall_clock_that_jumps_closes_nobody() {
         assert!(!bench.shard.is_open(late), "{wall_seconds}");
     }
 }
+
+/// What is said of a subscription does not concern the one that its client has made since.
+#[test]
+fn defect_a_late_refusal_ended_a_newer_subscription() {
+    for origin in [Origin::Client, Origin::Api] {
+        let mut bench = Bench::without_pings();
+        let (id, other) = (bench.connected("a"), bench.connected("b"));
+        bench.subscribed_at(other, "news", 0);
+        let old = bench.subscribed_at(id, "news", 0);
+        bench.shard.unsubscribe(id, &channel("news")).unwrap();
+        let new = bench.begin(id, "news", origin);
+        bench.shard.commit(new, Backlog::Top(position(0))).unwrap().unwrap();
+        assert!(bench.shard.settle(new));
+        assert_eq!(old.channel, new.channel);
+        bench.shard.expire_subscription(old);
+        assert_eq!(bench.sent(id), []);
+        bench.shard.expire_subscription(new);
+        let ended = if origin == Origin::Client { Sent::Unsubscribed(2501) } else { Sent::Close(3006) };
+        assert_eq!(bench.sent(id), [ended]);
+    }
+}
+
+#[test]
+fn defect_never_was_taken_for_still_waiting_for_the_backend() {
+    let mut bench = Bench::without_pings();
+    bench.shard.refreshes_by_backend(true);
+    let id = bench.connected("a");
+    assert!(!bench.shard.awaits_refresh(id), "it never expires");
+    bench.shard.set_now(Now { millis: 0, unix_seconds: 1_000 });
+    for (expires, later) in [(1_010, None), (1_030, Some(2_000))] {
+        bench.shard.set_expiry(id, Some(expires));
+        bench.at(seconds(expires - 1_000 + 1));
+        assert!(matches!(bench.shard.take_effects().as_slice(), [Effect::Refresh(asked)] if *asked == id));
+        assert!(bench.shard.awaits_refresh(id));
+        bench.shard.set_expiry(id, later);
+        assert!(!bench.shard.awaits_refresh(id), "somebody else has said it: {later:?}");
+    }
+}
+
+#[test]
+fn defect_presence_that_was_still_announced_was_never_refreshed() {
+    let mut bench = Bench::without_pings();
+    let id = bench.connected("a");
+    let present = NewSubscription { presence: true, ..Bench::new_subscription("news", Origin::Client) };
+    let begun = bench.shard.begin(id, &present).unwrap();
+    bench.shard.commit(begun, Backlog::None).unwrap().unwrap();
+    bench.shard.start_presence(id);
+    bench.shard.replace_info(id, &Bytes::from_static(b"{}"));
+    assert!(bench.shard.take_effects().is_empty(), "its maker has it in hand");
+    bench.shard.settle(begun);
+    bench.at(seconds(21));
+    assert!(matches!(bench.shard.take_effects().as_slice(), [Effect::RefreshPresence(..)]));
+}
