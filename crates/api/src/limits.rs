@@ -46,9 +46,10 @@ pub(crate) const TAGS_BYTES_MAX: usize = 16_384;
 /// whoever a token let in can also be sent away.
 pub(crate) const NAME_BYTES_MAX: usize = 255;
 
-/// Revocations that are listed unless a limit is given, and with the largest one: 100,000 × about 120 bytes are 12 MB.
+/// Revocations that are listed unless a limit is given, and with the largest one: 1,000 × about 120 bytes are 120 KB, and
+/// a batch of listings stays in the megabytes.
 pub(crate) const REVOCATIONS_LISTED: usize = 1_000;
-pub(crate) const REVOCATIONS_LISTED_MAX: usize = 100_000;
+pub(crate) const REVOCATIONS_LISTED_MAX: usize = 1_000;
 
 /// How far the clocks of a node and of whoever issues tokens may differ; as for the tokens themselves.
 pub(crate) const CLOCK_LEEWAY_SECONDS: u64 = fanfare_auth::limits::LEEWAY_SECONDS;

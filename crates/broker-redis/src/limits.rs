@@ -97,7 +97,17 @@ pub(crate) const REVOCATION_PAGE: usize = 1000;
 /// Pages of one reading. All of them are 100 pages; a hash that grows or shrinks is gone through a few times.
 pub(crate) const REVOCATION_PAGES_MAX: usize = 1000;
 
-/// How often the revocations are read anew when they change while they are read.
+/// Longest field that a revocation has: `i:255:` and `:=` around a channel of 255 bytes and a user of 1,024 are 1,287.
+pub(crate) const REVOCATION_FIELD_BYTES_MAX: usize = 1_400;
+
+/// Longest value: two numbers of 20 digits and a space are 41 bytes.
+pub(crate) const REVOCATION_VALUE_BYTES_MAX: usize = 48;
+
+/// Changes that are remembered while the revocations are read: × at most 1.5 KB are 6 MB. At 100 a second, 40 s.
+pub(crate) const REVOCATION_WORDS_HEARD_MAX: usize = 4_096;
+
+/// How often the revocations are read anew when they change while they are read. The last time they are read at once, in
+/// which nothing changes: 100,000 of them keep Redis for some 100 ms.
 pub(crate) const REVOCATION_READS_AT_ONCE: usize = 5;
 
 /// Pause before the revocations are read again that could not be read.

@@ -8,16 +8,21 @@
 //! - **R1** Before the first read nobody is let in: who is revoked is not known.
 //! - **R2** While Redis is away, what was last known holds, and expires as it said.
 //! - **R3** A word of the next version is taken in at once. Any other that adds something is, too; then all is read. A
-//!   word of a version that is known already changes nothing, as it may be older than what was read.
+//!   word of a version that is known already changes nothing, as it may be older than what was read. What is read while
+//!   later words come has these put on top (`heard`).
 //! - **R4** Redis may have lost something: another life, or a version that is lower than one that was seen (data wiped, a
-//!   failover without the last writes). What this node holds and Redis does not is then kept and given back. So a
-//!   revocation that was answered survives as long as one node does. One that was taken back on another node while this
-//!   one was cut off, right before such a loss, comes back too: it errs on that side.
-//! - **R5** What Redis says is bounded and judged; what is no revocation is skipped and counted (I14).
+//!   failover without the last writes; a life names the server's history of writes, so a failover is always another).
+//!   What this node holds and Redis does not, or not for as long, is then kept and given back. So a revocation that was
+//!   answered survives as long as one node does. One that was taken back, or shortened, on another node while this one
+//!   was cut off, right before such a loss, comes back too: it errs on that side.
+//! - **R5** What Redis says is bounded and judged; what is no revocation is skipped and counted (I14). If there are more
+//!   than there may be, what was known holds.
+//! - **R6** Sessions that could not be judged by what was read are judged again until they are.
 
 mod entry;
+mod heard;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -28,10 +33,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::entry::{Entry, field_of};
+use self::heard::Heard;
 use crate::fault::Fault;
 use crate::keys::Keys;
 use crate::limits::{
-    HEARTBEAT, REVOCATION_PAGE, REVOCATION_PAGES_MAX, REVOCATION_READS_AT_ONCE, REVOCATION_RETRY, REVOCATIONS_STALE,
+    HEARTBEAT, REVOCATION_FIELD_BYTES_MAX, REVOCATION_PAGE, REVOCATION_PAGES_MAX, REVOCATION_READS_AT_ONCE,
+    REVOCATION_RETRY, REVOCATION_VALUE_BYTES_MAX, REVOCATIONS_STALE,
 };
 use crate::metrics::{Counters, Skipped};
 use crate::publisher::random_part;
@@ -62,6 +69,10 @@ struct State {
     fault: Option<Fault>,
     /// To be given back to Redis, which has lost it (R4).
     owed: Vec<Revocation>,
+    /// What was told since the last reading (R3).
+    heard: Heard,
+    /// Sessions are still to be judged by what was read (R6).
+    unjudged: bool,
 }
 
 /// How this node's copy stands.
@@ -76,9 +87,19 @@ pub(crate) enum Standing {
 }
 
 /// Everything at one version.
+#[derive(Debug)]
 struct Snapshot {
     at: At,
     revocations: Vec<Revocation>,
+}
+
+/// What came of a reading.
+enum Read {
+    /// Redis has what is known.
+    Known,
+    /// It changed while it was read.
+    Changed,
+    All(Snapshot),
 }
 
 /// Keeps the copy.
@@ -128,6 +149,7 @@ impl Revocations {
                     REVOCATION_RETRY
                 }
             };
+            self.judge_the_unjudged().await;
             self.note(read.err());
             self.held.trim(unix_now());
             self.give_back().await;
@@ -146,87 +168,122 @@ impl Revocations {
         }
     }
 
+    /// Judges all sessions, if there is something that they are not judged by yet. What fails is tried again (R6).
+    async fn judge_the_unjudged(&self) {
+        if !std::mem::take(&mut self.state().unjudged) {
+            return;
+        }
+        if let Err(error) = self.node.judge_again(Whom::Everybody).await {
+            tracing::warn!(%error, "sessions were not judged by new revocations in time");
+            self.state().unjudged = true;
+        }
+    }
+
     /// Reads what there is, if it is not what is held.
     async fn read(&self) -> Result<(), Fault> {
-        for _ in 0..REVOCATION_READS_AT_ONCE {
-            let known = self.state().at.clone();
-            let Some(snapshot) = self.snapshot(&known).await? else { return Ok(()) };
-            if let Some(has_new) = snapshot.and_then(|snapshot| self.install(snapshot, &known)) {
-                if has_new && let Err(error) = self.node.judge_again(Whom::Everybody).await {
-                    tracing::warn!(%error, "sessions were not judged by new revocations in time");
+        for again in (0..REVOCATION_READS_AT_ONCE).rev() {
+            let known = self.begin();
+            // The last time in one page: they may change faster than they are read.
+            let page = if again == 0 { 2 * REVOCATIONS_MAX } else { REVOCATION_PAGE };
+            match self.snapshot(&known, page).await? {
+                Read::Known => {
+                    self.state().heard.compared(&known);
+                    return Ok(());
                 }
-                return Ok(());
+                Read::All(snapshot) => {
+                    if self.install(snapshot) {
+                        return Ok(());
+                    }
+                }
+                Read::Changed => {}
             }
         }
-        // They change faster than they are read; every change is also told.
         Err(Fault::TryAgain)
     }
 
-    /// Everything there is: `None` if it is what is known, an inner `None` if it changed while it was read.
-    async fn snapshot(&self, known: &At) -> Result<Option<Option<Snapshot>>, Fault> {
+    /// What is known when a reading begins.
+    fn begin(&self) -> At {
+        let mut state = self.state();
+        state.heard.reading();
+        state.at.clone()
+    }
+
+    /// Everything there is, unless it is what is known.
+    async fn snapshot(&self, known: &At, page: usize) -> Result<Read, Fault> {
         let (mut cursor, mut words) = (b"0".to_vec(), HashMap::new());
         let mut first: Option<At> = None;
         // One is the same as before only while nothing has been read at all.
         let known = if self.held.is_known() { known.clone() } else { At { life: "-".to_owned(), version: 0 } };
         for _ in 0..REVOCATION_PAGES_MAX {
-            let page = Page::read(self.page(&known, &cursor).await?).ok_or(Fault::Nonsense)?;
+            let page = Page::read(self.page(&known, &cursor, page).await?).ok_or(Fault::Nonsense)?;
             if first.get_or_insert_with(|| page.at.clone()) != &page.at {
-                return Ok(Some(None));
+                return Ok(Read::Changed);
             }
-            let Some((next, pairs)) = page.rest else { return Ok(None) };
-            words.extend(pairs);
-            if next == b"0" || words.len() > 2 * REVOCATIONS_MAX {
-                return Ok(Some(Some(Snapshot { at: page.at, revocations: self.believed(words) })));
+            let Some((next, pairs)) = page.rest else { return Ok(Read::Known) };
+            words.extend(pairs.into_iter().filter(|pair| self.is_bounded(pair)));
+            if words.len() > 2 * REVOCATIONS_MAX {
+                return Err(Fault::Nonsense);
+            }
+            if next == b"0" {
+                return Ok(Read::All(Snapshot { at: page.at, revocations: self.believed(words)? }));
             }
             cursor = next;
         }
         Err(Fault::Nonsense)
     }
 
-    async fn page(&self, known: &At, cursor: &[u8]) -> Result<Vec<Value>, Fault> {
+    async fn page(&self, known: &At, cursor: &[u8], count: usize) -> Result<Vec<Value>, Fault> {
         let call = Call::new(&script::REVOCATIONS, &[&*self.keys.revocations])
             .arg(&known.life)
             .arg(known.version)
             .arg(cursor)
-            .arg(REVOCATION_PAGE);
+            .arg(count);
         self.routes.call(self.keys.slot(&self.keys.revocations), &call).await
     }
 
+    /// Whether it can be a revocation by its size (R5).
+    fn is_bounded(&self, (field, value): &Field) -> bool {
+        let is_bounded = field.len() <= REVOCATION_FIELD_BYTES_MAX && value.len() <= REVOCATION_VALUE_BYTES_MAX;
+        if !is_bounded {
+            self.counters.skipped(Skipped::Revocation);
+        }
+        is_bounded
+    }
+
     /// What of it are revocations (R5).
-    fn believed(&self, words: HashMap<Vec<u8>, Vec<u8>>) -> Vec<Revocation> {
+    fn believed(&self, words: HashMap<Vec<u8>, Vec<u8>>) -> Result<Vec<Revocation>, Fault> {
         let mut believed = Vec::with_capacity(words.len().min(REVOCATIONS_MAX));
         for (field, value) in words {
             if matches!(&field[..], b"life" | b"version") {
                 continue;
             }
             match entry::read(&field, &value) {
-                Some(revocation) if believed.len() < REVOCATIONS_MAX => believed.push(revocation),
-                _ => self.counters.skipped(Skipped::Revocation),
+                Some(_) if believed.len() >= REVOCATIONS_MAX => return Err(Fault::Nonsense),
+                Some(revocation) => believed.push(revocation),
+                None => self.counters.skipped(Skipped::Revocation),
             }
         }
-        believed
+        Ok(believed)
     }
 
-    /// Takes over what was read; says whether it keeps somebody out who was not before. `None` if there was word of
-    /// something later meanwhile.
-    fn install(&self, snapshot: Snapshot, known: &At) -> Option<bool> {
+    /// Takes over what was read; says whether it could, which it cannot where too much was told meanwhile.
+    fn install(&self, snapshot: Snapshot) -> bool {
         let mut state = self.state();
-        if state.at != *known && !snapshot.at.follows(&state.at) {
-            return None;
-        }
         let now = unix_now();
-        let Snapshot { at, mut revocations } = snapshot;
-        if !at.follows(&state.at) {
-            let lost = lost(self.held.list(now), &revocations);
-            if !lost.is_empty() {
-                tracing::warn!(revocations = lost.len(), "Redis has lost revocations, which this node gives back");
-            }
-            revocations.extend(lost.iter().cloned());
-            state.owed = lost;
+        let taken_back = state.heard.taken_back(&snapshot.at.life);
+        let known = state.at.life.clone();
+        let Some(Snapshot { at, mut revocations }) = state.heard.put_on(snapshot, &known) else { return false };
+        let follows = at.follows(&state.at);
+        let held = if follows { std::mem::take(&mut state.owed) } else { self.held.all(now) };
+        let lost = lost(held, &revocations, &taken_back);
+        if !follows && !lost.is_empty() {
+            tracing::warn!(revocations = lost.len(), "Redis has lost revocations, which this node gives back");
         }
-        let has_new = self.held.replace(revocations, now);
+        revocations.extend(lost.iter().cloned());
+        state.owed = lost;
+        state.unjudged |= self.held.replace(revocations, now);
         state.at = at;
-        Some(has_new)
+        true
     }
 
     /// Gives back what Redis has lost (R4). What fails is tried again.
@@ -288,31 +345,39 @@ impl Revocations {
 
     fn take_in(&self, change: &RevocationChange, changed: Entry) -> Result<Option<Whom>, Error> {
         let mut state = self.state();
-        let same_life = state.at.life == change.life;
-        let is_known = same_life && change.version <= state.at.version;
+        let at = At { life: change.life.clone(), version: change.version };
+        let same_life = state.at.life == at.life;
+        let whom = match &changed {
+            Entry::Kept(revocation) => Some(revocation.subject.whom()),
+            Entry::TakenBack(_) => None,
+        };
+        if same_life && at.version <= state.at.version {
+            return Ok(whom);
+        }
         let is_next = self.held.is_known()
-            && ((same_life && change.version == state.at.version + 1)
-                || (state.at == At::default() && change.version == 1));
-        if is_next {
-            state.at = At { life: change.life.clone(), version: change.version };
-        } else if !is_known {
+            && ((same_life && at.version == state.at.version + 1) || (state.at == At::default() && at.version == 1));
+        state.heard.remember(at.clone(), changed.clone());
+        if !is_next {
             self.wake();
         }
-        Ok(match changed {
-            Entry::Kept(revocation) => {
-                let whom = revocation.subject.whom();
-                if !is_known {
-                    self.held.keep(revocation, unix_now())?;
-                }
-                Some(whom)
+        match changed {
+            Entry::Kept(revocation) => self.held.keep(revocation, unix_now()).map_err(|_| self.has_no_room())?,
+            Entry::TakenBack(subject) if is_next => {
+                self.held.forget(&subject);
+                state.owed.retain(|owed| owed.subject != subject);
             }
-            Entry::TakenBack(subject) => {
-                if is_next {
-                    self.held.forget(&subject);
-                }
-                None
-            }
-        })
+            Entry::TakenBack(_) => {}
+        }
+        if is_next {
+            state.at = at;
+        }
+        Ok(whom)
+    }
+
+    /// Redis has it, and this node not yet: all is read.
+    fn has_no_room(&self) -> Error {
+        self.wake();
+        Error::Unavailable("this node has no room for the revocation yet")
     }
 }
 
@@ -337,11 +402,25 @@ impl Outcome {
     }
 }
 
-/// What is held and not among what was read.
-fn lost(held: Vec<Revocation>, read: &[Revocation]) -> Vec<Revocation> {
-    let there: HashMap<&Subject, u64> = read.iter().map(|kept| (&kept.subject, kept.issued_before)).collect();
-    let is_there = |kept: &Revocation| there.get(&kept.subject).is_some_and(|before| *before >= kept.issued_before);
-    held.into_iter().filter(|kept| !is_there(kept)).collect()
+/// What of the held is not among what was read, or weaker there: with what holds of both.
+fn lost(held: Vec<Revocation>, read: &[Revocation], taken_back: &HashSet<Subject>) -> Vec<Revocation> {
+    if held.is_empty() {
+        return held;
+    }
+    let there: HashMap<&Subject, &Revocation> = read.iter().map(|kept| (&kept.subject, kept)).collect();
+    let lost = |kept: Revocation| match there.get(&kept.subject) {
+        Some(read) => Some(stronger(&kept, read)).filter(|stronger| stronger != *read),
+        None => (!taken_back.contains(&kept.subject)).then_some(kept),
+    };
+    held.into_iter().filter_map(lost).collect()
+}
+
+/// Of two revocations of one subject, what keeps out more: the later time of issue, and the later end.
+fn stronger(one: &Revocation, other: &Revocation) -> Revocation {
+    let issued_before = one.issued_before.max(other.issued_before);
+    // Without an end it holds for ever.
+    let expire_at = one.expire_at.zip(other.expire_at).map(|(one, other)| one.max(other));
+    Revocation { subject: one.subject.clone(), issued_before, expire_at }
 }
 
 /// What the script of reading gives.

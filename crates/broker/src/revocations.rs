@@ -355,14 +355,24 @@ impl Revoked {
         }
     }
 
-    /// What holds, in a fixed order.
-    pub fn list(&self, now: u64) -> Vec<Revocation> {
+    /// All that hold, in a fixed order.
+    pub fn all(&self, now: u64) -> Vec<Revocation> {
+        self.list(now, usize::MAX, |_| true).0
+    }
+
+    /// The first of those that hold and are wanted, in a fixed order, and how many of these there are. It goes through
+    /// them all, and copies only what it gives.
+    pub fn list(&self, now: u64, limit: usize, wanted: impl Fn(&Revocation) -> bool) -> (Vec<Revocation>, usize) {
         let set = self.read();
         let holds = |kept: &&Revocation| kept.expire_at.is_none_or(|expire_at| expire_at > now);
-        let mut all: Vec<Revocation> = set.entries.values().filter(holds).cloned().collect();
-        drop(set);
-        all.sort_unstable_by(|one, other| one.subject.cmp(&other.subject));
-        all
+        let mut listed: Vec<&Revocation> = set.entries.values().filter(holds).filter(|kept| wanted(kept)).collect();
+        let total = listed.len();
+        if limit < total {
+            listed.select_nth_unstable_by(limit, |one, other| one.subject.cmp(&other.subject));
+            listed.truncate(limit);
+        }
+        listed.sort_unstable_by(|one, other| one.subject.cmp(&other.subject));
+        (listed.into_iter().cloned().collect(), total)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Set> {

@@ -5,15 +5,21 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::address::{self, AddressError, Trust};
 use crate::endpoint::Endpoint;
+
+/// How long an address may be silent until the next one is tried beside it (RFC 8305, section 5).
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -60,15 +66,24 @@ pub async fn connect(
     stream.map(|stream| Stream::Tls(Box::new(stream))).map_err(ConnectError::Tls)
 }
 
+/// The first connection that comes about. An address that is silent delays the next one and is not given up, as it may
+/// only be far away.
 async fn connect_any(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut failure = io::ErrorKind::AddrNotAvailable.into();
-    for address in addresses {
-        match TcpStream::connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => failure = error,
+    let (mut left, mut attempts) = (addresses.iter(), JoinSet::new());
+    loop {
+        let next = left.next();
+        next.into_iter().for_each(|address| drop(attempts.spawn(TcpStream::connect(*address))));
+        // Without another address there is nothing to wait for but these.
+        let patience = if left.len() > 0 { NEXT_ADDRESS_AFTER } else { Duration::MAX };
+        match timeout(patience, attempts.join_next()).await {
+            Ok(Some(Ok(Ok(stream)))) => return Ok(stream),
+            Ok(Some(Ok(Err(error)))) => failure = error,
+            Ok(Some(Err(error))) => failure = io::Error::other(error),
+            Ok(None) => return Err(failure),
+            Err(_) => {}
         }
     }
-    Err(failure)
 }
 
 impl AsyncRead for Stream {
@@ -100,5 +115,56 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::net::{TcpListener, TcpSocket};
+
+    use super::*;
+
+    async fn listener() -> (TcpListener, SocketAddr) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        (listener, address)
+    }
+
+    /// Whose queue is full, so that the next connection gets no answer. With what keeps it so.
+    async fn silent() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let (address, mut queued) = (listener.local_addr().unwrap(), Vec::new());
+        while let Ok(stream) = timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+            queued.push(stream.unwrap());
+            assert!(queued.len() < 100, "the queue has an end");
+        }
+        (address, listener, queued)
+    }
+
+    /// One address that did not answer used up all the time that there was, whatever the others did.
+    #[tokio::test]
+    async fn defect_a_silent_address_does_not_keep_from_the_next() {
+        let (dead, _listener, _queued) = silent().await;
+        let (_listening, live) = listener().await;
+        let begun = Instant::now();
+        let stream = connect_any(&[dead, dead, live]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), live);
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_is_followed_by_the_next_at_once() {
+        let (gone, refuses) = listener().await;
+        drop(gone);
+        let (_listening, live) = listener().await;
+        let begun = Instant::now();
+        assert_eq!(connect_any(&[refuses, live]).await.unwrap().peer_addr().unwrap(), live);
+        assert!(begun.elapsed() < NEXT_ADDRESS_AFTER);
+        assert_eq!(connect_any(&[refuses, refuses]).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert_eq!(connect_any(&[]).await.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
     }
 }

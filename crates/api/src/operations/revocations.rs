@@ -52,11 +52,11 @@ impl Api {
         if limit > REVOCATIONS_LISTED_MAX {
             return Err(Error::bad_request(format!("limit is {limit}, at most {REVOCATIONS_LISTED_MAX} are listed")));
         }
-        let mut listed = self.broker.revoked().list(unix_now());
-        listed.retain(|kept| kind.is_none_or(|kind| kept.subject.kind() == kind));
-        listed.retain(|kept| user.is_none() || user.as_deref() == user_of(&kept.subject));
-        let total = listed.len();
-        listed.truncate(limit);
+        let is_wanted = |kept: &Revocation| {
+            kind.is_none_or(|kind| kept.subject.kind() == kind)
+                && user.as_deref().is_none_or(|user| user_of(&kept.subject) == Some(user))
+        };
+        let (listed, total) = self.broker.revoked().list(unix_now(), limit, is_wanted);
         Ok(object(|result| {
             write_array(result.value("revocations"), &listed, write_revocation);
             result.number("total", total as u64);

@@ -15,7 +15,7 @@ const LATER: u64 = 4_102_444_800;
 async fn revoked(method: &'static str, request: Value) -> (Revocation, Vec<Whom>) {
     let hub = Hub::open();
     assert_eq!(hub.result(method, request).await, json!({"durable": false}));
-    let mut kept = hub.broker.revoked().list(unix_now());
+    let mut kept = hub.broker.revoked().all(unix_now());
     assert_eq!(kept.len(), 1);
     let judged = hub.recorder.judged.lock().expect("no test panics under it").clone();
     (kept.remove(0), judged)
@@ -61,7 +61,7 @@ async fn revoked_tokens_are_forgotten_when_none_can_be_good_any_more_and_blocks_
     hub.result("revoke_token", json!({"uid": "t2", "expire_at": LATER})).await;
     hub.result("block_user", json!({"user": "42"})).await;
     let now = unix_now();
-    for kept in hub.broker.revoked().list(now) {
+    for kept in hub.broker.revoked().all(now) {
         match &kept.subject {
             Subject::User(_) => assert_eq!(kept.expire_at, None),
             Subject::Token(id) if id == "t2" => assert_eq!(kept.expire_at, Some(LATER)),
@@ -88,7 +88,7 @@ async fn what_is_missing_or_senseless_is_refused() {
         ("invalidate_user_tokens", json!({"user": "42", "issued_before": unix_now() + 60}), "future"),
         ("invalidate_user_tokens", json!({"user": "42", "issued_before": unix_now() * 1_000}), "in seconds"),
         ("revocations", json!({"kind": "blocked"}), "user_tokens"),
-        ("revocations", json!({"limit": 100_001}), "100000"),
+        ("revocations", json!({"limit": 1_001}), "1000"),
         ("revocation_remove", json!({"user": "42"}), "kind"),
         ("revocation_remove", json!({"kind": "user"}), "lists them"),
         ("revocation_remove", json!({"kind": "user", "user": "42", "uid": "t"}), "lists them"),
@@ -96,7 +96,7 @@ async fn what_is_missing_or_senseless_is_refused() {
     ] {
         hub.refused(method, request, 107, mentions).await;
     }
-    assert!(hub.broker.revoked().list(0).is_empty());
+    assert!(hub.broker.revoked().all(0).is_empty());
     assert_eq!(hub.post("block_user", r#"{"user":"42","issued_before":1}"#).await.status, 400);
 }
 
@@ -148,5 +148,24 @@ async fn a_node_that_does_not_judge_in_time_is_told() {
     *hub.recorder.refusal.lock().expect("no test panics under it") =
         Some(fanfare_broker::Error::NodesMissing(vec!["web-2".to_owned()]));
     hub.refused("block_user", json!({"user": "42"}), 100, "web-2").await;
-    assert_eq!(hub.broker.revoked().list(0).len(), 1);
+    assert_eq!(hub.broker.revoked().all(0).len(), 1);
+}
+
+/// A batch of listings copied and sorted all revocations for each of its commands, and could give each of them 100,000.
+#[tokio::test]
+async fn defect_listings_in_a_batch_are_bounded() {
+    let hub = Hub::open();
+    for number in 0..1_500 {
+        let subject = fanfare_broker::Subject::Token(format!("{number:04}"));
+        let kept = fanfare_broker::Revocation { subject, issued_before: 0, expire_at: None };
+        hub.broker.revoked().keep(kept, unix_now()).expect("there is room");
+    }
+    let commands =
+        json!({"commands": [{"revocations": {}}, {"revocations": {"limit": 1}}, {"revocations": {"limit": 1_001}}]});
+    let reply = hub.post("batch", commands.to_string()).await.json();
+    let listed = |at: usize| reply["replies"][at]["revocations"]["revocations"].as_array().map(Vec::len);
+    assert_eq!((listed(0), listed(1)), (Some(1_000), Some(1)));
+    assert_eq!(reply["replies"][0]["revocations"]["total"], 1_500);
+    assert_eq!(reply["replies"][1]["revocations"]["revocations"][0]["uid"], "0000");
+    assert_eq!(reply["replies"][2]["error"]["code"], 107);
 }

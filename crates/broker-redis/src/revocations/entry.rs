@@ -19,6 +19,15 @@ pub(super) enum Entry {
     TakenBack(Subject),
 }
 
+impl Entry {
+    pub(super) fn subject(&self) -> &Subject {
+        match self {
+            Self::Kept(revocation) => &revocation.subject,
+            Self::TakenBack(subject) => subject,
+        }
+    }
+}
+
 /// The field of a subject.
 pub(super) fn field_of(subject: &Subject) -> String {
     match subject {

@@ -4,7 +4,14 @@
 --       a sorted set: the fields of those that expire, by the time (Unix, s)
 -- ARGV  the field, issued before, the expiry or nothing, how many there may be, a name for a new life;
 --       an empty `issued before` takes it back
--- Gives what became of it (kept, full, gone, none), life and version after it, and what stands there now.
+-- Gives what became of it (kept, full, gone, none), life (as `revocations.lua` gives it) and version after it, and what
+-- stands there now.
+
+local info = redis.call('INFO', 'replication')
+if not string.find(info, 'role:master', 1, true) then
+    return redis.error_reply('READONLY this server is a replica')
+end
+local replid = string.sub(string.match(info, 'master_replid:(%x+)'), 1, 10)
 
 local entries, expiry = KEYS[1], KEYS[2]
 local field, before, expire_at = ARGV[1], ARGV[2], ARGV[3]
@@ -16,7 +23,7 @@ for _, expired in ipairs(redis.call('ZRANGEBYSCORE', expiry, '-inf', now, 'LIMIT
 end
 
 local at = redis.call('HMGET', entries, 'life', 'version', field)
-local life, version, kept = at[1] or '', at[2] or '0', at[3]
+local life, version, kept = at[1] and (at[1] .. '.' .. replid) or '', at[2] or '0', at[3]
 local held = redis.call('HLEN', entries) - (at[1] and 2 or 0)
 
 local outcome, value = 'kept', ''
@@ -44,8 +51,8 @@ else
     end
 end
 if life == '' then
-    life = ARGV[5]
-    redis.call('HSET', entries, 'life', life)
+    life = ARGV[5] .. '.' .. replid
+    redis.call('HSET', entries, 'life', ARGV[5])
 end
 version = redis.call('HINCRBY', entries, 'version', 1)
 return { outcome, life, string.format('%.0f', version), value }

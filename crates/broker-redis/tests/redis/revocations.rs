@@ -1,11 +1,14 @@
 //! Revocations of several nodes on one server: what is compared, what is lost, what is bounded.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use fanfare_broker::revocations::{FULL, REVOCATIONS_MAX, unix_now};
 use fanfare_broker::{Barred, Bearer, Revocation, Revocations as _, Subject, Whom};
 
-use crate::bench::{Bench, until};
+use crate::bench::{Bench, PATIENCE, address, until};
+use crate::proxy::Proxy;
 use crate::server::Server;
 
 async fn two_nodes(server: Arc<Server>) -> [Bench; 2] {
@@ -21,7 +24,7 @@ fn block(user: &str) -> Revocation {
 
 impl Bench {
     fn holds(&self) -> Vec<String> {
-        let listed = self.broker.revoked().list(unix_now());
+        let listed = self.broker.revoked().all(unix_now());
         listed.iter().map(|kept| format!("{:?}", kept.subject)).collect()
     }
 
@@ -110,5 +113,93 @@ async fn the_set_in_redis_is_bounded_and_what_expires_makes_room() {
         kept = bench.broker.revoke(block("one more")).await;
     }
     assert!(kept.is_ok() && bench.bars("one more"), "{kept:?}");
+    let _: usize = bench.server.run(&["DEL", &bench.revocations()]);
+}
+
+/// The replica that took over had the same life, and gave versions again that this node had seen of the old master: what
+/// others revoked then counted as known here, and was not judged by.
+#[tokio::test]
+async fn defect_after_a_failover_versions_that_are_given_again_are_read() {
+    let (Some(old), Some(new)) = (Server::start(), Server::start()) else { return };
+    new.follow(&old).await;
+    let proxy = Proxy::to(old.port()).await;
+    let bench = Bench::with(old.clone(), |options| options.server = address(&proxy.url())).await;
+    bench.broker.revoke(block("kept")).await.unwrap();
+    until("the replica has it", || new.run::<bool>(&["HEXISTS", &bench.revocations(), "u:kept"])).await;
+    let _: () = new.run(&["REPLICAOF", "NO", "ONE"]);
+    bench.broker.revoke(block("tail")).await.unwrap();
+    // Another node is at the new master already.
+    let _: usize = new.run(&["HSET", &bench.revocations(), "u:other", "0 "]);
+    let version: u64 = new.run(&["HINCRBY", &bench.revocations(), "version", "1"]);
+    assert_eq!(version, old.run::<u64>(&["HGET", &bench.revocations(), "version"]));
+    let _: () = old.run(&["REPLICAOF", "127.0.0.1", &new.port().to_string()]);
+    proxy.turn_to(new.port());
+    proxy.cut(true);
+    until("what the other one revoked is read", || bench.bars("other")).await;
+    until("what was lost is given back", || new.run::<bool>(&["HEXISTS", &bench.revocations(), "u:tail"])).await;
+    assert!(bench.bars("kept") && bench.bars("tail"));
+    bench.broker.wait_ready(PATIENCE).await.unwrap();
+    assert!(bench.broker.unrevoke(&block("kept").subject).await.unwrap());
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(!bench.bars("kept") && !new.run::<bool>(&["HEXISTS", &bench.revocations(), "u:kept"]));
+}
+
+/// The first replica changes the name of the history, and the next change brings it: what that takes back was no loss.
+#[tokio::test]
+async fn defect_what_is_taken_back_first_under_another_life_stays_so() {
+    let (Some(server), Some(replica)) = (Server::start(), Server::start()) else { return };
+    let [one, other] = two_nodes(server.clone()).await;
+    one.broker.revoke(block("42")).await.unwrap();
+    replica.follow(&server).await;
+    assert!(other.broker.unrevoke(&block("42").subject).await.unwrap());
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(!one.bars("42") && !other.bars("42"));
+    assert!(!server.run::<bool>(&["HEXISTS", &one.revocations(), "u:42"]));
+}
+
+/// Pages of two versions were thrown away, each time: a node never read what was changed all the time.
+#[tokio::test]
+async fn defect_revocations_that_change_all_the_time_are_read() {
+    let Some(server) = Server::start() else { return };
+    let bench = Bench::on(server.clone()).await;
+    let fill =
+        "for i = 1, 50000 do redis.call('HSET', KEYS[1], 'u:' .. i, '0 ') end redis.call('HSET', KEYS[1], 'life', 'l')";
+    let (mut changes, key) = (server.connect(), bench.revocations());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let changing = std::thread::spawn({
+        let is_over = Arc::clone(&is_over);
+        move || {
+            while !is_over.load(Ordering::Relaxed) {
+                redis::cmd("HINCRBY").arg(&key).arg("version").arg(1).exec(&mut changes).unwrap();
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+    });
+    let _: Option<String> = server.run(&["EVAL", fill, "1", &bench.revocations()]);
+    until("they are read", || bench.broker.revoked().all(0).len() == 50_000).await;
+    assert!(!changing.is_finished());
+    is_over.store(true, Ordering::Relaxed);
+    changing.join().unwrap();
+}
+
+/// More than there may be were taken in part, at random.
+#[tokio::test]
+async fn defect_of_too_many_what_was_known_holds() {
+    let Some(server) = Server::shared() else { return };
+    let bench = Bench::on(server).await;
+    bench.broker.revoke(block("known")).await.unwrap();
+    let large = "x".repeat(2_000);
+    let _: usize = bench.server.run(&["HSET", &bench.revocations(), &large, "0 ", "u:2", &large]);
+    let _: usize = bench.server.run(&["HINCRBY", &bench.revocations(), "version", "1"]);
+    until("the large ones are counted", || {
+        bench.metric("fanfare_broker_bad_messages_total", Some("revocation")) >= 2.0
+    })
+    .await;
+    let fill = format!(
+        "for i = 1, {REVOCATIONS_MAX} do redis.call('HSET', KEYS[1], 'u:' .. i, '0 ') end redis.call('HDEL', KEYS[1], 'u:known') redis.call('HSET', KEYS[1], 'u:one more', '0 ') redis.call('HINCRBY', KEYS[1], 'version', 1)",
+    );
+    let _: Option<String> = bench.server.run(&["EVAL", &fill, "1", &bench.revocations()]);
+    until("it is not read", || bench.metric("fanfare_redis_revocation_reads_failed_total", None) >= 1.0).await;
+    assert!(bench.bars("known") && bench.holds().len() == 1);
     let _: usize = bench.server.run(&["DEL", &bench.revocations()]);
 }

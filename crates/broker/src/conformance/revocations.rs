@@ -38,7 +38,7 @@ pub async fn revocations_come_and_go(harness: &dyn Harness) {
     assert_eq!(stage.judge(0, now), Ok(()));
     stage.revoke(block(None)).await;
     assert_eq!(stage.judge(0, now), Err(Barred::Blocked));
-    assert_eq!(stage.broker.revoked().list(now), [block(None)]);
+    assert_eq!(stage.broker.revoked().all(now), [block(None)]);
     let subject = Subject::Token("t1".to_owned());
     stage.revoke(Revocation { subject: subject.clone(), issued_before: 0, expire_at: Some(now + 60) }).await;
     let judged = stage.node.judged();
@@ -47,7 +47,7 @@ pub async fn revocations_come_and_go(harness: &dyn Harness) {
     assert!(!stage.unrevoke(&block(None).subject).await);
     assert_eq!(stage.judge(0, now), Ok(()));
     assert!(stage.unrevoke(&subject).await);
-    assert!(stage.broker.revoked().list(now).is_empty());
+    assert!(stage.broker.revoked().all(now).is_empty());
 }
 
 /// The highest time counts, and the latest expiry.
@@ -60,7 +60,7 @@ pub async fn a_second_revocation_lets_no_older_token_in(harness: &dyn Harness) {
     assert_eq!(stage.judge(now - 10, now), Ok(()));
     assert_eq!(stage.judge(now - 11, now + 60), Ok(()), "it has expired");
     let kept = Revocation { expire_at: Some(now + 60), ..older_tokens(now - 10) };
-    assert_eq!(stage.broker.revoked().list(now), [kept]);
+    assert_eq!(stage.broker.revoked().all(now), [kept]);
 }
 
 /// Names of any content stay apart.
@@ -85,12 +85,12 @@ pub async fn revoked_names_are_told_apart(harness: &dyn Harness) {
         let issued_before = if matches!(subject, Subject::Tokens { .. }) { at as u64 } else { 0 };
         stage.revoke(Revocation { subject: subject.clone(), issued_before, expire_at: None }).await;
     }
-    let listed: Vec<Subject> = stage.broker.revoked().list(0).into_iter().map(|kept| kept.subject).collect();
+    let listed: Vec<Subject> = stage.broker.revoked().all(0).into_iter().map(|kept| kept.subject).collect();
     let mut expected = subjects.to_vec();
     expected.sort_unstable();
     assert_eq!(listed, expected);
     for (at, subject) in subjects.iter().enumerate() {
         assert!(stage.unrevoke(subject).await, "{subject:?}");
-        assert_eq!(stage.broker.revoked().list(0).len(), subjects.len() - at - 1);
+        assert_eq!(stage.broker.revoked().all(0).len(), subjects.len() - at - 1);
     }
 }

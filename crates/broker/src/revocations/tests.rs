@@ -33,9 +33,9 @@ fn a_blocked_user_is_kept_out_with_any_token_until_the_block_expires() {
     assert_eq!(revoked.judge(&of("42", 0), NOW + 9), Err(Barred::Blocked));
     assert_eq!(revoked.judge(&of("42", 0), NOW + 10), Ok(()));
     revoked.trim(NOW + 9);
-    assert_eq!(revoked.list(NOW).len(), 1);
+    assert_eq!(revoked.all(NOW).len(), 1);
     revoked.trim(NOW + 10);
-    assert_eq!(revoked.list(NOW).len(), 0);
+    assert_eq!(revoked.all(NOW).len(), 0);
 }
 
 #[test]
@@ -88,12 +88,12 @@ fn a_second_revocation_never_lets_more_in_but_by_its_expiry() {
     let revoked = Revoked::nothing();
     revoked.keep(before(Some("42"), None, 500), NOW).unwrap();
     revoked.keep(Revocation { expire_at: Some(NOW + 5), ..before(Some("42"), None, 400) }, NOW).unwrap();
-    assert_eq!(revoked.list(NOW), [Revocation { expire_at: Some(NOW + 5), ..before(Some("42"), None, 500) }]);
+    assert_eq!(revoked.all(NOW), [Revocation { expire_at: Some(NOW + 5), ..before(Some("42"), None, 500) }]);
     assert_eq!(revoked.read().deadlines.len(), 1);
     revoked.keep(block("a", Some(NOW + 5)), NOW).unwrap();
     revoked.keep(block("a", None), NOW).unwrap();
     revoked.trim(NOW + 5);
-    assert_eq!(revoked.list(NOW + 5), [block("a", None)]);
+    assert_eq!(revoked.all(NOW + 5), [block("a", None)]);
 }
 
 #[test]
@@ -141,4 +141,21 @@ fn judging_costs() {
         }
         println!("{held} revocations: {} ns to judge a connection", (begun.elapsed() / TURNS).as_nanos());
     }
+}
+
+/// A listing cloned and sorted everything, whatever was asked for.
+#[test]
+fn defect_a_listing_takes_only_what_is_wanted() {
+    let revoked = Revoked::nothing();
+    for number in 0..500 {
+        revoked.keep(block(&format!("{number:03}"), None), NOW).unwrap();
+    }
+    revoked.keep(block("gone", Some(NOW + 1)), NOW).unwrap();
+    let is_even =
+        |kept: &Revocation| matches!(&kept.subject, Subject::User(user) if user.ends_with(['0', '2', '4', '6', '8']));
+    let expected = |users: &[&str]| users.iter().map(|user| block(user, None)).collect::<Vec<_>>();
+    assert_eq!(revoked.list(NOW, 3, is_even), (expected(&["000", "002", "004"]), 250));
+    assert_eq!(revoked.list(NOW, 0, is_even), (vec![], 250));
+    let (listed, total) = revoked.list(NOW + 1, 500, |_| true);
+    assert_eq!((listed.len(), total, &listed), (500, 500, &revoked.all(NOW + 1)));
 }
