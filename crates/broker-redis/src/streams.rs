@@ -121,8 +121,14 @@ mod tests {
     #[test]
     fn entries_that_are_not_ours_are_none() {
         let body = |body: &[u8]| vec![b"d".to_vec(), body.to_vec()];
-        assert!(read_entry("1-0", &body(b"\x01")).is_some());
-        for (id, fields) in [("1-1", body(b"\x01")), ("x-0", body(b"\x01")), ("1-0", body(b"")), ("1-0", vec![])] {
+        assert!(read_entry("1-0", &body(b"\x00")).is_some());
+        for (id, fields) in [
+            ("1-1", body(b"\x00")),
+            ("x-0", body(b"\x00")),
+            ("1-0", body(b"\x01")),
+            ("1-0", body(b"")),
+            ("1-0", vec![]),
+        ] {
             assert!(read_entry(id, &fields).is_none());
         }
     }

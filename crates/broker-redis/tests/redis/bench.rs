@@ -12,7 +12,7 @@ use fanfare_broker::{
     StreamPosition,
 };
 use fanfare_broker_redis::{Options, RedisBroker, Server as Address};
-use fanfare_protocol::Channel;
+use fanfare_protocol::{Channel, PayloadLimits, payload};
 
 use crate::server::Server;
 
@@ -220,7 +220,8 @@ pub(crate) fn kept(text: &str) -> Publish {
 }
 
 pub(crate) fn live(text: &str) -> Publish {
-    Publish { data: Bytes::copy_from_slice(text.as_bytes()), json: true, ..Publish::default() }
+    let json = payload::inspect(text.as_bytes(), &PayloadLimits::default()) == Ok(true);
+    Publish { data: Bytes::copy_from_slice(text.as_bytes()), json, ..Publish::default() }
 }
 
 /// Waits until something is so.
