@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use axum::body::Body;
-use fanfare_api::{Api, Authentication, Limits, router};
+use fanfare_api::{Api, Authentication, Limits, Metrics, router};
 use fanfare_broker::namespaces::{ChannelOptions, Namespaces};
 use fanfare_broker::{
     Control, Error, Event, MemoryBroker, NoRoom, NodeReport, NodeSink, PublicationSink, Retention, Room, Whom, memory,
@@ -16,6 +16,7 @@ use fanfare_protocol::Channel;
 use http::Request;
 use http_body_util::BodyExt as _;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 /// Requests after which the broker is made anew: what it keeps is bounded, but too much for a fuzz target.
@@ -83,7 +84,9 @@ fn new_router() -> Router {
     let broker = Arc::new(MemoryBroker::new(memory::Options::default(), Arc::new(Nobody), Arc::new(Nobody)));
     let limits = Limits { body_bytes_max: 65_536, ..Limits::default() };
     let namespaces = Arc::new(namespaces());
-    router(Api { broker, namespaces, auth: Authentication::Open, limits, token_lifetime_max: None })
+    let api = Api { broker, namespaces, auth: Authentication::Open, limits, token_lifetime_max: None };
+    // Nobody takes another configuration here: what it began with stays.
+    router(watch::channel(Arc::new(api)).1, Metrics::default())
 }
 
 impl Default for Hub {

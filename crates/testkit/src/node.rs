@@ -1,5 +1,6 @@
 //! A node in process, on a free port, with everything allowed unless a test says otherwise.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -212,6 +213,20 @@ impl Node {
     pub async fn metric_row(&self, name: &str, label: &str) -> f64 {
         let text = self.request("GET /metrics", &[], "").await.body;
         sum_of(&text, name, label)
+    }
+
+    /// Waits until `/readyz` says that it is ready; shows what it said before.
+    pub async fn becomes_ready(&self) {
+        let said = RefCell::new(String::new());
+        let ask = || async {
+            let answer = self.request("GET /readyz", &[], "").await;
+            if *said.borrow() != answer.body {
+                eprintln!("{}", answer.body.trim_end());
+                said.replace(answer.body);
+            }
+            (answer.status == 200).then_some(())
+        };
+        eventually("the node to be ready", ask).await;
     }
 
     /// Waits until a metric has this value.

@@ -5,7 +5,6 @@
 
 use fanfare_gateway::Rates;
 use fanfare_testkit::bad_input::{Case, case};
-use fanfare_testkit::patience::eventually;
 use fanfare_testkit::{Client, Ending, Node, RedisServer, Setup, Value, json, on_1_and_3_shards, token};
 
 on_1_and_3_shards!(
@@ -119,8 +118,7 @@ async fn row_58_a_flip_flop_asks_redis_once(shards: usize) {
     let server = fanfare_broker_redis::Server::parse(&redis.url()).unwrap();
     let setup = Setup::new(shards).configure(|config| config.redis.server = Some(server));
     let node = setup.sessions(|options| options.session_rates = Rates::default()).start().await;
-    let ready = || async { (node.request("GET /readyz", &[], "").await.status == 200).then_some(()) };
-    eventually("the node to be ready", ready).await;
+    node.becomes_ready().await;
     let mut flapping = node.client().user("42").connect().await;
     flapping.subscribe("other").await;
     let before = interest_calls(&redis);

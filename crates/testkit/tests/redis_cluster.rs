@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fanfare_testkit::{Node, RedisCluster, Setup, json, on_1_and_3_shards, patience::eventually};
+use fanfare_testkit::{Node, RedisCluster, Setup, json, on_1_and_3_shards};
 
 on_1_and_3_shards!(
     every_node_sees_one_order_in_channels_of_all_shards,
@@ -20,8 +20,7 @@ async fn start(cluster: &RedisCluster, shards: usize) -> Node {
         config.gateway.position_check_interval = Duration::from_secs(2);
     });
     let node = setup.channels(|options| options.join_leave = false).start().await;
-    let ask = || async { (node.request("GET /readyz", &[], "").await.status == 200).then_some(()) };
-    eventually("the node to be ready", ask).await;
+    node.becomes_ready().await;
     node
 }
 

@@ -28,13 +28,8 @@ async fn one_node(redis: &RedisServer, shards: usize) -> Node {
         })
         .start()
         .await;
-    becomes_ready(&node).await;
+    node.becomes_ready().await;
     node
-}
-
-async fn becomes_ready(node: &Node) {
-    let ask = || async { (node.request("GET /readyz", &[], "").await.status == 200).then_some(()) };
-    eventually("the node to be ready", ask).await;
 }
 
 async fn every_node_sees_one_order(shards: usize) {
@@ -119,8 +114,8 @@ async fn a_redis_that_comes_back_empty_is_told(shards: usize) {
     first.publish("news", json!(1)).await;
     client.expect_publication("news").await;
     redis.restart_empty();
-    becomes_ready(&first).await;
-    becomes_ready(&second).await;
+    first.becomes_ready().await;
+    second.becomes_ready().await;
     let told = client.expect_push().await;
     assert_eq!(told["unsubscribe"]["code"], json!(2500), "{told}");
     let again = eventually("a publish to get through", || async {
