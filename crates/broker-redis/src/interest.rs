@@ -322,6 +322,11 @@ impl Interest {
         self.table().sort();
     }
 
+    /// This shard is about to be connected to, and will be among those of [`Self::reroute`].
+    pub(crate) fn expect(&self, shard: ShardId) {
+        self.table().agendas.entry(shard).or_default();
+    }
+
     /// There is a connection to a shard to ask on. Gives what tells when there may be something to say.
     pub(crate) fn connect(&self, shard: ShardId) -> Arc<Notify> {
         let mut table = self.table();
@@ -753,6 +758,17 @@ mod tests {
         assert!(interest.is_listening());
         interest.confirm_subscribe(SHARD, &braced("b"));
         assert!(waiting[1].as_ref().unwrap().is_empty(), "it was not asked there");
+    }
+
+    #[test]
+    fn defect_a_shard_that_was_connected_before_the_map_was_taken_never_counted_as_connected() {
+        let interest = clustered();
+        let new = ShardId(7);
+        interest.expect(new);
+        interest.connect(new);
+        let owners = Arc::clone(&interest.table().owners);
+        interest.reroute(&owners, &[SHARD, OTHER, new]);
+        assert!(interest.table().agendas.get(&new).is_some_and(|agenda| agenda.connected));
     }
 
     #[test]

@@ -171,6 +171,8 @@ impl Topology {
     fn begin(&mut self, address: Option<Arc<Address>>, target: Target) -> Arc<RedisShard> {
         let id = ShardId(self.shards_begun);
         self.shards_begun += 1;
+        // Before there is a session that could be faster than the map.
+        self.consumer.interest.expect(id);
         let link = Arc::new(Link::new(
             target,
             Arc::clone(&self.consumer.options),
