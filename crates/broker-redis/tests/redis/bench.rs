@@ -40,6 +40,9 @@ pub(crate) fn options_of(server: &Server) -> Options {
     Options { prefix: prefix(), command_timeout, ..Options::new(address(&server.url())) }
 }
 
+/// The longest that a sink is held up: longer than a silent server is waited for.
+const HELD_UP_MAX: Duration = Duration::from_secs(8);
+
 /// A sink that remembers what it was given and told, and can be held up.
 pub(crate) struct Ears {
     recorder: Arc<Recorder>,
@@ -60,7 +63,9 @@ impl PublicationSink for Ears {
 
     fn deliver(&self, event: Event, room: Room) {
         let held_up = self.held_up.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.goes_on.wait_while(held_up, |held_up| *held_up).unwrap_or_else(PoisonError::into_inner));
+        // What was woken last on this thread is taken over by no other: it must not be what ends the wait.
+        let waited = self.goes_on.wait_timeout_while(held_up, HELD_UP_MAX, |held_up| *held_up);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
         self.recorder.deliver(event, room);
     }
 
