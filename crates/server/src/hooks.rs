@@ -1,6 +1,5 @@
 //! From the configured hooks to what the gateway asks.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use fanfare_gateway::{Backend, Hook};
@@ -9,21 +8,14 @@ use http::HeaderName;
 
 use crate::broker::payload_limits;
 use crate::config::{Config, HookConfig};
-use crate::pem_files;
+use crate::pem_files::{self, FileError};
 
 /// Why hooks cannot be asked at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The certificates cannot be read.
-    #[error("hooks.{}.ca_file = {path:?}: {reason}", hook.name())]
-    CaFile {
-        /// The hook.
-        hook: Hook,
-        /// Its file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    CaFile(#[from] FileError),
     /// No protocol version is left.
     #[error("TLS to hooks: {0}")]
     Versions(#[from] rustls::Error),
@@ -57,12 +49,8 @@ pub(crate) fn passed_on(config: &Config) -> Vec<HeaderName> {
 
 fn with_tls(hook: Hook, config: &HookConfig) -> Result<HookOptions, Error> {
     // A machine that trusts nobody is no error here: hooks may be asked without TLS, and if not, the log says why.
-    let roots = match &config.ca_file {
-        None => pem_files::system_roots(),
-        Some(file) => {
-            pem_files::roots(file).map_err(|error| Error::CaFile { hook, path: error.path, reason: error.reason })?
-        }
-    };
+    let roots = pem_files::trusted(config.ca_file.as_deref());
+    let roots = roots.map_err(|error| error.of(format!("hooks.{}.ca_file", hook.name())))?;
     Ok(HookOptions {
         endpoint: config.endpoint.clone(),
         tls: Arc::new(pem_files::client(roots)?.with_no_client_auth()),

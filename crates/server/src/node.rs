@@ -204,15 +204,6 @@ impl Node {
         self.live.tls()
     }
 
-    /// Goes on with another configuration: see `config/reload.rs` for what of it. What needs a restart has to be as it
-    /// was. Call it within the node's runtime.
-    ///
-    /// # Errors
-    /// Keys or a certificate that cannot be read or are no good; nothing has changed then.
-    pub fn reload(&self, config: &Config) -> Result<(), Error> {
-        self.live.take(config)
-    }
-
     /// What takes another configuration, for a thread that may wait for files.
     pub(crate) fn live(&self) -> Arc<Live> {
         Arc::clone(&self.live)

@@ -21,6 +21,22 @@ pub(crate) struct Error {
     pub(crate) reason: String,
 }
 
+impl Error {
+    /// The error of a key of the configuration that names this file.
+    pub(crate) fn of(self, key: impl Into<String>) -> FileError {
+        FileError { key: key.into(), path: self.path, reason: self.reason }
+    }
+}
+
+/// A file that is of no use, and the key of the configuration that names it.
+#[derive(Debug, thiserror::Error)]
+#[error("{key} = {path:?}: {reason}")]
+pub struct FileError {
+    key: String,
+    path: PathBuf,
+    reason: String,
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}: {}", self.path, self.reason)
@@ -42,8 +58,12 @@ pub(crate) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     PrivateKeyDer::from_pem_file(path).map_err(|error| refused(path, &error))
 }
 
-/// Whom to trust: the certificates in a file.
-pub(crate) fn roots(path: &Path) -> Result<RootCertStore, Error> {
+/// Whom to trust: the certificates in a file, or without one those of the machine, which perhaps trusts nobody.
+pub(crate) fn trusted(path: Option<&Path>) -> Result<RootCertStore, Error> {
+    path.map_or_else(|| Ok(system_roots()), roots)
+}
+
+fn roots(path: &Path) -> Result<RootCertStore, Error> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(path)? {
         roots.add(certificate).map_err(|error| Error { path: path.to_owned(), reason: error.to_string() })?;
@@ -51,8 +71,7 @@ pub(crate) fn roots(path: &Path) -> Result<RootCertStore, Error> {
     Ok(roots)
 }
 
-/// Whom the machine trusts; perhaps nobody.
-pub(crate) fn system_roots() -> RootCertStore {
+fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     roots

@@ -1,27 +1,20 @@
 //! What encrypted connections to Redis are made with: files become a rustls configuration.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use fanfare_broker_redis::Tls;
 use rustls::RootCertStore;
 
 use crate::config::Redis;
-use crate::pem_files;
+use crate::pem_files::{self, FileError};
 
 /// Why encrypted connections cannot be made. Says which file, and nothing of its content.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read, or is not what it should be.
-    #[error("{key} = {path:?}: {reason}")]
-    File {
-        /// The configuration key that names it.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The machine trusts nobody.
     #[error("no certificates to trust are installed on this machine: name some in redis.tls_ca_file")]
     NoSystemRoots,
@@ -45,8 +38,8 @@ pub fn tls(redis: &Redis) -> Result<Tls, Error> {
     let client = match (&redis.tls_cert_file, &redis.tls_key_file) {
         (None, None) => trusting.with_no_client_auth(),
         (Some(cert), Some(key)) => {
-            let chain = pem_files::certificates(cert).map_err(of("redis.tls_cert_file"))?;
-            let key = pem_files::key(key).map_err(of("redis.tls_key_file"))?;
+            let chain = pem_files::certificates(cert).map_err(|error| error.of("redis.tls_cert_file"))?;
+            let key = pem_files::key(key).map_err(|error| error.of("redis.tls_key_file"))?;
             trusting.with_client_auth_cert(chain, key).map_err(Error::Identity)?
         }
         _ => return Err(Error::Half),
@@ -55,19 +48,14 @@ pub fn tls(redis: &Redis) -> Result<Tls, Error> {
 }
 
 fn roots(file: Option<&Path>) -> Result<RootCertStore, Error> {
-    match file {
-        Some(file) => pem_files::roots(file).map_err(of("redis.tls_ca_file")),
-        None => Some(pem_files::system_roots()).filter(|roots| !roots.is_empty()).ok_or(Error::NoSystemRoots),
-    }
-}
-
-/// An error of a file that this key names.
-fn of(key: &'static str) -> impl Fn(pem_files::Error) -> Error {
-    move |pem_files::Error { path, reason }| Error::File { key, path, reason }
+    let roots = pem_files::trusted(file).map_err(|error| error.of("redis.tls_ca_file"))?;
+    if roots.is_empty() { Err(Error::NoSystemRoots) } else { Ok(roots) }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]

@@ -19,7 +19,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
 
 use crate::config::{Problem, TlsFiles};
-use crate::pem_files;
+use crate::pem_files::{self, FileError};
 
 /// The key that names the certificate.
 pub(crate) const CERTIFICATE_KEY: &str = "listen.tls_cert_file";
@@ -37,15 +37,8 @@ const TICKETS: usize = 1;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read, or is not what it should be.
-    #[error("{key} = {path:?}: {reason}")]
-    File {
-        /// The configuration key that names it.
-        key: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The key is of another certificate.
     #[error("{KEY_KEY} = {key:?} is not the key of the certificate in {CERTIFICATE_KEY} = {certificate:?}")]
     Mismatch {
@@ -218,9 +211,8 @@ fn expired(files: &TlsFiles, not_after: Option<u64>) -> Option<Problem> {
 }
 
 fn load(files: &TlsFiles) -> Result<Loaded, Error> {
-    let of = |key| move |pem_files::Error { path, reason }| Error::File { key, path, reason };
-    let chain = pem_files::certificates(&files.certificate).map_err(of(CERTIFICATE_KEY))?;
-    let key = pem_files::key(&files.key).map_err(of(KEY_KEY))?;
+    let chain = pem_files::certificates(&files.certificate).map_err(|error| error.of(CERTIFICATE_KEY))?;
+    let key = pem_files::key(&files.key).map_err(|error| error.of(KEY_KEY))?;
     let unusable = |source| match source {
         rustls::Error::InconsistentKeys(_) => {
             Error::Mismatch { certificate: files.certificate.clone(), key: files.key.clone() }

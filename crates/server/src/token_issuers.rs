@@ -1,6 +1,5 @@
 //! From the configured issuers to what the verifier takes: their keys begin to be fetched here.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use fanfare_auth::RemoteIssuer;
@@ -9,21 +8,14 @@ use fanfare_outbound::EndpointError;
 use rustls::ClientConfig;
 
 use crate::config::{Config, TokenIssuer};
-use crate::pem_files;
+use crate::pem_files::{self, FileError};
 
 /// Why the keys of an issuer cannot be fetched at all.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Its certificates cannot be read.
-    #[error("auth.issuers.{name}.ca_file = {path:?}: {reason}")]
-    CaFile {
-        /// The issuer.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
+    #[error(transparent)]
+    CaFile(#[from] FileError),
     /// It is no URL.
     #[error("auth.issuers.{name}.issuer {reason}")]
     Place {
@@ -102,13 +94,7 @@ fn start_one(issuer: &TokenIssuer, metrics: &fanfare_key_sets::Metrics) -> Resul
 
 /// A machine that trusts nobody is no error here: the keys may be fetched without TLS, and if not, the log says why.
 fn tls(issuer: &TokenIssuer) -> Result<ClientConfig, Error> {
-    let roots = match &issuer.ca_file {
-        None => pem_files::system_roots(),
-        Some(file) => pem_files::roots(file).map_err(|error| Error::CaFile {
-            name: issuer.name.clone(),
-            path: error.path,
-            reason: error.reason,
-        })?,
-    };
+    let roots = pem_files::trusted(issuer.ca_file.as_deref());
+    let roots = roots.map_err(|error| error.of(format!("auth.issuers.{}.ca_file", issuer.name)))?;
     Ok(pem_files::client(roots)?.with_no_client_auth())
 }

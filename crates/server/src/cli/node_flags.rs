@@ -47,10 +47,8 @@ impl NodeFlags {
             return Ok(None);
         }
         let file = self.ca_file.clone().or_else(|| (io.environment)("FANFARE_CA_FILE").map(PathBuf::from));
-        let roots = match file {
-            Some(file) => pem_files::roots(&file).map_err(|error| Failure::usage(format!("--ca-file {error}")))?,
-            None => pem_files::system_roots(),
-        };
+        let roots = pem_files::trusted(file.as_deref());
+        let roots = roots.map_err(|error| Failure::usage(format!("--ca-file {error}")))?;
         let client = pem_files::client(roots).map_err(|error| Failure::failed(format!("TLS: {error}")))?;
         Ok(Some(Arc::new(client.with_no_client_auth())))
     }
