@@ -16,11 +16,8 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
 
+use crate::port::{Connection, Port};
 use crate::token;
 
 /// What a question is answered with.
@@ -64,10 +61,8 @@ impl Asked {
 
 /// The server; it ends when it is dropped, and another one can begin at its address.
 pub struct HookServer {
-    address: SocketAddr,
-    scheme: &'static str,
+    port: Port,
     state: Arc<Mutex<State>>,
-    _task: JoinSet<()>,
 }
 
 #[derive(Default)]
@@ -76,7 +71,6 @@ struct State {
     /// Answers that are given once, before the others.
     once: BTreeMap<String, VecDeque<HookAnswer>>,
     asked: BTreeMap<String, Vec<Asked>>,
-    connections: usize,
     under_way: usize,
     busiest: usize,
     bytes_taken: Arc<Mutex<usize>>,
@@ -95,28 +89,24 @@ impl HookServer {
 
     /// The same behind TLS.
     pub async fn start_tls(tls: rustls::ServerConfig) -> Self {
-        let acceptor = TlsAcceptor::from(Arc::new(tls));
-        Self::start_with(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Some(acceptor)).await
+        Self::start_with(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), Some(tls)).await
     }
 
-    async fn start_with(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let listener = TcpListener::bind(address).await.expect("the port is free");
-        let address = listener.local_addr().expect("it is bound");
+    async fn start_with(address: SocketAddr, tls: Option<rustls::ServerConfig>) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        let mut task = JoinSet::new();
-        task.spawn(serve(listener, tls, Arc::clone(&state)));
-        Self { address, scheme, state, _task: task }
+        let asked = Arc::clone(&state);
+        let port = Port::start(address, tls, move |stream| converse(stream, Arc::clone(&asked))).await;
+        Self { port, state }
     }
 
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("{}://{}{path}", self.scheme, self.address)
+        self.port.url(path)
     }
 
     /// Answers a path with this from now on.
@@ -141,7 +131,7 @@ impl HookServer {
 
     /// Connections that were made.
     pub fn connections(&self) -> usize {
-        lock(&self.state).connections
+        self.port.accepted()
     }
 
     /// The most questions that were under way at once.
@@ -159,22 +149,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Mutex<State>>) {
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        lock(&state).connections += 1;
-        let (tls, state) = (tls.clone(), Arc::clone(&state));
-        connections.spawn(async move {
-            let Some(tls) = tls else { return converse(stream, state).await };
-            if let Ok(stream) = tls.accept(stream).await {
-                converse(stream, state).await;
-            }
-        });
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<State>>) {
+async fn converse(stream: Connection, state: Arc<Mutex<State>>) {
     let service = service_fn(|request| answer(request, Arc::clone(&state)));
     // How a connection ended is no matter of the server.
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;

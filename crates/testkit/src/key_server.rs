@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-use tokio_rustls::TlsAcceptor;
+use tokio::io::{AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use crate::port::{Connection, Port};
 
 /// What a path is answered with.
 #[derive(Debug, Clone)]
@@ -34,10 +33,8 @@ pub enum Page {
 
 /// The server; it ends when it is dropped.
 pub struct KeyServer {
-    address: SocketAddr,
-    scheme: &'static str,
+    port: Port,
     state: Arc<Mutex<State>>,
-    _task: JoinSet<()>,
 }
 
 #[derive(Default)]
@@ -54,22 +51,20 @@ impl KeyServer {
 
     /// The same behind TLS.
     pub async fn start_tls(tls: rustls::ServerConfig) -> Self {
-        Self::start_with(Some(TlsAcceptor::from(Arc::new(tls)))).await
+        Self::start_with(Some(tls)).await
     }
 
-    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port is free");
-        let address = listener.local_addr().expect("it is bound");
+    async fn start_with(tls: Option<rustls::ServerConfig>) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
-        let mut task = JoinSet::new();
-        task.spawn(serve(listener, tls, Arc::clone(&state)));
-        Self { address, scheme, state, _task: task }
+        let pages = Arc::clone(&state);
+        let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let port = Port::start(any_port, tls, move |stream| answer(stream, Arc::clone(&pages))).await;
+        Self { port, state }
     }
 
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
-        format!("{}://{}{path}", self.scheme, self.address)
+        self.port.url(path)
     }
 
     /// Answers a path with this from now on.
@@ -92,20 +87,7 @@ fn lock(state: &Mutex<State>) -> std::sync::MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<Mutex<State>>) {
-    let mut connections = JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let (tls, state) = (tls.clone(), Arc::clone(&state));
-        connections.spawn(async move {
-            let Some(tls) = tls else { return answer(stream, state).await };
-            if let Ok(stream) = tls.accept(stream).await {
-                answer(stream, state).await;
-            }
-        });
-    }
-}
-
-async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, state: Arc<Mutex<State>>) {
+async fn answer(mut stream: Connection, state: Arc<Mutex<State>>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") && head.len() < 16_384 {
         match stream.read_u8().await {

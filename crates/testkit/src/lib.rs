@@ -24,6 +24,7 @@ mod key_pair;
 mod key_server;
 mod node;
 pub mod patience;
+mod port;
 pub mod program;
 mod proxy;
 mod random;

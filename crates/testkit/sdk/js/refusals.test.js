@@ -2,12 +2,13 @@
 // is not. Attempts are counted at the node.
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
+import { after, before, describe } from "node:test";
 import { Centrifuge } from "centrifuge";
 import WebSocket from "ws";
 
 import { Happenings } from "./happenings.js";
 import { inSeconds, Node, token } from "./node.js";
+import { scenarios } from "./scenario.js";
 
 const opened = "fanfare_gateway_sessions_opened_total";
 const refused = "fanfare_http_handshakes_refused_total";
@@ -24,21 +25,12 @@ class ForeignPage extends WebSocket {
 describe("refusals", () => {
   let node;
   let users = 0;
-  const cleanups = [];
+  const { scenario, cleanups } = scenarios();
 
   before(async () => {
     node = await Node.start({ FANFARE_LIMITS__SESSIONS_PER_USER_MAX: "1", FANFARE_LIMITS__CHANNELS_PER_SESSION_MAX: "2" });
   });
   after(() => node?.stop());
-
-  const scenario = (title, run) =>
-    it(title, { timeout: 60_000 }, async () => {
-      try {
-        await run();
-      } finally {
-        for (const cleanup of cleanups.splice(0)) await cleanup();
-      }
-    });
 
   function client(options = {}, at = node) {
     const made = new Centrifuge(`ws://${at.address}/connection/websocket`, {

@@ -1,12 +1,13 @@
 // What an application does with the SDK, run with each of its builds against a real node.
 
 import assert from "node:assert/strict";
-import { after, before, describe, it } from "node:test";
+import { after, before, describe } from "node:test";
 import WebSocket from "ws";
 
 import { Cable } from "./cable.js";
 import { Happenings } from "./happenings.js";
 import { inSeconds, Node, token } from "./node.js";
+import { scenarios } from "./scenario.js";
 
 const terminal = 3503;
 const invalidToken = 3500;
@@ -17,7 +18,7 @@ export function suite(name, Centrifuge, codec) {
   describe(name, () => {
     let node;
     let users = 0;
-    const cleanups = [];
+    const { scenario, cleanups } = scenarios();
 
     before(async () => {
       node = await Node.start();
@@ -26,16 +27,6 @@ export function suite(name, Centrifuge, codec) {
 
     // A name for each test, so that none sees the channel or the user of another.
     const fresh = (kind) => `${kind}-${++users}`;
-
-    // Runs a test and puts away what it opened, whether it passes or not.
-    const scenario = (title, run) =>
-      it(title, { timeout: 60_000 }, async () => {
-        try {
-          await run();
-        } finally {
-          for (const cleanup of cleanups.splice(0)) await cleanup();
-        }
-      });
 
     function client(options = {}, address = node.address) {
       const made = new Centrifuge(`ws://${address}/connection/websocket`, {
