@@ -137,6 +137,24 @@ impl Rate {
     }
 }
 
+impl Options {
+    fn trusts(&self, address: IpAddr) -> bool {
+        self.trusted_proxies.iter().any(|network| network.contains(address))
+    }
+
+    fn exempts(&self, peer: IpAddr) -> bool {
+        self.loopback_is_exempt && peer.to_canonical().is_loopback()
+    }
+
+    /// The client that a trusted proxy names.
+    fn named_client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
+        if !self.trusts(peer) {
+            return None;
+        }
+        client::named(headers, |address| self.trusts(address))
+    }
+}
+
 /// Counts what comes in, by address.
 pub(crate) struct Arrivals {
     options: RwLock<Arc<Options>>,
@@ -252,28 +270,30 @@ impl Arrivals {
     /// A connection of this peer, before anything of it is read. What comes of a trusted proxy is judged when it
     /// names the client.
     pub(crate) fn accept(self: &Arc<Self>, peer: IpAddr) -> Result<Arc<Seat>, TooMany> {
-        let is_counted = !self.is_trusted(peer) && !self.is_exempt(peer);
-        let address = if is_counted { self.seat(peer, Some(Rate::Accepts))? } else { None };
+        let options = self.options();
+        let is_counted = !options.trusts(peer) && !options.exempts(peer);
+        let address = if is_counted { self.seat(&options, peer, Some(Rate::Accepts))? } else { None };
         Ok(Arc::new(Seat::new(self, address, peer)))
     }
 
     /// A TLS handshake on a connection that holds `seat`. It counts as the first WebSocket handshake on it.
     pub(crate) fn tls_handshake(&self, seat: &Seat) -> Result<(), TooMany> {
-        self.shake(seat)?;
+        self.shake(&self.options(), seat)?;
         seat.has_shaken.store(true, Ordering::Relaxed);
         Ok(())
     }
 
     /// A WebSocket handshake on a connection that holds `seat`; the seat that the session is to hold.
     pub(crate) fn handshake(self: &Arc<Self>, seat: &Arc<Seat>, headers: &HeaderMap) -> Result<Arc<Seat>, TooMany> {
-        match self.named_client(seat.peer, headers) {
+        let options = self.options();
+        match options.named_client(seat.peer, headers) {
             Some(client) => {
-                let address = self.seat(client, Some(Rate::Handshakes))?;
+                let address = self.seat(&options, client, Some(Rate::Handshakes))?;
                 Ok(Arc::new(Seat::new(self, address, seat.peer)))
             }
             None => {
                 if !seat.has_shaken.swap(false, Ordering::Relaxed) {
-                    self.shake(seat)?;
+                    self.shake(&options, seat)?;
                 }
                 Ok(Arc::clone(seat))
             }
@@ -283,38 +303,31 @@ impl Arrivals {
     /// Any other request on a connection that holds `seat`: the seat that the client has while it is answered, if a
     /// trusted proxy names one. How fast they come is not limited, as it is not without a proxy.
     pub(crate) fn request(self: &Arc<Self>, seat: &Seat, headers: &HeaderMap) -> Result<Option<Seat>, TooMany> {
-        let Some(client) = self.named_client(seat.peer, headers) else { return Ok(None) };
-        let address = self.seat(client, None)?;
+        let options = self.options();
+        let Some(client) = options.named_client(seat.peer, headers) else { return Ok(None) };
+        let address = self.seat(&options, client, None)?;
         Ok(Some(Seat::new(self, address, client)))
     }
 
     /// Whether what the connection's peer says of its clients is believed.
     pub(crate) fn trusts(&self, seat: &Seat) -> bool {
-        self.is_trusted(seat.peer)
-    }
-
-    /// The client that a trusted proxy names.
-    fn named_client(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
-        if !self.is_trusted(peer) {
-            return None;
-        }
-        client::named(headers, |address| self.is_trusted(address))
+        self.options().trusts(seat.peer)
     }
 
     /// A handshake of an address that has its seat already. Who is exempt has none.
-    fn shake(&self, seat: &Seat) -> Result<(), TooMany> {
-        if seat.address.is_none() && (self.is_trusted(seat.peer) || self.is_exempt(seat.peer)) {
+    fn shake(&self, options: &Options, seat: &Seat) -> Result<(), TooMany> {
+        if seat.address.is_none() && (options.trusts(seat.peer) || options.exempts(seat.peer)) {
             return Ok(());
         }
-        let (now, options) = (self.now(), self.options());
+        let now = self.now();
         let mut addresses = self.lock();
-        let taken = addresses.take(seat.address, Rate::Handshakes, &options, now);
+        let taken = addresses.take(seat.address, Rate::Handshakes, options, now);
         taken.map_err(|why| self.refuse(&mut addresses, why, seat.peer))
     }
 
     /// One more connection of an address, if it may have that and may have it now; without a rate, at any time.
-    fn seat(&self, ip: IpAddr, rate: Option<Rate>) -> Result<Option<u64>, TooMany> {
-        let (now, options) = (self.now(), self.options());
+    fn seat(&self, options: &Options, ip: IpAddr, rate: Option<Rate>) -> Result<Option<u64>, TooMany> {
+        let now = self.now();
         let mut addresses = self.lock();
         let key = addresses.enter(key(ip), now);
         let max = options.connections_per_address_max.unwrap_or(usize::MAX);
@@ -322,7 +335,7 @@ impl Arrivals {
             return Err(self.refuse(&mut addresses, TooMany::Connections, ip));
         }
         if let Some(rate) = rate
-            && let Err(why) = addresses.take(key, rate, &options, now)
+            && let Err(why) = addresses.take(key, rate, options, now)
         {
             return Err(self.refuse(&mut addresses, why, ip));
         }
@@ -347,14 +360,6 @@ impl Arrivals {
             }
         }
         why
-    }
-
-    fn is_trusted(&self, address: IpAddr) -> bool {
-        self.options().trusted_proxies.iter().any(|network| network.contains(address))
-    }
-
-    fn is_exempt(&self, peer: IpAddr) -> bool {
-        self.options().loopback_is_exempt && peer.to_canonical().is_loopback()
     }
 
     fn now(&self) -> u64 {
