@@ -126,6 +126,12 @@ pub struct Revocation {
     pub expire_at: Option<u64>,
 }
 
+impl Revocation {
+    fn holds(&self, now: u64) -> bool {
+        self.expire_at.is_none_or(|expire_at| expire_at > now)
+    }
+}
+
 /// A subject as it is looked up. Its hash has to tell subjects apart.
 #[derive(Hash)]
 enum Key<'a> {
@@ -230,7 +236,7 @@ impl Set {
 
     /// What holds of a subject.
     fn get(&self, at: Fingerprint, now: u64) -> Option<&Revocation> {
-        self.entries.get(&at).filter(|kept| kept.expire_at.is_none_or(|expire_at| expire_at > now))
+        self.entries.get(&at).filter(|kept| kept.holds(now))
     }
 }
 
@@ -364,8 +370,8 @@ impl Revoked {
     /// them all, and copies only what it gives.
     pub fn list(&self, now: u64, limit: usize, wanted: impl Fn(&Revocation) -> bool) -> (Vec<Revocation>, usize) {
         let set = self.read();
-        let holds = |kept: &&Revocation| kept.expire_at.is_none_or(|expire_at| expire_at > now);
-        let mut listed: Vec<&Revocation> = set.entries.values().filter(holds).filter(|kept| wanted(kept)).collect();
+        let holding = set.entries.values().filter(|kept| kept.holds(now));
+        let mut listed: Vec<&Revocation> = holding.filter(|kept| wanted(kept)).collect();
         let total = listed.len();
         if limit < total {
             listed.select_nth_unstable_by(limit, |one, other| one.subject.cmp(&other.subject));

@@ -4,10 +4,10 @@
 //! refused, unless `client` or `session` narrows the command down.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use fanfare_broker::StreamPosition;
 use fanfare_broker::control::{Control, RefreshControl, SubscribeControl, Target};
+use fanfare_broker::revocations::unix_now;
 use fanfare_protocol::{Disconnect, Unsubscribe};
 
 use super::{given, name};
@@ -70,7 +70,7 @@ fn target(user: Option<String>, client: Option<String>, session: Option<String>)
 
 /// A time that is still to come; 0 is none.
 pub(super) fn future(at: Option<u64>) -> Result<Option<u64>, Error> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = unix_now();
     match at.filter(|at| *at > 0) {
         Some(at) if at <= now => Err(Error::bad_request("expire_at lies in the past; it is a Unix time in seconds")),
         other => Ok(other),

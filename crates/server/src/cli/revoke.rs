@@ -1,7 +1,5 @@
 //! `fanfare revoke`: makes tokens good no more, takes that back, and lists what is revoked.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use fanfare_client::api::{Invalidate, ListedRevocation, RevocationList, RevocationQuery, Revoke as Order};
 use serde::Serialize;
 
@@ -9,6 +7,7 @@ use super::advice::failure;
 use super::node_flags::NodeFlags;
 use super::output::visible;
 use super::table::Table;
+use super::token::now_seconds;
 use super::{Failure, HELP, Io, json};
 use crate::config::parse_duration;
 
@@ -217,7 +216,7 @@ pub(super) fn said(io: &mut Io, done: &str, durable: bool) -> Result<(), Failure
 /// When something ends that begins now and lasts so long.
 pub(super) fn expiry(lasts: Option<&str>) -> Result<Option<u64>, Failure> {
     let Some(text) = lasts else { return Ok(None) };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = now_seconds();
     let lasts = parse_duration(text).ok().map(|lasts| lasts.as_secs()).filter(|seconds| *seconds > 0);
     let at = lasts.and_then(|seconds| now.checked_add(seconds));
     let failure = || Failure::usage(format!("--for cannot be {text:?}")).hint("write 30s, 15m, 1h or 7d");
@@ -251,7 +250,7 @@ mod tests {
     #[test]
     fn a_duration_becomes_a_time_and_anything_else_is_refused() {
         assert_eq!(expiry(None).unwrap(), None);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+        let now = now_seconds();
         assert!((now + 3_600..now + 3_700).contains(&expiry(Some("1h")).unwrap().unwrap()));
         for bad in ["", "0s", "10ms", "x", "-1s", "off"] {
             assert!(expiry(Some(bad)).is_err(), "{bad}");
