@@ -38,7 +38,7 @@ pub use machine::Machine;
 pub use objective::{Objective, ObjectiveError};
 pub use plan::{Credentials, Plan, PlanError, Protocol, PublishBy, Scenario};
 pub use publisher::PusherKeys;
-pub use report::Report;
+pub use report::{Report, Verdict};
 pub use run::{Error, Step, Watch, run};
 pub use stamp::PAYLOAD_BYTES_MIN;
 pub use target::{Target, TargetError};

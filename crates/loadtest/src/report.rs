@@ -1,4 +1,12 @@
-//! What was measured, in numbers that a program can read.
+//! What was measured, in numbers that a program can read; and how it is told to people, in text and as a page.
+
+pub mod page;
+#[cfg(test)]
+mod sample;
+mod sheet;
+mod text;
+mod units;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -6,6 +14,8 @@ use serde::Serialize;
 
 use crate::latency::Percentiles;
 use crate::machine::Machine;
+
+pub use verdict::Verdict;
 
 /// The result of a run.
 #[derive(Debug, Clone, Serialize)]

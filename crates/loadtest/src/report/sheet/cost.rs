@@ -1,0 +1,49 @@
+//! What it took: CPU and memory of the server, and the tester's own.
+
+use super::Facts;
+use crate::report::Report;
+use crate::report::units::{bytes, number, percent, three_digits, time};
+
+/// The tester may take so much CPU for each delivery, against the server.
+const SHARE_OF_SERVER_MAX: f64 = 0.5;
+
+pub(super) fn server(report: &Report) -> Facts {
+    let Some(server) = &report.server else { return Facts::default() };
+    Facts::default()
+        .say_some("CPU per million deliveries", server.cpu_us_per_delivery.map(for_a_million))
+        .say("CPU", time(server.cpu_s * 1e6))
+        .say("cores", number(server.cores))
+        .say("CPU per connect", time(server.cpu_us_per_connect))
+        .say_some("idle CPU per connection and second", server.idle_cpu_us_per_connection_second.map(time))
+}
+
+pub(super) fn memory(report: &Report) -> Facts {
+    let Some(server) = &report.server else { return Facts::default() };
+    let resident = |value: u64| bytes(value as f64);
+    // A server that had as many connections before has their memory still.
+    let each = Some(server.resident_bytes_per_connection).filter(|each| *each > 0.0);
+    Facts::default()
+        .say_some("per connection", each.map(bytes))
+        .say("before", resident(server.resident_bytes_before))
+        .say("connected", resident(server.resident_bytes_connected))
+        .say("at the end", resident(server.resident_bytes_after))
+}
+
+pub(super) fn loader(report: &Report) -> Facts {
+    let loader = &report.loader;
+    Facts::default()
+        .say_some("CPU per million deliveries", loader.cpu_us_per_delivery.map(for_a_million))
+        .say_some("against the server", loader.share_of_server.map(share))
+        .say("CPU", time(loader.cpu_s * 1e6))
+        .say("waited for a core", percent(loader.waited))
+}
+
+/// Microseconds for one are seconds for a million.
+fn for_a_million(cpu_us_per_delivery: f64) -> String {
+    format!("{} s", three_digits(cpu_us_per_delivery))
+}
+
+fn share(share: f64) -> String {
+    let too_much = if share > SHARE_OF_SERVER_MAX { ", over a half: too much" } else { "" };
+    format!("{}{too_much}", percent(share))
+}

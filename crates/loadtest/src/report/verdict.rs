@@ -1,0 +1,156 @@
+//! What a run comes to, in a word and with reasons.
+
+use std::fmt;
+
+use super::{Outcome, Report, units};
+
+/// What a run comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Everything came, and was as it had to be.
+    Good,
+    /// Something was lost, doubled or reordered.
+    Damaged,
+    /// An objective was not kept, or the server has not taken every publication.
+    Missed,
+    /// The run measured the tester or its machine, and says little of the server.
+    Invalid,
+}
+
+impl Verdict {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Damaged => "damaged",
+            Self::Missed => "missed",
+            Self::Invalid => "not valid",
+        }
+    }
+
+    fn meaning(self) -> &'static str {
+        match self {
+            Self::Good => "nothing was lost, doubled or reordered",
+            Self::Damaged => "not every delivery came once and in order",
+            Self::Missed => "what was asked for was not reached",
+            Self::Invalid => "the tester or its machine was measured, not the server",
+        }
+    }
+}
+
+/// Its word and what it means, in a line.
+impl fmt::Display for Verdict {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.word(), self.meaning())
+    }
+}
+
+impl Report {
+    /// What the run comes to. Damage and what was missed come before doubts about the run: what was lost is lost.
+    pub fn verdict(&self) -> Verdict {
+        if self.damage() > 0 {
+            Verdict::Damaged
+        } else if !self.missed().is_empty() {
+            Verdict::Missed
+        } else if !self.valid {
+            Verdict::Invalid
+        } else {
+            Verdict::Good
+        }
+    }
+
+    /// Why the verdict is not a good one, whichever it is: everything that is wrong with the run.
+    pub fn reasons(&self) -> Vec<String> {
+        let doubts = self.invalid_because.iter().map(|doubt| format!("not valid: {doubt}"));
+        self.damages().into_iter().chain(self.missed()).chain(doubts).collect()
+    }
+
+    fn damages(&self) -> Vec<String> {
+        let Some(deliveries) = self.deliveries else { return Vec::new() };
+        let kinds = [("lost", deliveries.lost), ("doubled", deliveries.doubled), ("reordered", deliveries.reordered)];
+        let seen = kinds.into_iter().filter(|(_, times)| *times > 0);
+        let seen = seen.map(|(kind, times)| {
+            format!("{kind}: {} of {} deliveries", units::count(times), units::count(deliveries.expected))
+        });
+        let told = Some(deliveries.told_losses).filter(|told| *told > 0 && deliveries.lost > 0);
+        let told = told
+            .map(|told| format!("told by the server: {} that it cannot catch up", units::counted(told, "subscriber")));
+        seen.chain(told).collect()
+    }
+
+    fn missed(&self) -> Vec<String> {
+        let objectives = self.objectives.iter().filter(|outcome| !outcome.kept).map(missed_objective);
+        let search = self.search.iter().filter(|search| search.rate.is_none());
+        let search = search.map(|search| format!("missed: {} at every rate that was tried", search.objective));
+        objectives.chain(search).chain(self.not_taken()).collect()
+    }
+
+    fn not_taken(&self) -> Option<String> {
+        let published = self.publications.as_ref()?;
+        let open = published.due.saturating_sub(published.acknowledged);
+        (open > 0).then(|| {
+            format!(
+                "not acknowledged: {} of {} publications, {} of them refused",
+                units::count(open),
+                units::count(published.due),
+                units::count(published.refused)
+            )
+        })
+    }
+}
+
+fn missed_objective(outcome: &Outcome) -> String {
+    match outcome.measured(units::number) {
+        Some(measured) => format!("missed: {}, measured {measured}", outcome.objective),
+        None => format!("missed: {}, not measured", outcome.objective),
+    }
+}
+
+impl Outcome {
+    /// What was measured, in a unit for people; plain numbers as they are to be written.
+    pub(super) fn measured(&self, plain: fn(f64) -> String) -> Option<String> {
+        // A bound has a unit if it is a time, and none otherwise: us, ms or s.
+        let is_time = self.objective.trim_end().ends_with('s');
+        self.measured.map(|measured| if is_time { units::time(measured) } else { plain(measured) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::sample;
+
+    #[test]
+    fn damage_comes_before_what_was_missed_and_that_before_doubts() {
+        let mut report = sample::quiet();
+        assert_eq!((report.verdict(), report.reasons()), (Verdict::Good, Vec::new()));
+        (report.valid, report.invalid_because) = (false, vec!["the publisher was late".to_owned()]);
+        assert_eq!(report.verdict(), Verdict::Invalid);
+        report.objectives = vec![Outcome { objective: "p99<50ms".to_owned(), measured: Some(61_200.0), kept: false }];
+        assert_eq!(report.verdict(), Verdict::Missed);
+        report.deliveries.as_mut().unwrap().lost = 1_200;
+        assert_eq!(report.verdict(), Verdict::Damaged);
+        let why = [
+            "lost: 1,200 of 550,000 deliveries",
+            "missed: p99<50ms, measured 61.2 ms",
+            "not valid: the publisher was late",
+        ];
+        assert_eq!(report.reasons(), why);
+    }
+
+    #[test]
+    fn a_server_that_takes_nothing_is_not_good() {
+        let mut report = sample::quiet();
+        let published = report.publications.as_mut().unwrap();
+        (published.acknowledged, published.refused) = (0, 550);
+        assert_eq!(report.verdict(), Verdict::Missed);
+        assert_eq!(report.reasons(), ["not acknowledged: 550 of 550 publications, 550 of them refused"]);
+    }
+
+    #[test]
+    fn what_was_not_measured_is_said() {
+        let number = |measured| Outcome { objective: "sessions_per_second>5000".to_owned(), measured, kept: false };
+        assert_eq!(missed_objective(&number(None)), "missed: sessions_per_second>5000, not measured");
+        assert_eq!(missed_objective(&number(Some(1_234.0))), "missed: sessions_per_second>5000, measured 1,234");
+    }
+}
