@@ -6,6 +6,7 @@
 
 pub mod access;
 mod advice;
+mod bench;
 mod block;
 mod channels;
 mod completions;
@@ -51,7 +52,8 @@ Exit codes:
     3  no node could be reached, or this one could not start
     4  publications were missed (sub)
     5  the time was up before enough publications arrived (sub)
-  130  ended by Ctrl-C before enough publications arrived (sub)
+    6  the run is not valid: it measured the tester or its machine (bench)
+  130  ended by Ctrl-C before the work was done (sub, bench)
 
 Environment:
   FANFARE_SERVER        the node that the commands talk to [default: 127.0.0.1:8000]
@@ -120,6 +122,8 @@ enum Command {
     Revoke(revoke::Revoke),
     /// Print the nodes and how they are
     Info(info::Info),
+    /// Measure a hub: how many, how fast, how late, how much lost
+    Bench(bench::Bench),
     /// Print a completion script for a shell
     Completions(completions::Completions),
 }
@@ -231,6 +235,7 @@ fn dispatch(command: Command, io: &mut Io) -> Result<Exit, Failure> {
         Command::Unblock(unblock) => wait_for(unblock.run(io))?,
         Command::Revoke(revoke) => wait_for(revoke.run(io))?,
         Command::Info(info) => wait_for(info.run(io))?,
+        Command::Bench(bench) => return wait_for(bench.run(io)),
         Command::Completions(completions) => completions.run(Cli::command(), io)?,
     }
     Ok(Exit::Ok)

@@ -18,7 +18,7 @@ mod reload;
 mod schema;
 mod settings;
 mod source;
-mod spelling;
+pub(crate) mod spelling;
 mod template;
 mod units;
 mod value;

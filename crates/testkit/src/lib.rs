@@ -1,7 +1,7 @@
 //! How do I try the whole in a test?
 //!
 //! A node in process ([`Setup`], [`Node`]), a scripted client that says exactly what it is told ([`Client`]), one
-//! below the WebSocket protocol ([`Raw`]), a proxy that harms connections ([`Proxy`]), a gateway on a broker that takes
+//! below the WebSocket protocol ([`Raw`]), a proxy that harms connections ([`Proxy`]) and one that harms a publication ([`FrameProxy`]), a gateway on a broker that takes
 //! its time and fails ([`Bare`]), a Redis server or a cluster ([`RedisServer`], [`RedisCluster`]), a [`Follower`] that
 //! misses nothing, a backend that is asked ([`HookServer`]), a certificate and a way through TLS for those who speak none
 //! ([`Certificate`], [`Tunnel`]), and tokens of any content ([`token`], [`KeyPair`]). What bad input gets stands in a table
@@ -18,6 +18,7 @@ pub mod checker;
 mod client;
 pub mod echo;
 mod follower;
+mod frame_proxy;
 mod hook_server;
 mod http;
 mod key_pair;
@@ -38,6 +39,7 @@ pub use bare::{BLOCKS, Bare, BarePublisher, Moods, PANICS};
 pub use client::{Client, Ending, Opening, Unit};
 pub use fanfare_protocol::Encoding;
 pub use follower::Follower;
+pub use frame_proxy::{FrameProxy, Harm};
 pub use hook_server::{Asked, HookAnswer, HookServer};
 pub use http::{Http, Response};
 pub use key_pair::KeyPair;

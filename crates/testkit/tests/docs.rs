@@ -376,7 +376,7 @@ fn commands(words: &[&str]) -> Vec<String> {
 fn flags(words: &[&str]) -> BTreeSet<String> {
     let flag = |line: &str| {
         let line = line.trim_start();
-        let line = line.strip_prefix("-n, ").unwrap_or(line);
+        let line = line.split_once(", ").filter(|(short, _)| short.len() == 2).map_or(line, |(_, long)| long);
         let name = line.strip_prefix("--")?.split([' ', '\n']).next()?;
         Some(format!("--{name}"))
     };

@@ -69,6 +69,8 @@ impl Fanfare {
             (0..membership.subscriptions.len()).for_each(|at| self.subscribe(membership, at));
         } else if let Some(result) = reply.subscribe {
             self.joined(membership, reply.id, result, heard);
+        } else if reply.unsubscribe.is_some() {
+            self.left(membership, reply.id);
         } else if let Some(push) = reply.push {
             if let Some(position) = push.publication.as_ref() {
                 self.moved(membership, &push.channel, position.offset);
@@ -98,6 +100,16 @@ impl Fanfare {
         subscription.joined = true;
         let offset = result.publications.last().map_or(result.offset, |last| last.offset.max(result.offset));
         subscription.position = result.positioned.then(|| Position { offset, epoch: result.epoch.into() });
+    }
+
+    /// A subscription was ended on request, and is begun again. Not before: what is on its way until then moves the
+    /// position, and would come twice.
+    fn left(&self, membership: &mut Membership<'_>, id: u32) {
+        let at = id.checked_sub(UNSUBSCRIBE).map(|at| at as usize);
+        if let Some(at) = at.filter(|at| *at < membership.subscriptions.len()) {
+            membership.subscriptions[at].joined = false;
+            self.subscribe(membership, at);
+        }
     }
 
     fn moved(&self, membership: &mut Membership<'_>, channel: &str, offset: u64) {
@@ -189,8 +201,6 @@ impl Adapter for Fanfare {
         let unsubscribe = Some(UnsubscribeRequest { channel });
         let id = UNSUBSCRIBE + at as u32;
         self.say(&Command { id, unsubscribe, ..Command::default() }, membership.out);
-        membership.subscriptions[at].joined = false;
-        self.subscribe(membership, at);
         true
     }
 }

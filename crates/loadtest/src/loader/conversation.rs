@@ -187,6 +187,7 @@ impl Loader {
         }
         connection.phase = Phase::Ready;
         connection.tries = 0;
+        connection.acknowledge_later();
         let late = now.saturating_sub(connection.due);
         if connection.returning {
             self.record.returns.record(late)

@@ -22,6 +22,8 @@ pub enum Exit {
     Gap,
     /// The time was up before enough publications arrived.
     TimedOut,
+    /// A measurement that cannot be believed.
+    Invalid,
     /// Ended by Ctrl-C before the work was done.
     Interrupted,
 }
@@ -36,6 +38,7 @@ impl Exit {
             Self::NoNode => 3,
             Self::Gap => 4,
             Self::TimedOut => 5,
+            Self::Invalid => 6,
             Self::Interrupted => 130,
         }
     }

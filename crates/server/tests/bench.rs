@@ -1,0 +1,187 @@
+//! `fanfare bench` proves itself: what it says of a node is what happened to it, and damage on the way does not pass.
+
+#![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
+
+use std::net::SocketAddr;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use fanfare_testkit::{FrameProxy, Harm, Program, Value};
+use rustix::process::{Pid, Signal, kill_process};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_fanfare");
+
+/// What a test asks for, and what came of it.
+struct Run {
+    code: i32,
+    report: Value,
+    told: String,
+}
+
+impl Run {
+    fn number(&self, pointer: &str) -> f64 {
+        self.report
+            .pointer(pointer)
+            .and_then(Value::as_f64)
+            .unwrap_or_else(|| panic!("no {pointer} in {}", self.report))
+    }
+
+    fn deliveries(&self, name: &str) -> u64 {
+        self.report.pointer("/deliveries").unwrap()[name].as_u64().unwrap()
+    }
+}
+
+/// Runs it to its end. Blocks, which a test's node in another process does not mind.
+fn bench(target: SocketAddr, publish_to: SocketAddr, words: &[&str]) -> Run {
+    let folder = tempfile_for(words);
+    let Output { status, stdout, stderr } = Command::new(BINARY)
+        .arg("bench")
+        .args(words)
+        .args(["--target", &target.to_string(), "--publish-to", &format!("http://{publish_to}"), "--json"])
+        .arg(&folder)
+        .env_clear()
+        .env("FANFARE_API_KEY", "3f1c6a0d9b7e45d2a8c0")
+        .output()
+        .unwrap();
+    let told = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    let report = std::fs::read_to_string(&folder).unwrap_or_else(|_| panic!("no report: {told}"));
+    std::fs::remove_file(&folder).unwrap();
+    Run { code: status.code().unwrap(), report: serde_json::from_str(&report).unwrap(), told }
+}
+
+fn tempfile_for(words: &[&str]) -> std::path::PathBuf {
+    let name = format!("fanfare-bench-{}-{}.json", std::process::id(), words.join("-").replace(['/', '>', '<'], "_"));
+    std::env::temp_dir().join(name)
+}
+
+/// A node that keeps its connections through whatever a test does.
+async fn node(variables: &[(&str, &str)]) -> Program {
+    let lasting = [
+        ("FANFARE_CHANNELS__HISTORY_SIZE", "5000"),
+        ("FANFARE_CHANNELS__HISTORY_TTL", "10m"),
+        ("FANFARE_LIMITS__RECOVERY_PUBLICATIONS_MAX", "5000"),
+    ];
+    Program::start(BINARY, &[&lasting, variables].concat()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_without_faults_counts_every_delivery_once() {
+    let node = node(&[]).await;
+    let words = ["fanout", "-n", "50", "--rate", "50", "-d", "2s", "--warmup", "0s"];
+    let run = bench(node.address(), node.address(), &words);
+    assert_eq!(run.deliveries("expected"), 100 * 50, "{}", run.told);
+    assert_eq!(run.deliveries("received"), 100 * 50);
+    assert_eq!(["lost", "doubled", "reordered", "recovered"].map(|name| run.deliveries(name)), [0; 4]);
+    assert_eq!(run.number("/latency_us/count"), 5_000.0);
+    assert_eq!(run.number("/last_latency_us/count"), 100.0);
+    // On a busy machine the run may not be valid, but nothing has failed.
+    assert!([0, 6].contains(&run.code), "{}", run.told);
+}
+
+/// The open loop: a node that stands still for 300 ms owes all publications that were due meanwhile, each from its own
+/// time on. A tester that waited for answers would see one late publication.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_stands_still_for_300_ms_is_seen_as_if_every_due_publication_had_been_asked_for() {
+    let node = node(&[]).await;
+    let (address, id) = (node.address(), Pid::from_raw(node.id().cast_signed()).unwrap());
+    let standstill = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(5));
+        let began = Instant::now();
+        kill_process(id, Signal::STOP).unwrap();
+        std::thread::sleep(Duration::from_millis(300));
+        kill_process(id, Signal::CONT).unwrap();
+        began.elapsed()
+    });
+    let words = ["fanout", "-n", "20", "--rate", "100", "-d", "10s", "--warmup", "0s"];
+    let run = bench(address, address, &words);
+    let stood_still = standstill.join().unwrap().as_secs_f64() * 1e6;
+    assert_eq!(run.deliveries("lost"), 0, "{}", run.told);
+    // 30 of 1,000 were due meanwhile: 3 % were late, the first by all of it, and the 99th percentile by two thirds.
+    assert!(run.number("/latency_us/max") > stood_still * 0.95, "{}", run.told);
+    assert!(run.number("/latency_us/p99") > stood_still * 0.5, "{}", run.told);
+    assert!(run.number("/latency_us/p99") < run.number("/latency_us/max"), "{}", run.told);
+    assert_eq!(run.number("/publications/sent"), 1_000.0);
+}
+
+/// One publication of one subscriber is harmed. Returns what the run counted.
+async fn harmed(harm: Harm) -> (i32, [u64; 3]) {
+    let node = node(&[]).await;
+    let proxy = FrameProxy::start(node.address(), harm, 500).await;
+    let words = ["fanout", "-n", "20", "--rate", "50", "-d", "2s", "--warmup", "0s", "--drain", "1s"];
+    let (through, directly) = (proxy.address(), node.address());
+    let run = tokio::task::spawn_blocking(move || bench(through, directly, &words)).await.unwrap();
+    (run.code, ["lost", "doubled", "reordered"].map(|name| run.deliveries(name)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_is_dropped_on_the_way_fails_the_run() {
+    assert_eq!(harmed(Harm::Drop).await, (1, [1, 0, 0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publication_that_comes_twice_fails_the_run() {
+    assert_eq!(harmed(Harm::Double).await, (1, [0, 1, 0]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_publications_that_are_swapped_fail_the_run() {
+    assert_eq!(harmed(Harm::Swap).await, (1, [0, 0, 1]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_objective_that_is_missed_fails_the_run_and_is_named() {
+    let node = node(&[]).await;
+    let words = ["latency", "-n", "2", "-d", "1s", "--warmup", "0s", "--fail-if", "p50>0us"];
+    let run = bench(node.address(), node.address(), &words);
+    assert_eq!(run.code, 1, "{}", run.told);
+    assert_eq!(run.report["objectives"][0]["objective"], "not p50>0us");
+    assert_eq!(run.report["objectives"][0]["kept"], false);
+}
+
+/// All connections are cut in the middle: everyone comes back, and has what it missed, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_storm_everyone_is_back_and_has_recovered() {
+    let node = node(&[]).await;
+    let words = ["storm", "-n", "100", "--rate", "200", "-d", "2s", "--warmup", "0s"];
+    let run = bench(node.address(), node.address(), &words);
+    assert_eq!(["lost", "doubled", "reordered"].map(|name| run.deliveries(name)), [0; 3], "{}", run.told);
+    assert_eq!(run.number("/connections/return_us/count"), 100.0);
+    assert_eq!(run.deliveries("received"), 400 * 100);
+}
+
+/// While all are away a long history comes about. Each has it once, and by recovery.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_history_is_recovered_once_by_each() {
+    let node = node(&[]).await;
+    let words = ["recover", "-n", "30", "--rate", "500", "-d", "1s"];
+    let run = bench(node.address(), node.address(), &words);
+    assert_eq!(["lost", "doubled", "reordered"].map(|name| run.deliveries(name)), [0; 3], "{}", run.told);
+    assert_eq!(run.deliveries("recovered"), 500 * 30);
+    assert_eq!(run.number("/recovered_latency_us/count"), 15_000.0);
+}
+
+/// Subscribers come and go all the time, each with its position: nothing is missed and nothing comes twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn those_who_come_and_go_miss_nothing() {
+    let node = node(&[]).await;
+    for how in ["--churn-connections=false", "--churn-connections=true"] {
+        let words = ["churn", "-n", "50", "--rate", "200", "-d", "2s", "--warmup", "0s", "--churn-rate", "100", how];
+        let run = bench(node.address(), node.address(), &words);
+        assert_eq!(["lost", "doubled", "reordered"].map(|name| run.deliveries(name)), [0; 3], "{how}: {}", run.told);
+        assert!(run.deliveries("recovered") > 0, "{how}: nobody came back");
+    }
+}
+
+/// What cannot be measured is said, with why, and with an exit code of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_refuses_its_subscribers_is_told_with_its_reason() {
+    let node = node(&[("FANFARE_CHANNELS__SUBSCRIBE", "nobody")]).await;
+    let output = Command::new(BINARY)
+        .args(["bench", "fanout", "-n", "3", "--patience", "1s", "--target", &node.address().to_string()])
+        .env_clear()
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{told}");
+    assert!(told.contains("0 of 3 connections got ready: error 103: permission denied"), "{told}");
+}
