@@ -139,8 +139,9 @@ impl Connection {
         Ok(())
     }
 
-    /// Lets the kernel acknowledge what comes after a while instead of at once, as it does for clients that talk back. On
-    /// one machine the acknowledgements would be a third of what receiving costs.
+    /// Lets the kernel acknowledge what comes with the next but one, as it does for clients that talk back. It forgets this
+    /// whenever an acknowledgement was delayed. On one machine half of what receiving costs is the acknowledgements: with
+    /// it the receiving threads need 0.65 of what the server needs for a delivery, without it 0.72.
     pub(crate) fn acknowledge_later(&self) {
         if let Some(stream) = &self.stream {
             // Where it is not to be had, receiving costs more.

@@ -487,6 +487,7 @@ impl Loader {
                 Ok(Some(length)) => {
                     let now = self.now();
                     self.record.counts.reads += 1;
+                    self.connections[id].acknowledge_later();
                     self.take_bytes(id, &buffer[..length], now);
                     if length < buffer.len() && !to_the_end {
                         return;

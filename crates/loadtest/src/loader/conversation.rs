@@ -187,7 +187,6 @@ impl Loader {
         }
         connection.phase = Phase::Ready;
         connection.tries = 0;
-        connection.acknowledge_later();
         let late = now.saturating_sub(connection.due);
         if connection.returning {
             self.record.returns.record(late)
