@@ -16,7 +16,6 @@ use std::rc::Rc;
 use bytes::Bytes;
 use fanfare_protocol::{Disconnect, Encoding};
 use futures_util::FutureExt as _;
-use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketContext};
 
 use self::wire::{Inbound, Intake};
 use crate::application::Peer;
@@ -67,15 +66,9 @@ pub(crate) fn take_in(local: &Rc<Local>, new: NewSocket) {
     let connection = Connection {
         peer: Peer { local: Rc::clone(local), session, socket, encoding },
         early: (!read.is_empty()).then(|| Box::new(read)),
-        websocket: websocket(options.message_bytes_max),
         intake: Intake::new(options.frame_limits(), native_ping),
     };
     local.spawn(run(Box::new(connection), place));
-}
-
-/// The server's end of a WebSocket, which has read nothing yet.
-fn websocket(message_bytes_max: usize) -> WebSocketContext {
-    WebSocketContext::new(Role::Server, Some(limits::websocket_config(message_bytes_max)))
 }
 
 /// One connection, as its read task keeps it.
@@ -83,7 +76,6 @@ struct Connection {
     peer: Peer,
     /// What was read with the request, until the first turn; mostly nothing, so it is not to take up room for life.
     early: Option<Box<Bytes>>,
-    websocket: WebSocketContext,
     intake: Intake,
 }
 
@@ -158,7 +150,7 @@ impl Connection {
         // What came early is not among what the socket counts.
         let came = if early.is_some() { input.len() } else { socket.came(length) };
         let second = local.now().millis / 1_000;
-        let (mut inbound, answers) = self.intake.take(&mut self.websocket, input, second);
+        let (mut inbound, answers) = self.intake.take(input, second);
         local.with(|shard| {
             shard.stats().bytes_in.add(input.len() as u64);
             inbound.reading = shard.charge_bytes(*session, came);
@@ -166,9 +158,6 @@ impl Connection {
                 shard.enqueue(*session, answers.as_slice().into());
             }
         });
-        if self.intake.has_outgrown_buffer() && inbound.ended.is_none() {
-            self.websocket = websocket(local.options().message_bytes_max);
-        }
         if inbound.ended.is_some() {
             inbound.last_answers = answers;
         }

@@ -135,6 +135,11 @@ impl FrameCheck {
         Self { limits, stage: Stage::First, first: 0, message_bytes: 0, fragments: 0, second: 0, control_frames: 0 }
     }
 
+    /// What it judges by.
+    pub fn limits(&self) -> FrameLimits {
+        self.limits
+    }
+
     /// Judges the next bytes of the connection, which came in the given second. Of no use after a violation.
     pub fn take(&mut self, input: &[u8], second: u32) -> Judged {
         let mut at = 0;
