@@ -240,7 +240,7 @@ impl Shard {
             return;
         };
         self.makings += 1;
-        session.subscriptions.push(Subscription {
+        session.add(Subscription {
             channel,
             making: self.makings,
             listener: 0,
@@ -475,7 +475,7 @@ impl Shard {
         let Some(index) = session.subscription_index(channel) else {
             return;
         };
-        let taken = session.subscriptions.swap_remove(index);
+        let taken = session.take_out(index);
         if let Some(moved) = session.subscriptions.get(index)
             && moved.stage != Stage::Joining
             && let Some(other) = self.channels.get_mut(moved.channel)
