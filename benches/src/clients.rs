@@ -19,6 +19,9 @@ use crate::node::{self, Node};
 /// Connects under way at once.
 const CONCURRENCY: usize = 256;
 
+/// The frame of a ping in JSON: an empty reply.
+const PING: &[u8] = b"\x81\x02{}";
+
 /// How long a measurement waits for what has to arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -68,14 +71,8 @@ impl Clients {
         let received = Arc::new(AtomicU64::new(0));
         let mut readers = JoinSet::new();
         let count = streams.len();
-        for mut stream in streams {
-            let received = Arc::clone(&received);
-            readers.spawn(async move {
-                let mut buffer = [0; 2_048];
-                while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-                    received.fetch_add(length as u64, Ordering::Relaxed);
-                }
-            });
+        for stream in streams {
+            readers.spawn(read(stream, Arc::clone(&received)));
         }
         Self { received, count, _readers: readers }
     }
@@ -117,6 +114,18 @@ impl Clients {
         };
         let missing = |_| io::Error::other(format!("{} of {bytes} bytes arrived", self.received_bytes()));
         tokio::time::timeout(PATIENCE, arrived).await.map_err(missing)
+    }
+}
+
+/// Counts what comes and answers pings, if they are what came last: others are not measured together with deliveries.
+async fn read(mut stream: Stream, received: Arc<AtomicU64>) {
+    let pong = masked_text("{}");
+    let mut buffer = [0; 2_048];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        received.fetch_add(length as u64, Ordering::Relaxed);
+        if buffer[..length].ends_with(PING) && stream.write_all(&pong).await.is_err() {
+            return;
+        }
     }
 }
 
