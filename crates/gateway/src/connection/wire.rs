@@ -81,15 +81,15 @@ impl Write for Wire<'_> {
 }
 
 impl Intake {
-    pub(crate) fn new(limits: FrameLimits, native_ping: bool) -> Self {
-        Self { check: FrameCheck::new(limits), websocket: None, counted_bytes: 0, native_ping }
+    pub(crate) fn new(native_ping: bool) -> Self {
+        Self { check: FrameCheck::new(), websocket: None, counted_bytes: 0, native_ping }
     }
 
     /// Takes what one read brought, in the given second. Returns what came in and what is to be answered.
-    pub(crate) fn take(&mut self, input: &[u8], second: u64) -> (Inbound, Vec<u8>) {
+    pub(crate) fn take(&mut self, input: &[u8], limits: &FrameLimits, second: u64) -> (Inbound, Vec<u8>) {
         // Only whether it is the same second is of interest.
-        let judged = self.check.take(input, second as u32);
-        let mut websocket = self.websocket.take().map_or_else(|| self.websocket(), |kept| *kept);
+        let judged = self.check.take(input, limits, second as u32);
+        let mut websocket = self.websocket.take().map_or_else(|| websocket(limits), |kept| *kept);
         let mut wire = Wire { input: &input[..judged.accepted], output: Vec::new() };
         let mut inbound = Inbound::default();
         while inbound.ended.is_none() {
@@ -110,12 +110,6 @@ impl Intake {
         (inbound, wire.output)
     }
 
-    /// The server's end of a WebSocket, which has read nothing yet.
-    fn websocket(&self) -> WebSocketContext {
-        let message_bytes_max = self.check.limits().message_bytes_max as usize;
-        WebSocketContext::new(Role::Server, Some(limits::websocket_config(message_bytes_max)))
-    }
-
     fn take_message(&self, message: tungstenite::Message, inbound: &mut Inbound) {
         use tungstenite::Message::{Binary, Close, Frame, Ping, Pong, Text};
         match message {
@@ -126,6 +120,12 @@ impl Intake {
             Ping(_) | Close(_) | Frame(_) => {}
         }
     }
+}
+
+/// The server's end of a WebSocket, which has read nothing yet.
+fn websocket(limits: &FrameLimits) -> WebSocketContext {
+    let config = limits::websocket_config(limits.message_bytes_max as usize);
+    WebSocketContext::new(Role::Server, Some(config))
 }
 
 /// What tungstenite found. But for text it has nothing left to find (see the properties).
@@ -160,17 +160,18 @@ mod tests {
     }
 
     struct Peer {
+        limits: FrameLimits,
         intake: Intake,
     }
 
     impl Peer {
         fn new(message_bytes_max: usize) -> Self {
             let options = Options { message_bytes_max, ..Options::default() };
-            Self { intake: Intake::new(options.frame_limits(), true) }
+            Self { limits: options.frame_limits(), intake: Intake::new(true) }
         }
 
         fn take(&mut self, input: &[u8]) -> (Inbound, Vec<u8>) {
-            self.intake.take(input, 1)
+            self.intake.take(input, &self.limits, 1)
         }
 
         fn code(&mut self, input: &[u8]) -> u16 {
@@ -232,7 +233,7 @@ mod tests {
         let mut peer = Peer::new(1_000);
         for second in 0..1_000 {
             let input = frame(0x8A, &[b'x'; 125]);
-            assert!(peer.intake.take(&input, second).0.ended.is_none());
+            assert!(peer.intake.take(&input, &peer.limits, second).0.ended.is_none());
         }
     }
 
