@@ -40,6 +40,7 @@ mod stats;
 mod stream;
 mod tls;
 mod upgrade;
+mod users;
 mod wheel;
 
 pub use application::{Application, Message, Peer};

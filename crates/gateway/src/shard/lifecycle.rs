@@ -8,6 +8,7 @@ use fanfare_protocol::{ClientInfo, ConnectResult, Disconnect, Encoding};
 use super::deadlines::millis;
 use super::judgement::TokenStamp;
 use super::session::{Deadlines, Fill, State};
+use super::users::Left;
 use super::{Effect, Session, Shard};
 use crate::frame::Frame;
 use crate::limits;
@@ -34,22 +35,18 @@ impl Shard {
         rights: Option<Arc<Rights>>,
         token: TokenStamp,
     ) -> usize {
-        let user: Arc<str> = Arc::from(info.user.as_str());
         // It may have been closed while its token's keys, or the backend, were waited for.
         let Some(session) = self.sessions.get_mut(id).filter(|session| session.state == State::Opening) else {
             return 0;
         };
+        let user = self.directory.add_user(self.index, &info.user);
+        let sessions = user.sessions();
         session.info = Some(info);
         session.rights = rights;
         session.token = token;
         session.state = State::Connecting;
-        let sessions = self.users.entry(Arc::clone(&user)).or_default();
-        session.user_index = u32::try_from(sessions.len()).expect("a shard's sessions are bounded far below 2^32");
-        sessions.push(id);
-        let (sessions, sent) = self.directory.add_user(self.index, &user, !self.options.user_rates.are_off());
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.user_sent = sent;
-        }
+        session.user_index = self.users.add(&user, id);
+        session.user = Some(user);
         sessions
     }
 
@@ -89,28 +86,21 @@ impl Shard {
 
     /// Takes a session out of its user's list in constant time.
     fn forget_user(&mut self, id: SlotId) {
-        let Some(session) = self.sessions.get(id) else { return };
-        let Some(info) = &session.info else { return };
-        let at = session.user_index as usize;
-        let Some((user, sessions)) = self.users.get_key_value(info.user.as_str()) else {
-            return;
-        };
-        let user = Arc::clone(user);
-        let last = sessions.len() == 1;
-        if last {
-            self.users.remove(&user);
-        } else if let Some(sessions) = self.users.get_mut(&user) {
-            sessions.swap_remove(at);
-            if let Some(moved) = sessions.get(at).and_then(|moved| self.sessions.get_mut(*moved)) {
-                moved.user_index = at as u32;
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(user) = session.user.take() else { return };
+        let left = self.users.remove(user.id(), session.user_index);
+        if let Left::Moved(Some(moved)) = left {
+            let at = session.user_index;
+            if let Some(moved) = self.sessions.get_mut(moved) {
+                moved.user_index = at;
             }
         }
-        self.directory.remove_user(self.index, &user);
+        self.directory.remove_user(self.index, user.id(), left == Left::Last);
     }
 
     /// The sessions of a user.
     pub(crate) fn sessions_of(&self, user: &str) -> &[SlotId] {
-        self.users.get(user).map_or(&[], Vec::as_slice)
+        self.users.of(user)
     }
 
     /// Queues a frame; a session over its bound is relieved, or closed as slow (3008).

@@ -8,8 +8,9 @@ use fanfare_protocol::{ClientInfo, Encoding, Unsubscribe};
 
 use super::judgement::TokenStamp;
 use crate::outbox::Outbox;
-use crate::rates::{Buckets, UserBuckets};
+use crate::rates::Buckets;
 use crate::slots::SlotId;
+use crate::users::User;
 use crate::wheel::Tick;
 
 /// Where a session stands.
@@ -90,7 +91,9 @@ pub(crate) struct Session {
     pub(crate) rights: Option<Arc<Rights>>,
     /// The token that it was let in by.
     pub(crate) token: TokenStamp,
-    /// Where it stands in its user's list.
+    /// Whose it is, while it stands in that user's list.
+    pub(crate) user: Option<Arc<User>>,
+    /// Where it stands there.
     pub(crate) user_index: u32,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) deadlines: Deadlines,
@@ -98,8 +101,6 @@ pub(crate) struct Session {
     pub(crate) armed: Tick,
     /// What it has sent lately, against `session_rates`.
     pub(crate) sent: Buckets,
-    /// The same of its user, where that has a limit.
-    pub(crate) user_sent: Option<UserBuckets>,
     /// The last leave of this session that was handed to the broker's queue.
     pub(crate) last_leave: u64,
 }
@@ -118,12 +119,12 @@ impl Session {
             info: None,
             rights: None,
             token: TokenStamp::NONE,
+            user: None,
             user_index: 0,
             subscriptions: Vec::new(),
             deadlines: Deadlines::default(),
             armed: 0,
             sent: Buckets::default(),
-            user_sent: None,
             last_leave: 0,
         }
     }
