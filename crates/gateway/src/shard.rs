@@ -36,6 +36,7 @@ use rand::rngs::SmallRng;
 pub(crate) use self::channel::ChannelState;
 pub(crate) use self::fan_out::{message_of, payload_bytes};
 pub(crate) use self::judgement::{TokenStamp, end_of};
+pub(crate) use self::lifecycle::Identity;
 pub(crate) use self::memory::SlowSession;
 pub(crate) use self::session::{Origin, Session, State, with_channel_info};
 pub(crate) use self::subscribe::{Backlog, Begun, Committed, NewSubscription, Recovery, Refused, departure_of};

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fanfare_auth::Rights;
-use fanfare_protocol::{ClientInfo, ConnectResult, Disconnect, Encoding};
+use fanfare_protocol::{ConnectResult, Disconnect, Encoding};
+use uuid::Uuid;
 
 use super::deadlines::millis;
 use super::judgement::TokenStamp;
@@ -14,6 +16,15 @@ use crate::frame::Frame;
 use crate::limits;
 use crate::outbox::PLACE_BYTES;
 use crate::slots::SlotId;
+
+/// Who begins a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity<'a> {
+    pub(crate) user: &'a str,
+    pub(crate) client: Uuid,
+    /// What the token says of it.
+    pub(crate) info: &'a Bytes,
+}
 
 impl Shard {
     /// A new session, which has to send `connect` in time.
@@ -31,7 +42,7 @@ impl Shard {
     pub(crate) fn identify(
         &mut self,
         id: SlotId,
-        info: Arc<ClientInfo>,
+        identity: &Identity<'_>,
         rights: Option<Arc<Rights>>,
         token: TokenStamp,
     ) -> usize {
@@ -39,9 +50,10 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id).filter(|session| session.state == State::Opening) else {
             return 0;
         };
-        let user = self.directory.add_user(self.index, &info.user);
+        let user = self.directory.add_user(self.index, identity.user);
         let sessions = user.sessions();
-        session.info = Some(info);
+        session.client = identity.client;
+        session.set_conn_info(identity.info);
         session.rights = rights;
         session.token = token;
         session.state = State::Connecting;
@@ -55,7 +67,7 @@ impl Shard {
         let session = self.sessions.get_mut(id).filter(|session| session.state == State::Connecting)?;
         session.state = State::Open;
         session.deadlines.connect = 0;
-        let client = session.info.as_ref()?.client.clone();
+        let client = session.client.to_string();
         let interval = self.options.ping_interval.filter(|_| !session.native_ping);
         let ping = interval.map_or(0, |interval| interval.as_secs_f64().ceil() as u32);
         self.set_expiry(id, expire_at);
@@ -76,10 +88,9 @@ impl Shard {
         if !self.is_open(id) {
             return;
         }
+        // It is no session of its user: neither the server API nor the limit of sessions may see it.
         self.detach(id);
         if let Some(session) = self.sessions.get_mut(id) {
-            // It is no session of its user: neither the server API nor the limit of sessions may see it.
-            session.info = None;
             session.state = State::Refused;
         }
     }

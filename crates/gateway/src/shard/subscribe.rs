@@ -573,10 +573,13 @@ impl Shard {
 /// What there is to tell when a subscription ends.
 fn departure(session: &Session, index: usize, channel: Channel) -> Option<Departure> {
     let subscription = &session.subscriptions[index];
-    let info = subscription.info.as_ref().or(session.info.as_ref())?;
+    let info = match &subscription.info {
+        Some(info) => Arc::clone(info),
+        None => Arc::new(session.info()?),
+    };
     Some(Departure {
         channel,
-        info: Arc::clone(info),
+        info,
         presence: subscription.presence,
         join_leave: subscription.announces,
     })
