@@ -45,7 +45,7 @@ mod tls;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::clients::Clients;
+use crate::clients::{Clients, Target};
 use crate::node::Node;
 use crate::process::Process;
 
@@ -76,7 +76,10 @@ fn main() -> Outcome {
         Some("redis-restart") => runtime.block_on(redis_restart::run(number(1, 10_000))),
         Some("redis-deliver") => runtime.block_on(redis_nodes::deliver(number(1, 1_000))),
         Some("redis-latency") => runtime.block_on(redis_nodes::latency(number(1, 2_000))),
-        Some("hold") => runtime.block_on(hold(arguments.get(1).ok_or("hold needs an address")?, number(2, 0))),
+        Some("hold") => {
+            let address = arguments.get(1).ok_or("hold needs an address")?;
+            runtime.block_on(hold(address, number(2, 0), number(3, 1)))
+        }
         Some("bare-loop") => bare_loop::run(number(1, 0), number(2, 0), number(3, 0)),
         _ => Err(
             "say what to measure: idle, deliver, connect, hooks, pingers, floods, tls, or redis-… as the top of this program says"
@@ -155,8 +158,9 @@ async fn bare_turn(
 }
 
 /// Holds connections to a node of the budget tests until the input ends, then says how much they received.
-async fn hold(address: &str, connections: usize) -> Outcome {
-    let clients = Clients::connect(address.parse::<std::net::SocketAddr>()?, connections).await?;
+async fn hold(address: &str, connections: usize, channels: usize) -> Outcome {
+    let address: std::net::SocketAddr = address.parse()?;
+    let clients = Clients::connect(Target { channels, ..Target::from(address) }, connections).await?;
     say("ready")?;
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
     say(&clients.received_bytes().to_string())
