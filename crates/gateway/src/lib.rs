@@ -38,6 +38,7 @@ mod slots;
 mod socket;
 mod stats;
 mod stream;
+mod tight;
 mod tls;
 mod upgrade;
 mod users;

@@ -146,23 +146,6 @@ impl Session {
         self.conn_info = (!info.is_empty()).then(|| Box::new(info.clone()));
     }
 
-    /// Adds a subscription. Most sessions have few: there is room for just those, and in larger steps for more.
-    pub(crate) fn add(&mut self, subscription: Subscription) {
-        if self.subscriptions.len() == self.subscriptions.capacity() {
-            self.subscriptions.reserve_exact(self.subscriptions.len().max(1));
-        }
-        self.subscriptions.push(subscription);
-    }
-
-    /// Takes a subscription out; the last one takes its place.
-    pub(crate) fn take_out(&mut self, index: usize) -> Subscription {
-        let taken = self.subscriptions.swap_remove(index);
-        if self.subscriptions.len() <= self.subscriptions.capacity() / 4 {
-            self.subscriptions.shrink_to(self.subscriptions.len() * 2);
-        }
-        taken
-    }
-
     /// Where the subscription to a channel stands.
     pub(crate) fn subscription_index(&self, channel: SlotId) -> Option<usize> {
         self.subscriptions.iter().position(|subscription| subscription.channel == channel)
