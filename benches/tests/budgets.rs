@@ -26,11 +26,11 @@ const SECRET: &str = "measure-secret-0123456789abcdefghijklmnop";
 const SESSIONS: usize = 500;
 const PUBLICATIONS: usize = 200;
 
-/// Heap of an idle session with one channel (I11). A debug build's tasks are larger than a release build's.
-const SESSION_BYTES_MAX: usize = if cfg!(debug_assertions) { 4_096 } else { 3_072 };
+/// Heap of an idle session with one channel (I11): 1,300 were seen. Tables that double make it a little more or less.
+const SESSION_BYTES_MAX: usize = 1_408;
 
-/// Heap of each further channel of a session.
-const SUBSCRIPTION_BYTES_MAX: usize = 192;
+/// The same with three channels.
+const SESSION_OF_THREE_CHANNELS_BYTES_MAX: usize = 1_664;
 
 /// What a session may keep of a burst that has gone by.
 const LEFT_OF_A_BURST_BYTES_MAX: usize = 32;
@@ -153,9 +153,8 @@ async fn an_idle_session_and_a_delivery_stay_within_their_budgets() {
     assert!(left <= LEFT_OF_A_BURST_BYTES_MAX, "{left} bytes of a burst are left in each session");
 
     let (with_three, more) = session_bytes(node.address(), 3).await;
-    let each = with_three.saturating_sub(with_one) / 2;
-    println!("heap of an idle session with three channels: {with_three} bytes, {each} for each more");
-    assert!(each <= SUBSCRIPTION_BYTES_MAX, "{each} bytes for a further channel of a session");
+    println!("heap of an idle session with three channels: {with_three} bytes");
+    assert!(with_three <= SESSION_OF_THREE_CHANNELS_BYTES_MAX, "{with_three} bytes for a session with three channels");
     drop((warm, held, more));
     node.stop().await;
 }
