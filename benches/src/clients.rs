@@ -19,6 +19,9 @@ use crate::node::{self, Node};
 /// Connects under way at once.
 const CONCURRENCY: usize = 256;
 
+/// The frame of a ping in JSON: an empty reply.
+const PING: &[u8] = b"\x81\x02{}";
+
 /// How long a measurement waits for what has to arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -68,14 +71,8 @@ impl Clients {
         let received = Arc::new(AtomicU64::new(0));
         let mut readers = JoinSet::new();
         let count = streams.len();
-        for mut stream in streams {
-            let received = Arc::clone(&received);
-            readers.spawn(async move {
-                let mut buffer = [0; 2_048];
-                while let Ok(length @ 1..) = stream.read(&mut buffer).await {
-                    received.fetch_add(length as u64, Ordering::Relaxed);
-                }
-            });
+        for stream in streams {
+            readers.spawn(read(stream, Arc::clone(&received)));
         }
         Self { received, count, _readers: readers }
     }
@@ -120,6 +117,18 @@ impl Clients {
     }
 }
 
+/// Counts what comes and answers pings, if they are what came last: others are not measured together with deliveries.
+async fn read(mut stream: Stream, received: Arc<AtomicU64>) {
+    let pong = masked_text("{}");
+    let mut buffer = [0; 2_048];
+    while let Ok(length @ 1..) = stream.read(&mut buffer).await {
+        received.fetch_add(length as u64, Ordering::Relaxed);
+        if buffer[..length].ends_with(PING) && stream.write_all(&pong).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// What bytes go through, plain or with TLS.
 pub(crate) type Stream = Box<dyn Bytes>;
 
@@ -135,11 +144,13 @@ pub(crate) struct Target {
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// Connects under way at once.
     pub(crate) concurrency: usize,
+    /// Channels that each client subscribes to.
+    pub(crate) channels: usize,
 }
 
 impl From<SocketAddr> for Target {
     fn from(address: SocketAddr) -> Self {
-        Self { address, tls: None, concurrency: CONCURRENCY }
+        Self { address, tls: None, concurrency: CONCURRENCY, channels: 1 }
     }
 }
 
@@ -153,10 +164,10 @@ impl Target {
         Ok(Box::new(TlsConnector::from(Arc::clone(tls)).connect(name, stream).await?))
     }
 
-    /// A session that has connected and subscribed to one channel.
+    /// A session that has connected and subscribed.
     async fn open(&self, token: &str) -> io::Result<Stream> {
         let mut stream = self.connect().await?;
-        introduce(&mut stream, self.address, token).await?;
+        introduce(&mut stream, self.address, token, self.channels).await?;
         Ok(stream)
     }
 }
@@ -165,7 +176,7 @@ impl Target {
 pub(crate) async fn open(address: SocketAddr, token: &str) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
-    introduce(&mut stream, address, token).await?;
+    introduce(&mut stream, address, token, 1).await?;
     Ok(stream)
 }
 
@@ -177,13 +188,16 @@ pub(crate) async fn upgraded(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-async fn introduce(stream: &mut impl Bytes, address: SocketAddr, token: &str) -> io::Result<()> {
+/// Connects and subscribes to the channel `news`, and to more that nobody publishes to.
+async fn introduce(stream: &mut impl Bytes, address: SocketAddr, token: &str, channels: usize) -> io::Result<()> {
     upgrade(stream, address).await?;
-    let commands = format!(
-        "{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"news\"}}}}"
-    );
+    let mut commands = format!("{{\"id\":1,\"connect\":{{\"token\":\"{token}\"}}}}");
+    for channel in 1..=channels {
+        let (id, name) = (channel + 1, if channel == 1 { "news".to_owned() } else { format!("quiet-{channel}") });
+        commands += &format!("\n{{\"id\":{id},\"subscribe\":{{\"channel\":\"{name}\"}}}}");
+    }
     stream.write_all(&masked_text(&commands)).await?;
-    read_until(stream, "{\"id\":2,\"subscribe\":{").await
+    read_until(stream, &format!("{{\"id\":{},\"subscribe\":{{", channels + 1)).await
 }
 
 async fn upgrade(stream: &mut impl Bytes, address: SocketAddr) -> io::Result<()> {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! cargo build --release --bin fanfare
-//! cargo run --release -p fanfare-benches -- idle      [CONNECTIONS]
+//! cargo run --release -p fanfare-benches -- idle      [FEW] [MANY]
 //! cargo run --release -p fanfare-benches -- deliver   [SUBSCRIBERS] [TURNS]
 //! cargo run --release -p fanfare-benches -- connect   [SESSIONS] [USERS]
 //! cargo run --release -p fanfare-benches -- hooks     [ROUNDS]
@@ -30,6 +30,7 @@ mod bare_loop;
 mod clients;
 mod floods;
 mod hooks;
+mod idle;
 mod memory;
 mod node;
 mod process;
@@ -44,7 +45,7 @@ mod tls;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::clients::Clients;
+use crate::clients::{Clients, Target};
 use crate::node::Node;
 use crate::process::Process;
 
@@ -62,7 +63,7 @@ fn main() -> Outcome {
     let number = |at: usize, default: usize| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
     let runtime = tokio::runtime::Runtime::new()?;
     match arguments.first().map(String::as_str) {
-        Some("idle") => runtime.block_on(idle(number(1, 10_000))),
+        Some("idle") => runtime.block_on(idle::run(number(1, 5_000), number(2, 15_000))),
         Some("deliver") => runtime.block_on(deliver(number(1, 1_000), number(2, 7))),
         Some("connect") => runtime.block_on(connect(number(1, 5_000), number(2, usize::MAX))),
         Some("hooks") => runtime.block_on(hooks::run(number(1, 5))),
@@ -75,7 +76,10 @@ fn main() -> Outcome {
         Some("redis-restart") => runtime.block_on(redis_restart::run(number(1, 10_000))),
         Some("redis-deliver") => runtime.block_on(redis_nodes::deliver(number(1, 1_000))),
         Some("redis-latency") => runtime.block_on(redis_nodes::latency(number(1, 2_000))),
-        Some("hold") => runtime.block_on(hold(arguments.get(1).ok_or("hold needs an address")?, number(2, 0))),
+        Some("hold") => {
+            let address = arguments.get(1).ok_or("hold needs an address")?;
+            runtime.block_on(hold(address, number(2, 0), number(3, 1)))
+        }
         Some("bare-loop") => bare_loop::run(number(1, 0), number(2, 0), number(3, 0)),
         _ => Err(
             "say what to measure: idle, deliver, connect, hooks, pingers, floods, tls, or redis-… as the top of this program says"
@@ -86,28 +90,6 @@ fn main() -> Outcome {
 
 fn say(line: &str) -> Outcome {
     writeln!(std::io::stdout(), "{line}")?;
-    Ok(())
-}
-
-/// Resident memory for each idle connection with one channel.
-async fn idle(connections: usize) -> Outcome {
-    let node = Node::start().await?;
-    // What the first connections need once, such as thread stacks and buffers, is no part of the figure.
-    let warm = Clients::connect(node.address(), 100).await?;
-    let before = node.process().resident_bytes()?;
-    let clients = Clients::connect(node.address(), connections).await?;
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let after = node.process().resident_bytes()?;
-    say(&memory::compared(&node).await?)?;
-    let cpu = node.process().cpu()?;
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let idle_cpu = (node.process().cpu()? - cpu).as_secs_f64() / 10.0 / (connections + 100) as f64;
-    say(&format!(
-        "idle: {connections} connections, {} bytes each resident, {:.2} µs of CPU a second each",
-        after.saturating_sub(before) / connections as u64,
-        idle_cpu * 1e6
-    ))?;
-    drop((warm, clients));
     Ok(())
 }
 
@@ -176,8 +158,9 @@ async fn bare_turn(
 }
 
 /// Holds connections to a node of the budget tests until the input ends, then says how much they received.
-async fn hold(address: &str, connections: usize) -> Outcome {
-    let clients = Clients::connect(address.parse::<std::net::SocketAddr>()?, connections).await?;
+async fn hold(address: &str, connections: usize, channels: usize) -> Outcome {
+    let address: std::net::SocketAddr = address.parse()?;
+    let clients = Clients::connect(Target { channels, ..Target::from(address) }, connections).await?;
     say("ready")?;
     tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new())).await??;
     say(&clients.received_bytes().to_string())

@@ -38,7 +38,6 @@ pub struct Peer {
     pub(crate) local: Rc<Local>,
     pub(crate) session: SlotId,
     pub(crate) socket: Rc<Socket>,
-    pub(crate) encoding: Encoding,
 }
 
 impl Message {
@@ -63,6 +62,11 @@ impl Peer {
     /// Ends the connection with a close frame, behind what is queued.
     pub fn close(&self, disconnect: &Disconnect) {
         self.local.with(|shard| shard.close(self.session, disconnect));
+    }
+
+    /// What was agreed on at the handshake; `None` behind the connection's end.
+    pub(crate) fn encoding(&self) -> Option<Encoding> {
+        self.local.with(|shard| shard.session(self.session).map(|session| session.encoding))
     }
 
     /// Whether the connection was not closed yet, by either side.

@@ -19,7 +19,8 @@ impl Application for ClientProtocol {
     /// judged.
     async fn take(&self, peer: &Peer, message: Message) {
         let commands = Commands::new(Rc::clone(&peer.local), peer.session);
-        for (count, command) in peer.encoding.decode_commands(message.data()).enumerate() {
+        let Some(encoding) = peer.encoding() else { return };
+        for (count, command) in encoding.decode_commands(message.data()).enumerate() {
             if count > 0 {
                 peer.take_turns(count).await;
             }

@@ -23,6 +23,7 @@ use fanfare_broker::{Barred, Bearer};
 use fanfare_protocol::{Channel, ClientInfo, Command, CommandKind, Disconnect, ErrorCode, ErrorReply, Reply};
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 pub(crate) use self::backend::{refresh_by_backend, sub_refresh_by_backend};
 pub(crate) use self::control::{apply, judge_again};
@@ -30,9 +31,10 @@ pub(crate) use self::subscribe::depart;
 use crate::bad_request::BadRequest;
 use crate::local::Local;
 use crate::rates::Charged;
-use crate::shard::{Shard, State, TokenStamp, end_of};
+use crate::shard::{Session, Shard, State, TokenStamp, end_of};
 use crate::slots::SlotId;
 use crate::stats::Judged;
+use crate::users::User;
 
 /// How a command ends when it does not succeed.
 #[derive(Debug)]
@@ -197,9 +199,20 @@ impl Commands {
         if gives_back { Ok(()) } else { Err(failure) }
     }
 
-    /// Who is connected.
+    /// Whose session this is.
+    fn user(&self) -> Result<Arc<User>, Failure> {
+        self.with(|shard| shard.session(self.session).and_then(|session| session.user.clone())).ok_or(Failure::Gone)
+    }
+
+    /// The client id of the connection.
+    fn client(&self) -> Result<Uuid, Failure> {
+        self.with(|shard| shard.session(self.session).map(|session| session.client)).ok_or(Failure::Gone)
+    }
+
+    /// Who is connected, as others are told.
     fn info(&self) -> Result<Arc<ClientInfo>, Failure> {
-        self.with(|shard| shard.session(self.session).and_then(|session| session.info.clone())).ok_or(Failure::Gone)
+        let info = self.with(|shard| shard.session(self.session).and_then(Session::info));
+        info.map(Arc::new).ok_or(Failure::Gone)
     }
 
     /// Refuses who is kept out. To be called when nothing is waited for any more before it is entered in the shard: who
@@ -291,7 +304,7 @@ impl Commands {
         options: &ChannelOptions,
         subscribed: Option<Allowed>,
     ) -> Result<Result<(), Denied>, Failure> {
-        let info = self.info()?;
+        let user = self.user()?;
         let rights = self.with(|shard| shard.session(self.session).and_then(|session| session.rights.clone()));
         let audience = match operation {
             Operation::Subscribe => options.access.subscribe,
@@ -306,9 +319,9 @@ impl Commands {
             Operation::ReadHistory | Operation::ReadPresence => false,
         };
         let rights = rights.filter(|_| !by_backend);
-        let is_open = !by_backend && audience.admits(!info.user.is_empty(), subscribed.is_some());
-        let asker =
-            Asker { user: &info.user, rights: rights.as_deref(), allowed: subscribed.unwrap_or(Allowed::NOTHING) };
+        let is_open = !by_backend && audience.admits(!user.id().is_empty(), subscribed.is_some());
+        let allowed = subscribed.unwrap_or(Allowed::NOTHING);
+        let asker = Asker { user: user.id(), rights: rights.as_deref(), allowed };
         Ok(access::decide(operation, channel, &asker, is_open).map(drop))
     }
 

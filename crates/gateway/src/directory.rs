@@ -24,9 +24,9 @@ use tokio::sync::oneshot;
 use crate::limits;
 use crate::options::Options;
 use crate::places::NoPlace;
-use crate::rates::UserBuckets;
 use crate::ring::{Entry, Ring};
 use crate::stats::Stats;
+use crate::users::{ById, User};
 
 /// How many subscribers a channel has on each shard. A shard writes its own count only.
 #[derive(Debug)]
@@ -52,21 +52,12 @@ impl Listeners {
     }
 }
 
-/// What a node knows of a user with sessions.
-#[derive(Debug)]
-struct User {
-    /// Sessions on each shard.
-    sessions: Box<[u32]>,
-    /// What they have sent lately, if that has a limit.
-    sent: Option<UserBuckets>,
-}
-
 /// Which shards concern a channel or a user, and the way to them.
 pub struct Directory {
     rings: Vec<Arc<Ring>>,
     stats: Vec<Arc<Stats>>,
     channels: DashMap<Channel, Arc<Listeners>>,
-    users: DashMap<Arc<str>, User>,
+    users: DashMap<ById, ()>,
     node_uid: String,
     node_name: String,
     version: String,
@@ -163,26 +154,24 @@ impl Directory {
         }
     }
 
-    /// One more session of a user on a shard; returns how many the user has on this node, and what they have sent, if
-    /// that is to be `counted`. The anonymous are not one user.
-    pub(crate) fn add_user(&self, shard: usize, user: &Arc<str>, counted: bool) -> (usize, Option<UserBuckets>) {
-        let new = || User { sessions: vec![0; self.shards()].into_boxed_slice(), sent: None };
-        let mut entry = self.users.entry(Arc::clone(user)).or_insert_with(new);
-        entry.sessions[shard] += 1;
-        let sessions = entry.sessions.iter().map(|count| *count as usize).sum();
-        let sent = (counted && !user.is_empty()).then(|| entry.sent.get_or_insert_default().clone());
-        (sessions, sent)
+    /// One more session of a user on a shard.
+    pub(crate) fn add_user(&self, shard: usize, id: &str) -> Arc<User> {
+        let enter = |user: &ById| {
+            user.0.enter(shard);
+            Arc::clone(&user.0)
+        };
+        if let Some(known) = self.users.view(id, |user, ()| enter(user)) {
+            return known;
+        }
+        let entry = self.users.entry(ById(Arc::new(User::new(id))));
+        let user = enter(entry.key());
+        entry.or_insert(());
+        user
     }
 
-    /// One session less.
-    pub(crate) fn remove_user(&self, shard: usize, user: &Arc<str>) {
-        if let MapEntry::Occupied(mut entry) = self.users.entry(Arc::clone(user)) {
-            let sessions = &mut entry.get_mut().sessions;
-            sessions[shard] = sessions[shard].saturating_sub(1);
-            if sessions.iter().all(|count| *count == 0) {
-                entry.remove();
-            }
-        }
+    /// One session less, the last of its shard or not.
+    pub(crate) fn remove_user(&self, shard: usize, id: &str, last_of_shard: bool) {
+        self.users.remove_if(id, |user, ()| user.0.leave(shard, last_of_shard));
     }
 
     /// The rings of the shards that listen to a channel, by bit.
@@ -198,9 +187,7 @@ impl Directory {
         let Some(user) = &target.user else {
             return (0..self.rings.len()).collect();
         };
-        self.users
-            .view(user.as_str(), |_, user| (0..user.sessions.len()).filter(|shard| user.sessions[*shard] > 0).collect())
-            .unwrap_or_default()
+        each(self.users.view(user.as_str(), |user, ()| user.0.shards()).unwrap_or(0)).collect()
     }
 }
 
@@ -383,13 +370,15 @@ mod tests {
     #[test]
     fn a_user_is_gone_with_the_last_session() {
         let directory = Directory::new(&Options { shards: 2, ..Options::default() });
-        let user: Arc<str> = "42".into();
-        assert_eq!(directory.add_user(0, &user, true).0, 1);
-        assert_eq!(directory.add_user(1, &user, true).0, 2);
-        directory.remove_user(0, &user);
+        assert_eq!(directory.add_user(0, "42").sessions(), 1);
+        assert_eq!(directory.add_user(0, "42").sessions(), 2);
+        assert_eq!(directory.add_user(1, "42").sessions(), 3);
         let target = Target { user: Some("42".to_owned()), ..Target::default() };
+        directory.remove_user(0, "42", false);
+        assert_eq!(directory.concerned(&target), [0, 1]);
+        directory.remove_user(0, "42", true);
         assert_eq!(directory.concerned(&target), [1]);
-        directory.remove_user(1, &user);
+        directory.remove_user(1, "42", true);
         assert!(directory.concerned(&target).is_empty());
         assert_eq!(directory.users.len(), 0);
     }

@@ -76,7 +76,7 @@ pub struct Handle {
 struct Inner {
     directory: Arc<Directory>,
     options: Arc<Options>,
-    places: Arc<Places>,
+    places: Places,
     intakes: Vec<mpsc::Sender<NewSocket>>,
     upgrades: Mutex<JoinSet<()>>,
     failed: Arc<AtomicBool>,

@@ -38,8 +38,10 @@ mod slots;
 mod socket;
 mod stats;
 mod stream;
+mod tight;
 mod tls;
 mod upgrade;
+mod users;
 mod wheel;
 
 pub use application::{Application, Message, Peer};

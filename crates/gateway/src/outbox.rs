@@ -168,6 +168,15 @@ mod tests {
     }
 
     #[test]
+    fn no_room_is_kept_of_a_burst() {
+        let mut outbox = outbox(&["abc"; 1_000]);
+        assert!(outbox.frames.capacity() >= 1_000);
+        outbox.advance(2_999);
+        outbox.advance(1);
+        assert_eq!(outbox.frames.capacity(), SPARE_FRAMES);
+    }
+
+    #[test]
     fn a_first_frame_over_the_cork_is_gathered_alone() {
         assert_eq!(gathered(&outbox(&["abcdef", "g"]), 4), "abcdef");
     }

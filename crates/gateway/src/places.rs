@@ -36,16 +36,28 @@ impl NoPlace {
 /// Sessions of each shard, live or about to be.
 #[derive(Debug)]
 pub(crate) struct Places {
-    taken: Box<[AtomicUsize]>,
-    total: AtomicUsize,
+    shards: Box<[Arc<ShardPlaces>]>,
+    node: Arc<NodePlaces>,
+}
+
+#[derive(Debug)]
+struct NodePlaces {
+    taken: AtomicUsize,
     max: AtomicUsize,
 }
 
-/// The place of one session; dropping it gives it back.
+/// The places of one shard.
+#[derive(Debug)]
+struct ShardPlaces {
+    shard: usize,
+    taken: AtomicUsize,
+    node: Arc<NodePlaces>,
+}
+
+/// The place of one session; dropping it gives it back. It lies in the session's task, so it is small (I11).
 #[derive(Debug)]
 pub(crate) struct Place {
-    places: Arc<Places>,
-    shard: usize,
+    places: Arc<ShardPlaces>,
     companion: Option<Companion>,
 }
 
@@ -68,38 +80,35 @@ impl fmt::Debug for Companion {
 }
 
 impl Places {
-    pub(crate) fn new(shards: usize, max: usize) -> Arc<Self> {
-        Arc::new(Self {
-            taken: (0..shards).map(|_| AtomicUsize::new(0)).collect(),
-            total: AtomicUsize::new(0),
-            max: AtomicUsize::new(max),
-        })
+    pub(crate) fn new(shards: usize, max: usize) -> Self {
+        let node = Arc::new(NodePlaces { taken: AtomicUsize::new(0), max: AtomicUsize::new(max) });
+        let of = |shard| Arc::new(ShardPlaces { shard, taken: AtomicUsize::new(0), node: Arc::clone(&node) });
+        Self { shards: (0..shards).map(of).collect(), node }
     }
 
     /// A place on the shard with the fewest sessions, unless the node is full.
-    pub(crate) fn take(self: &Arc<Self>) -> Option<Place> {
-        let max = self.max.load(Ordering::Relaxed);
-        let one_more = |total: usize| (total < max).then_some(total + 1);
-        self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
-        let counts = self.taken.iter().map(|taken| taken.load(Ordering::Relaxed)).enumerate();
-        let shard = counts.min_by_key(|(_, count)| *count).map_or(0, |(shard, _)| shard);
-        self.taken[shard].fetch_add(1, Ordering::Relaxed);
-        Some(Place { places: Arc::clone(self), shard, companion: None })
+    pub(crate) fn take(&self) -> Option<Place> {
+        let max = self.node.max.load(Ordering::Relaxed);
+        let one_more = |taken: usize| (taken < max).then_some(taken + 1);
+        let places = self.shards.iter().min_by_key(|places| places.taken.load(Ordering::Relaxed))?;
+        self.node.taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        places.taken.fetch_add(1, Ordering::Relaxed);
+        Some(Place { places: Arc::clone(places), companion: None })
     }
 
     /// From now on takes so many. Who has a place keeps it.
     pub(crate) fn set_max(&self, max: usize) {
-        self.max.store(max, Ordering::Relaxed);
+        self.node.max.store(max, Ordering::Relaxed);
     }
 
     pub(crate) fn total(&self) -> usize {
-        self.total.load(Ordering::Acquire)
+        self.node.taken.load(Ordering::Acquire)
     }
 }
 
 impl Place {
     pub(crate) fn shard(&self) -> usize {
-        self.shard
+        self.places.shard
     }
 
     /// Keeps what is to live as long as this.
@@ -110,9 +119,9 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.taken[self.shard].fetch_sub(1, Ordering::Relaxed);
+        self.places.taken.fetch_sub(1, Ordering::Relaxed);
         // Whoever sees the place free sees what its session left to do.
-        self.places.total.fetch_sub(1, Ordering::Release);
+        self.places.node.taken.fetch_sub(1, Ordering::Release);
     }
 }
 

@@ -9,10 +9,10 @@
 //! with 3013, and so is a session of a user that has sent twice what the user's bucket holds. A client comes back
 //! after both.
 //!
-//! A session's buckets live in its [`Session`](crate::shard::Session), a user's in the directory as long as the user
-//! has sessions there: 20 bytes each.
+//! A session's buckets live in its [`Session`](crate::shard::Session), a user's in its [`User`](crate::users::User) as
+//! long as there are sessions: 20 bytes each.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::limits::{BURST_SECONDS, REFUSALS_PER_SECOND};
@@ -26,13 +26,6 @@ pub struct Rates {
     pub publishes: Option<u32>,
     /// Bytes read from sockets.
     pub bytes: Option<u32>,
-}
-
-impl Rates {
-    /// Whether nothing is limited.
-    pub(crate) fn are_off(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// What was exceeded: the label of a counter, and the key that says so.
@@ -232,8 +225,8 @@ impl Debt {
 }
 
 /// The buckets of a user, which all shards take from. The lock is held for some nanoseconds.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct UserBuckets(Arc<Mutex<Buckets>>);
+#[derive(Debug, Default)]
+pub(crate) struct UserBuckets(Mutex<Buckets>);
 
 impl UserBuckets {
     fn lock(&self) -> std::sync::MutexGuard<'_, Buckets> {

@@ -23,6 +23,7 @@ mod slow;
 mod subscribe;
 #[cfg(test)]
 mod tests;
+mod users;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -35,9 +36,11 @@ use rand::rngs::SmallRng;
 pub(crate) use self::channel::ChannelState;
 pub(crate) use self::fan_out::{message_of, payload_bytes};
 pub(crate) use self::judgement::{TokenStamp, end_of};
+pub(crate) use self::lifecycle::Identity;
 pub(crate) use self::memory::SlowSession;
 pub(crate) use self::session::{Origin, Session, State, with_channel_info};
 pub(crate) use self::subscribe::{Backlog, Begun, Committed, NewSubscription, Recovery, Refused, departure_of};
+use self::users::Users;
 use crate::directory::Directory;
 use crate::frame::{Frame, FrameEncoder, Opcode};
 use crate::options::Options;
@@ -92,7 +95,7 @@ pub(crate) struct Shard {
     sessions: Slots<Session>,
     channels: Slots<ChannelState>,
     by_name: HashMap<Channel, SlotId>,
-    users: HashMap<Arc<str>, Vec<SlotId>>,
+    users: Users,
     wheel: Wheel,
     dirty: VecDeque<SlotId>,
     /// Channels that hold something back.
@@ -122,7 +125,7 @@ impl Shard {
             sessions: Slots::new(),
             channels: Slots::new(),
             by_name: HashMap::new(),
-            users: HashMap::new(),
+            users: Users::default(),
             wheel: Wheel::new(),
             dirty: VecDeque::new(),
             holding: BTreeSet::new(),

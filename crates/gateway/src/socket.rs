@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::SockRef;
@@ -42,13 +42,13 @@ impl Socket {
         })
     }
 
-    /// Waits until there is something to read. For one task only: by polling it takes no place of its own in the
-    /// waiting task, and an idle connection is little but that. What is decrypted already does not wait for the socket.
-    pub(crate) fn readable(&self) -> impl Future<Output = io::Result<()>> + '_ {
-        std::future::poll_fn(|context| match self {
+    /// Whether there is something to read, or else whom to wake. For one task only. What is decrypted already does not
+    /// wait for the socket.
+    pub(crate) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
             Self::Tls(_, tls) if tls.borrow().has_plaintext() => Poll::Ready(Ok(())),
             Self::Plain(stream) | Self::Tls(stream, _) => stream.poll_read_ready(context),
-        })
+        }
     }
 
     pub(crate) async fn writable(&self) -> io::Result<()> {

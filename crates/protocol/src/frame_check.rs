@@ -101,7 +101,6 @@ enum Stage {
 /// What is remembered of one connection's frames.
 #[derive(Debug)]
 pub struct FrameCheck {
-    limits: FrameLimits,
     stage: Stage,
     /// The first byte of the frame in hand.
     first: u8,
@@ -129,21 +128,27 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 
+impl Default for FrameCheck {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl FrameCheck {
     /// The check of a new connection.
-    pub fn new(limits: FrameLimits) -> Self {
-        Self { limits, stage: Stage::First, first: 0, message_bytes: 0, fragments: 0, second: 0, control_frames: 0 }
+    pub fn new() -> Self {
+        Self { stage: Stage::First, first: 0, message_bytes: 0, fragments: 0, second: 0, control_frames: 0 }
     }
 
     /// Judges the next bytes of the connection, which came in the given second. Of no use after a violation.
-    pub fn take(&mut self, input: &[u8], second: u32) -> Judged {
+    pub fn take(&mut self, input: &[u8], limits: &FrameLimits, second: u32) -> Judged {
         let mut at = 0;
         while let Some(&byte) = input.get(at) {
             let judged = match self.stage {
-                Stage::First => self.take_first(byte, second),
-                Stage::Second => self.take_second(byte),
+                Stage::First => self.take_first(byte, limits, second),
+                Stage::Second => self.take_second(byte, limits),
                 Stage::Length { bytes, left, number } => {
-                    self.take_length(bytes, left - 1, number << 8 | u64::from(byte))
+                    self.take_length(bytes, left - 1, number << 8 | u64::from(byte), limits)
                 }
                 Stage::CloseCode { left, behind, number } => {
                     self.take_close_code(left - 1, behind, number << 8 | u64::from(byte))
@@ -190,7 +195,7 @@ impl FrameCheck {
         };
     }
 
-    fn take_first(&mut self, byte: u8, second: u32) -> Result<(), FrameViolation> {
+    fn take_first(&mut self, byte: u8, limits: &FrameLimits, second: u32) -> Result<(), FrameViolation> {
         if byte & RESERVED_BITS != 0 {
             return Err(FrameViolation::ReservedBits);
         }
@@ -200,41 +205,41 @@ impl FrameCheck {
         match self.opcode() {
             CONTINUATION if !within_message => Err(FrameViolation::Continuation),
             TEXT | BINARY if within_message => Err(FrameViolation::Interleaved),
-            CONTINUATION | TEXT | BINARY => self.count_fragment(),
+            CONTINUATION | TEXT | BINARY => self.count_fragment(limits),
             CLOSE | PING | PONG if byte & FIN == 0 => Err(FrameViolation::ControlFragment),
-            PING | PONG => self.count_control(second),
+            PING | PONG => self.count_control(limits, second),
             CLOSE => Ok(()),
             _ => Err(FrameViolation::Opcode),
         }
     }
 
-    fn count_fragment(&mut self) -> Result<(), FrameViolation> {
+    fn count_fragment(&mut self, limits: &FrameLimits) -> Result<(), FrameViolation> {
         self.fragments += 1;
-        within(self.fragments <= self.limits.fragments_max, FrameViolation::Fragments)
+        within(self.fragments <= limits.fragments_max, FrameViolation::Fragments)
     }
 
-    fn count_control(&mut self, second: u32) -> Result<(), FrameViolation> {
+    fn count_control(&mut self, limits: &FrameLimits, second: u32) -> Result<(), FrameViolation> {
         if self.second != second {
             self.second = second;
             self.control_frames = 0;
         }
         self.control_frames = self.control_frames.saturating_add(1);
-        within(self.control_frames <= self.limits.control_frames_per_second, FrameViolation::ControlRate)
+        within(self.control_frames <= limits.control_frames_per_second, FrameViolation::ControlRate)
     }
 
-    fn take_second(&mut self, byte: u8) -> Result<(), FrameViolation> {
+    fn take_second(&mut self, byte: u8, limits: &FrameLimits) -> Result<(), FrameViolation> {
         let length = byte & !MASKED;
         within(byte & MASKED != 0, FrameViolation::Unmasked)?;
         within(!self.is_control() || length <= CONTROL_BYTES_MAX, FrameViolation::ControlLength)?;
         match length {
             126 => self.stage = Stage::Length { bytes: 2, left: 2, number: 0 },
             127 => self.stage = Stage::Length { bytes: 8, left: 8, number: 0 },
-            _ => return self.take_declared(u64::from(length)),
+            _ => return self.take_declared(u64::from(length), limits),
         }
         Ok(())
     }
 
-    fn take_length(&mut self, bytes: u8, left: u8, number: u64) -> Result<(), FrameViolation> {
+    fn take_length(&mut self, bytes: u8, left: u8, number: u64, limits: &FrameLimits) -> Result<(), FrameViolation> {
         if left > 0 {
             self.stage = Stage::Length { bytes, left, number };
             return Ok(());
@@ -244,12 +249,12 @@ impl FrameCheck {
             _ => 0x1_0000..=u64::MAX >> 1,
         };
         within(shortest.contains(&number), FrameViolation::LengthForm)?;
-        self.take_declared(number)
+        self.take_declared(number, limits)
     }
 
-    fn take_declared(&mut self, length: u64) -> Result<(), FrameViolation> {
+    fn take_declared(&mut self, length: u64, limits: &FrameLimits) -> Result<(), FrameViolation> {
         if !self.is_control() {
-            self.count_message(length)?;
+            self.count_message(length, limits)?;
         } else if self.opcode() == CLOSE && length > 0 {
             return self.expect_close_code(length as u8);
         }
@@ -257,10 +262,10 @@ impl FrameCheck {
         Ok(())
     }
 
-    fn count_message(&mut self, length: u64) -> Result<(), FrameViolation> {
+    fn count_message(&mut self, length: u64, limits: &FrameLimits) -> Result<(), FrameViolation> {
         // The length is below 2^63, so this is no overflow; what is within the limit has 32 bits.
         let bytes = u64::from(self.message_bytes) + length;
-        within(bytes <= u64::from(self.limits.message_bytes_max), FrameViolation::MessageBytes)?;
+        within(bytes <= u64::from(limits.message_bytes_max), FrameViolation::MessageBytes)?;
         self.message_bytes = bytes as u32;
         if self.first & FIN != 0 {
             (self.message_bytes, self.fragments) = (0, 0);

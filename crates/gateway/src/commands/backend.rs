@@ -11,6 +11,7 @@ use fanfare_protocol::{
 };
 use http::{HeaderName, HeaderValue};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::subscribe::Grant;
 use super::{Commands, Failure};
@@ -47,8 +48,7 @@ impl Commands {
 
     /// This session, as the backend is told of it.
     fn caller(&self) -> Result<Caller, Failure> {
-        let info = self.info()?;
-        self.caller_named(info.client.clone(), info.user.clone())
+        self.caller_named(self.client()?.to_string(), self.user()?.id().to_owned())
     }
 
     fn caller_named(&self, client: String, user: String) -> Result<Caller, Failure> {
@@ -61,7 +61,7 @@ impl Commands {
     pub(super) async fn ask_who(
         &self,
         backend: &dyn Backend,
-        client: &str,
+        client: Uuid,
         request: &ConnectRequest,
     ) -> Result<Connected, Failure> {
         let kept = self.local.kept(self.session);
@@ -73,7 +73,7 @@ impl Commands {
             version: request.version.clone(),
             channels: request.subs.keys().cloned().collect(),
         };
-        let caller = self.caller_named(client.to_owned(), String::new())?;
+        let caller = self.caller_named(client.to_string(), String::new())?;
         self.answered(backend.connect(caller, connecting)).await
     }
 

@@ -1,19 +1,17 @@
 //! `connect`: who the client is, and the subscriptions that the server makes for it (protocol §5, §12).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use fanfare_auth::{Allowed, ConnectionClaims, Operation, ServerSubscription, TokenError};
-use fanfare_protocol::{
-    Channel, ClientInfo, ConnectRequest, ConnectResult, Disconnect, ErrorCode, Reply, SubscribeRequest,
-};
+use fanfare_protocol::{Channel, ConnectRequest, ConnectResult, Disconnect, ErrorCode, Reply, SubscribeRequest};
 use futures_util::future::join_all;
+use uuid::Uuid;
 
 use super::subscribe::{Grant, Making, Plan, result_of};
 use super::{Commands, Failure};
 use crate::backend::{Connected, Hook};
 use crate::bad_request::BadRequest;
-use crate::shard::{Backlog, Committed, Origin, State, TokenStamp, payload_bytes};
+use crate::shard::{Backlog, Committed, Identity, Origin, State, TokenStamp, payload_bytes};
 use crate::stats::Judged;
 
 /// What is told of a connection that begins, beside its subscriptions.
@@ -39,8 +37,8 @@ impl Commands {
     }
 
     async fn try_connect(&self, id: u32, request: ConnectRequest) -> Result<(), Failure> {
-        let client = uuid::Uuid::new_v4().to_string();
-        let Connected { claims, data } = self.authenticate(&client, &request).await?;
+        let client = Uuid::new_v4();
+        let Connected { claims, data } = self.authenticate(client, &request).await?;
         let expire_at = claims.expire_at;
         if expire_at.is_some_and(|expire_at| expire_at <= self.local.now().unix_seconds) {
             return Err(ErrorCode::Expired.into());
@@ -57,7 +55,7 @@ impl Commands {
     }
 
     /// Who the client is: by its token, else by what the backend says, else anonymous where that is allowed.
-    async fn authenticate(&self, client: &str, request: &ConnectRequest) -> Result<Connected, Failure> {
+    async fn authenticate(&self, client: Uuid, request: &ConnectRequest) -> Result<Connected, Failure> {
         if request.token.is_empty() {
             return match self.backend(Hook::Connect) {
                 Some(backend) => self.ask_who(&*backend, client, request).await,
@@ -96,16 +94,11 @@ impl Commands {
         Err(BadRequest::NoToken.into())
     }
 
-    fn identify(&self, client: String, claims: &ConnectionClaims) -> Result<(), Failure> {
-        let info = ClientInfo {
-            user: claims.user.clone(),
-            client,
-            conn_info: claims.info.clone(),
-            chan_info: bytes::Bytes::new(),
-        };
+    fn identify(&self, client: Uuid, claims: &ConnectionClaims) -> Result<(), Failure> {
+        let identity = Identity { user: &claims.user, client, info: &claims.info };
         let token = claims.token.as_ref().map_or(TokenStamp::NONE, |token| self.stamp(token));
         self.judge_connection(&claims.user, token, Judged::Connect)?;
-        let sessions = self.with(|shard| shard.identify(self.session, Arc::new(info), claims.rights.clone(), token));
+        let sessions = self.with(|shard| shard.identify(self.session, &identity, claims.rights.clone(), token));
         let over = self.local.options().sessions_per_user_max.is_some_and(|max| sessions > max);
         if over && !claims.user.is_empty() { Err(Disconnect::CONNECTION_LIMIT.into()) } else { Ok(()) }
     }

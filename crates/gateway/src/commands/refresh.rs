@@ -24,8 +24,7 @@ impl Commands {
         }
         self.prepare(&request.token).await;
         let claims = self.verify_refresh(&request.token)?;
-        let info = self.info()?;
-        if claims.user != info.user {
+        if claims.user != self.user()?.id() {
             return Err(Disconnect::INVALID_TOKEN.into());
         }
         if self.has_other_channels(&claims) {
@@ -134,9 +133,9 @@ impl Commands {
         claims: &SubscriptionClaims,
         channel: &fanfare_protocol::Channel,
     ) -> Result<bool, Failure> {
-        let info = self.info()?;
-        let client_fits = claims.client.as_ref().is_none_or(|client| *client == info.client);
-        Ok(claims.channel == *channel && claims.user == info.user && client_fits)
+        let (user, own) = (self.user()?, self.client()?);
+        let client_fits = claims.client.as_ref().is_none_or(|client| *client == own.to_string());
+        Ok(claims.channel == *channel && claims.user == user.id() && client_fits)
     }
 
     fn replace_subscription(&self, channel: SlotId, claims: &SubscriptionClaims) -> Result<(), Failure> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fanfare_auth::{Allowed, Operation, SubscriptionClaims, TokenError, access};
 use fanfare_broker::namespaces::{ChannelOptions, SlowConsumer};
 use fanfare_broker::{Barred, Error, HistoryQuery, Since};
@@ -185,7 +186,6 @@ impl Commands {
         request: &SubscribeRequest,
         grant: Grant,
     ) -> Result<Plan, Failure> {
-        let info = self.info()?;
         let options = self.channel_options(&channel)?;
         let overrides = &grant.overrides;
         let has_history = options.retention.is_some();
@@ -194,6 +194,8 @@ impl Commands {
         let may_see = self.may_when(Operation::ReadPresence, &channel, &options, Some(grant.allowed))?.is_ok();
         let announces = overrides.join_leave.unwrap_or(options.join_leave);
         let forced = overrides.force_push_join_leave == Some(true);
+        let in_channel = |info: &Bytes| Ok::<_, Failure>(with_channel_info(&*self.info()?, info.clone()));
+        let own = Some(&grant.info).filter(|info| !info.is_empty()).map(in_channel).transpose()?;
         let new = NewSubscription {
             channel,
             origin,
@@ -204,7 +206,7 @@ impl Commands {
             asks_refresh: options.asks_backend.sub_refresh,
             drops_oldest: !positioned && options.slow_consumer == SlowConsumer::DropOldest,
             token: grant.token,
-            info: (!grant.info.is_empty()).then(|| with_channel_info(&info, grant.info.clone())),
+            info: own,
         };
         Ok(Plan {
             new,

@@ -6,7 +6,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 
 use fanfare_protocol::{FrameCheck, FrameLimits, FrameViolation};
-use tokio_tungstenite::tungstenite::protocol::WebSocketContext;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketContext};
 use tokio_tungstenite::tungstenite::{self, Error};
 
 use crate::application::Message;
@@ -46,10 +46,11 @@ impl Inbound {
 #[derive(Debug)]
 pub(crate) struct Intake {
     check: FrameCheck,
+    /// tungstenite's state while a message is not whole. Between two messages there is nothing to keep, and a new state
+    /// for the next one costs less than what an old one would take of an idle connection: half of it (I11).
+    websocket: Option<Box<WebSocketContext>>,
     /// What is counted for this connection: of a message that is not whole, and of those that are carried out.
     pub(crate) counted_bytes: u32,
-    /// The read buffer has grown with a large message.
-    has_grown: bool,
     native_ping: bool,
 }
 
@@ -80,14 +81,15 @@ impl Write for Wire<'_> {
 }
 
 impl Intake {
-    pub(crate) fn new(limits: FrameLimits, native_ping: bool) -> Self {
-        Self { check: FrameCheck::new(limits), counted_bytes: 0, has_grown: false, native_ping }
+    pub(crate) fn new(native_ping: bool) -> Self {
+        Self { check: FrameCheck::new(), websocket: None, counted_bytes: 0, native_ping }
     }
 
     /// Takes what one read brought, in the given second. Returns what came in and what is to be answered.
-    pub(crate) fn take(&mut self, websocket: &mut WebSocketContext, input: &[u8], second: u64) -> (Inbound, Vec<u8>) {
+    pub(crate) fn take(&mut self, input: &[u8], limits: &FrameLimits, second: u64) -> (Inbound, Vec<u8>) {
         // Only whether it is the same second is of interest.
-        let judged = self.check.take(input, second as u32);
+        let judged = self.check.take(input, limits, second as u32);
+        let mut websocket = self.websocket.take().map_or_else(|| websocket(limits), |kept| *kept);
         let mut wire = Wire { input: &input[..judged.accepted], output: Vec::new() };
         let mut inbound = Inbound::default();
         while inbound.ended.is_none() {
@@ -102,32 +104,28 @@ impl Intake {
             inbound.ended = judged.violation.map(Err);
         }
         inbound.is_followed = !self.check.is_between_messages();
+        if inbound.is_followed {
+            self.websocket = Some(Box::new(websocket));
+        }
         (inbound, wire.output)
     }
 
-    fn take_message(&mut self, message: tungstenite::Message, inbound: &mut Inbound) {
+    fn take_message(&self, message: tungstenite::Message, inbound: &mut Inbound) {
         use tungstenite::Message::{Binary, Close, Frame, Ping, Pong, Text};
         match message {
-            Text(text) => self.take_data(Message::Text(text.into()), inbound),
-            Binary(bytes) => self.take_data(Message::Binary(bytes), inbound),
+            Text(text) => inbound.messages.push(Message::Text(text.into())),
+            Binary(bytes) => inbound.messages.push(Message::Binary(bytes)),
             Pong(_) => inbound.pongs += u32::from(self.native_ping),
             // The answer to a ping or a close is written by the next read, which after a close then ends.
             Ping(_) | Close(_) | Frame(_) => {}
         }
     }
+}
 
-    fn take_data(&mut self, message: Message, inbound: &mut Inbound) {
-        self.has_grown |= message.data().len() > limits::WEBSOCKET_READ_BUFFER_KEPT_BYTES;
-        inbound.messages.push(message);
-    }
-
-    /// Whether the read buffer has grown with a large message and holds nothing now: it does not shrink by itself, and
-    /// a new one costs less than what it would keep for the life of the connection (I11).
-    pub(crate) fn has_outgrown_buffer(&mut self) -> bool {
-        let outgrown = self.has_grown && self.check.is_between_messages();
-        self.has_grown &= !outgrown;
-        outgrown
-    }
+/// The server's end of a WebSocket, which has read nothing yet.
+fn websocket(limits: &FrameLimits) -> WebSocketContext {
+    let config = limits::websocket_config(limits.message_bytes_max as usize);
+    WebSocketContext::new(Role::Server, Some(config))
 }
 
 /// What tungstenite found. But for text it has nothing left to find (see the properties).
@@ -146,7 +144,6 @@ pub(crate) mod verdicts;
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use tokio_tungstenite::tungstenite::protocol::Role;
 
     use super::*;
     use crate::options::Options;
@@ -163,22 +160,18 @@ mod tests {
     }
 
     struct Peer {
-        websocket: WebSocketContext,
+        limits: FrameLimits,
         intake: Intake,
     }
 
     impl Peer {
         fn new(message_bytes_max: usize) -> Self {
-            let config = limits::websocket_config(message_bytes_max);
             let options = Options { message_bytes_max, ..Options::default() };
-            Self {
-                websocket: WebSocketContext::new(Role::Server, Some(config)),
-                intake: Intake::new(options.frame_limits(), true),
-            }
+            Self { limits: options.frame_limits(), intake: Intake::new(true) }
         }
 
         fn take(&mut self, input: &[u8]) -> (Inbound, Vec<u8>) {
-            self.intake.take(&mut self.websocket, input, 1)
+            self.intake.take(input, &self.limits, 1)
         }
 
         fn code(&mut self, input: &[u8]) -> u16 {
@@ -240,7 +233,7 @@ mod tests {
         let mut peer = Peer::new(1_000);
         for second in 0..1_000 {
             let input = frame(0x8A, &[b'x'; 125]);
-            assert!(peer.intake.take(&mut peer.websocket, &input, second).0.ended.is_none());
+            assert!(peer.intake.take(&input, &peer.limits, second).0.ended.is_none());
         }
     }
 
@@ -254,20 +247,19 @@ mod tests {
     }
 
     #[test]
-    fn a_grown_buffer_is_given_up_between_two_frames_only() {
-        let large = |peer: &mut Peer, more: &[u8]| {
-            let mut input = vec![0x81, 0xFE, 0x20, 0, 0, 0, 0, 0];
-            input.resize(8 + 0x2000, b'x');
-            input.extend_from_slice(more);
-            peer.take(&input).0.messages.len()
-        };
+    fn between_two_messages_no_state_is_kept() {
         let mut peer = Peer::new(10_000);
-        assert_eq!(large(&mut peer, &frame(0x81, b"next")[..3]), 1);
-        assert!(!peer.intake.has_outgrown_buffer(), "a part of the next frame is in it");
-        assert_eq!(peer.take(&frame(0x81, b"next")[3..]).0.messages, [text("next")]);
-        assert!(peer.intake.has_outgrown_buffer());
-        assert!(!peer.intake.has_outgrown_buffer(), "it is new");
-        peer.take(&frame(0x81, b"small"));
-        assert!(!peer.intake.has_outgrown_buffer());
+        let keeps = |peer: &mut Peer, input: &[u8]| {
+            peer.take(input);
+            peer.intake.websocket.is_some()
+        };
+        let (next, fragment) = (frame(0x81, b"next"), frame(0x01, b"a"));
+        assert!(!keeps(&mut peer, b""));
+        assert!(!keeps(&mut peer, &next));
+        assert!(keeps(&mut peer, &[&next[..], &next[..3]].concat()), "a part of the next frame came");
+        assert!(!keeps(&mut peer, &next[3..]));
+        assert!(keeps(&mut peer, &fragment));
+        assert!(keeps(&mut peer, &frame(0x89, b"hi")), "the message is not whole");
+        assert!(!keeps(&mut peer, &frame(0x80, b"b")));
     }
 }

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use fanfare_broker::MemoryBroker;
-use fanfare_protocol::{Channel, ClientInfo, Encoding};
+use fanfare_protocol::{Channel, Encoding};
 use tokio::sync::Notify;
 
 use super::*;
 use crate::ClientProtocol;
 use crate::backend::{Caller, Connected, Connecting, Payload, Publishing, Refreshed, Refusal, Subscribed};
 use crate::commands;
-use crate::shard::{Effect, TokenStamp};
+use crate::shard::{Effect, Identity, TokenStamp};
 
 /// A backend that lets connections go on, when it is told to answer.
 #[derive(Debug, Default)]
@@ -73,7 +73,8 @@ async fn expired(local: &Local) -> SlotId {
     let expire_at = local.now().unix_seconds;
     let session = local.with(|shard| {
         let session = shard.open(Encoding::Json, false);
-        shard.identify(session, Arc::new(ClientInfo::default()), None, TokenStamp::NONE);
+        let identity = Identity { user: "", client: uuid::Uuid::nil(), info: &Bytes::new() };
+        shard.identify(session, &identity, None, TokenStamp::NONE);
         shard.welcome(session, Some(expire_at)).unwrap();
         session
     });

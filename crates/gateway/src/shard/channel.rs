@@ -106,6 +106,14 @@ impl ChannelState {
         self.listeners.is_empty() && self.joining.is_empty()
     }
 
+    /// Takes out what a session has among the joining, and keeps no room when it was the last: it is needed for moments.
+    pub(crate) fn take_joining_out(&mut self, session: SlotId) {
+        self.joining.retain(|joining| joining.session != session);
+        if self.joining.is_empty() {
+            self.joining = Vec::new();
+        }
+    }
+
     /// What is held back. All that join hold the same events, whoever began first the most.
     pub(crate) fn held_back_bytes(&self) -> usize {
         let joining = self.joining.iter().map(|joining| joining.held_back.bytes).max().unwrap_or(0);

@@ -6,7 +6,7 @@ use fanfare_broker::control::{RefreshControl, Target};
 use fanfare_protocol::{Channel, ClientInfo, Disconnect, Push, RefreshPush, Unsubscribe};
 
 use super::session::State;
-use super::{Begun, Shard};
+use super::{Begun, Session, Shard};
 use crate::limits::TTL_SECONDS_MAX;
 use crate::slots::SlotId;
 
@@ -36,8 +36,8 @@ impl Shard {
     }
 
     fn fits(&self, id: SlotId, client: Option<&str>) -> bool {
-        let info = self.sessions.get(id).and_then(|session| session.info.as_ref());
-        info.is_some_and(|info| client.is_none_or(|client| info.client == client)) && self.is_open(id)
+        let is_client = |session: &Session| client.is_none_or(|client| session.client.to_string() == client);
+        self.sessions.get(id).is_some_and(|session| session.user.is_some() && is_client(session)) && self.is_open(id)
     }
 
     /// Ends subscriptions; sessions that have none hear nothing.
@@ -53,8 +53,8 @@ impl Shard {
     /// Closes connections, but for the client ids in `kept`.
     pub(crate) fn apply_disconnect(&mut self, target: &Target, disconnect: &Disconnect, kept: &[String]) {
         for id in self.matching(target) {
-            let client = self.sessions.get(id).and_then(|session| session.info.as_ref()).map(|info| &info.client);
-            if client.is_some_and(|client| !kept.contains(client)) {
+            let client = self.sessions.get(id).map(|session| session.client.to_string());
+            if client.is_some_and(|client| !kept.contains(&client)) {
                 self.close(id, disconnect);
             }
         }
@@ -87,8 +87,8 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
-        let own = session.subscriptions.iter_mut().map(|subscription| &mut subscription.info);
-        for info in own.chain([&mut session.info]).flatten() {
+        session.set_conn_info(conn_info);
+        for info in session.subscriptions.iter_mut().filter_map(|subscription| subscription.info.as_mut()) {
             *info = ClientInfo { conn_info: conn_info.clone(), ..ClientInfo::clone(info) }.into();
         }
         self.refresh_presence(id);

@@ -1,5 +1,6 @@
 //! Deadlines: pings, pongs, expiries, stalls.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_protocol::{Disconnect, Encoding, Reply, Unsubscribe};
@@ -252,7 +253,7 @@ impl Shard {
             return;
         };
         session.deadlines.presence = 0;
-        let Some(own) = session.info.clone() else { return };
+        let Some(own) = session.info().map(Arc::new) else { return };
         if session.last_leave > self.leaves_settled {
             // The last round is not through yet: queueing another one would only make the queue longer.
             return self.start_presence(id);
@@ -262,7 +263,7 @@ impl Shard {
         let is_announcing = present.clone().any(|subscription| subscription.stage == Stage::Announcing);
         let refreshes: Vec<_> = present
             .filter(|subscription| subscription.stage == Stage::Live)
-            .map(|subscription| (subscription.channel, subscription.info.clone().unwrap_or_else(|| own.clone())))
+            .map(|subscription| (subscription.channel, subscription.info.clone().unwrap_or_else(|| Arc::clone(&own))))
             .collect();
         if refreshes.is_empty() && !is_announcing {
             return;

@@ -51,13 +51,13 @@ impl Shard {
     pub(crate) fn judge_again(&mut self, id: SlotId, revoked: &Revoked) {
         let now = self.now.unix_seconds;
         let Some(session) = self.sessions.get(id) else { return };
-        let Some(info) = session.info.clone().filter(|_| self.is_open(id)) else { return };
-        let judged = revoked.judge(&session.token.bearer(&info.user, None), now);
+        let Some(user) = session.user.clone().filter(|_| self.is_open(id)) else { return };
+        let judged = revoked.judge(&session.token.bearer(user.id(), None), now);
         if let Some(end) = judged.err().and_then(end_of) {
             self.stats.count_barred(Judged::Session);
             return self.close(id, &end);
         }
-        for channel in self.barred_subscriptions(id, &info.user, revoked) {
+        for channel in self.barred_subscriptions(id, user.id(), revoked) {
             self.stats.count_barred(Judged::Subscription);
             self.unsubscribe_with_push(id, channel, &Unsubscribe::SERVER);
         }

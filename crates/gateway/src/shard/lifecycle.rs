@@ -2,17 +2,29 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use fanfare_auth::Rights;
-use fanfare_protocol::{ClientInfo, ConnectResult, Disconnect, Encoding};
+use fanfare_protocol::{ConnectResult, Disconnect, Encoding};
+use uuid::Uuid;
 
 use super::deadlines::millis;
 use super::judgement::TokenStamp;
 use super::session::{Deadlines, Fill, State};
+use super::users::Left;
 use super::{Effect, Session, Shard};
 use crate::frame::Frame;
 use crate::limits;
 use crate::outbox::PLACE_BYTES;
 use crate::slots::SlotId;
+
+/// Who begins a session.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity<'a> {
+    pub(crate) user: &'a str,
+    pub(crate) client: Uuid,
+    /// What the token says of it.
+    pub(crate) info: &'a Bytes,
+}
 
 impl Shard {
     /// A new session, which has to send `connect` in time.
@@ -30,26 +42,23 @@ impl Shard {
     pub(crate) fn identify(
         &mut self,
         id: SlotId,
-        info: Arc<ClientInfo>,
+        identity: &Identity<'_>,
         rights: Option<Arc<Rights>>,
         token: TokenStamp,
     ) -> usize {
-        let user: Arc<str> = Arc::from(info.user.as_str());
         // It may have been closed while its token's keys, or the backend, were waited for.
         let Some(session) = self.sessions.get_mut(id).filter(|session| session.state == State::Opening) else {
             return 0;
         };
-        session.info = Some(info);
+        let user = self.directory.add_user(self.index, identity.user);
+        let sessions = user.sessions();
+        session.client = identity.client;
+        session.set_conn_info(identity.info);
         session.rights = rights;
         session.token = token;
         session.state = State::Connecting;
-        let sessions = self.users.entry(Arc::clone(&user)).or_default();
-        session.user_index = u32::try_from(sessions.len()).expect("a shard's sessions are bounded far below 2^32");
-        sessions.push(id);
-        let (sessions, sent) = self.directory.add_user(self.index, &user, !self.options.user_rates.are_off());
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.user_sent = sent;
-        }
+        session.user_index = self.users.add(&user, id);
+        session.user = Some(user);
         sessions
     }
 
@@ -58,7 +67,7 @@ impl Shard {
         let session = self.sessions.get_mut(id).filter(|session| session.state == State::Connecting)?;
         session.state = State::Open;
         session.deadlines.connect = 0;
-        let client = session.info.as_ref()?.client.clone();
+        let client = session.client.to_string();
         let interval = self.options.ping_interval.filter(|_| !session.native_ping);
         let ping = interval.map_or(0, |interval| interval.as_secs_f64().ceil() as u32);
         self.set_expiry(id, expire_at);
@@ -79,38 +88,30 @@ impl Shard {
         if !self.is_open(id) {
             return;
         }
+        // It is no session of its user: neither the server API nor the limit of sessions may see it.
         self.detach(id);
         if let Some(session) = self.sessions.get_mut(id) {
-            // It is no session of its user: neither the server API nor the limit of sessions may see it.
-            session.info = None;
             session.state = State::Refused;
         }
     }
 
     /// Takes a session out of its user's list in constant time.
     fn forget_user(&mut self, id: SlotId) {
-        let Some(session) = self.sessions.get(id) else { return };
-        let Some(info) = &session.info else { return };
-        let at = session.user_index as usize;
-        let Some((user, sessions)) = self.users.get_key_value(info.user.as_str()) else {
-            return;
-        };
-        let user = Arc::clone(user);
-        let last = sessions.len() == 1;
-        if last {
-            self.users.remove(&user);
-        } else if let Some(sessions) = self.users.get_mut(&user) {
-            sessions.swap_remove(at);
-            if let Some(moved) = sessions.get(at).and_then(|moved| self.sessions.get_mut(*moved)) {
-                moved.user_index = at as u32;
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Some(user) = session.user.take() else { return };
+        let left = self.users.remove(user.id(), session.user_index);
+        if let Left::Moved(Some(moved)) = left {
+            let at = session.user_index;
+            if let Some(moved) = self.sessions.get_mut(moved) {
+                moved.user_index = at;
             }
         }
-        self.directory.remove_user(self.index, &user);
+        self.directory.remove_user(self.index, user.id(), left == Left::Last);
     }
 
     /// The sessions of a user.
     pub(crate) fn sessions_of(&self, user: &str) -> &[SlotId] {
-        self.users.get(user).map_or(&[], Vec::as_slice)
+        self.users.of(user)
     }
 
     /// Queues a frame; a session over its bound is relieved, or closed as slow (3008).

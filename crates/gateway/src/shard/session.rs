@@ -5,11 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_auth::{Allowed, Rights};
 use fanfare_protocol::{ClientInfo, Encoding, Unsubscribe};
+use uuid::Uuid;
 
 use super::judgement::TokenStamp;
 use crate::outbox::Outbox;
-use crate::rates::{Buckets, UserBuckets};
+use crate::rates::Buckets;
 use crate::slots::SlotId;
+use crate::users::User;
 use crate::wheel::Tick;
 
 /// Where a session stands.
@@ -84,22 +86,24 @@ pub(crate) struct Session {
     /// It has expired, and the backend is asked whether it goes on.
     pub(crate) awaits_refresh: bool,
     pub(crate) outbox: Outbox,
-    /// Who is connected; `None` before `connect`.
-    pub(crate) info: Option<Arc<ClientInfo>>,
+    /// Who is connected, while it stands in that user's list: `None` before `connect`.
+    pub(crate) user: Option<Arc<User>>,
+    /// Where it stands there.
+    pub(crate) user_index: u32,
+    /// Its client id.
+    pub(crate) client: Uuid,
+    /// What the connection's token says of it, if anything.
+    pub(crate) conn_info: Option<Box<Bytes>>,
     /// What its token allows by roles and rules.
     pub(crate) rights: Option<Arc<Rights>>,
     /// The token that it was let in by.
     pub(crate) token: TokenStamp,
-    /// Where it stands in its user's list.
-    pub(crate) user_index: u32,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) deadlines: Deadlines,
     /// The tick its timer is armed for.
     pub(crate) armed: Tick,
     /// What it has sent lately, against `session_rates`.
     pub(crate) sent: Buckets,
-    /// The same of its user, where that has a limit.
-    pub(crate) user_sent: Option<UserBuckets>,
     /// The last leave of this session that was handed to the broker's queue.
     pub(crate) last_leave: u64,
 }
@@ -115,17 +119,31 @@ impl Session {
             finished: false,
             awaits_refresh: false,
             outbox: Outbox::default(),
-            info: None,
+            user: None,
+            user_index: 0,
+            client: Uuid::nil(),
+            conn_info: None,
             rights: None,
             token: TokenStamp::NONE,
-            user_index: 0,
             subscriptions: Vec::new(),
             deadlines: Deadlines::default(),
             armed: 0,
             sent: Buckets::default(),
-            user_sent: None,
             last_leave: 0,
         }
+    }
+
+    /// Who is connected, as others are told. It is put together for whoever asks: kept it would take more than all else
+    /// of a session (I11).
+    pub(crate) fn info(&self) -> Option<ClientInfo> {
+        let user = self.user.as_ref()?.id().to_owned();
+        let conn_info = self.conn_info.as_deref().cloned().unwrap_or_default();
+        Some(ClientInfo { user, client: self.client.to_string(), conn_info, chan_info: Bytes::new() })
+    }
+
+    /// Replaces what is said of the connection.
+    pub(crate) fn set_conn_info(&mut self, info: &Bytes) {
+        self.conn_info = (!info.is_empty()).then(|| Box::new(info.clone()));
     }
 
     /// Where the subscription to a channel stands.

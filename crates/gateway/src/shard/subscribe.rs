@@ -17,6 +17,7 @@ use super::judgement::TokenStamp;
 use super::session::{Origin, Session, Stage, State, Subscription};
 use super::{Departure, Effect, Shard};
 use crate::slots::SlotId;
+use crate::tight;
 
 /// What a subscription is to be made with.
 #[derive(Debug, Clone)]
@@ -240,7 +241,7 @@ impl Shard {
             return;
         };
         self.makings += 1;
-        session.subscriptions.push(Subscription {
+        let subscription = Subscription {
             channel,
             making: self.makings,
             listener: 0,
@@ -255,7 +256,8 @@ impl Shard {
             token: new.token.map(Box::new),
             info: new.info.clone(),
             doomed: None,
-        });
+        };
+        tight::push(&mut session.subscriptions, subscription);
         let Some(state) = self.channels.get_mut(channel) else {
             return;
         };
@@ -318,15 +320,16 @@ impl Shard {
         let subscription = &mut session.subscriptions[index];
         subscription.stage = Stage::Announcing;
         subscription.listener = channel.listeners.len() as u32;
-        channel.listeners.push(Listener {
+        let listener = Listener {
             slot: begun.session.index,
             subscription: index as u32,
             after: position.map_or(0, |position| position.offset),
             encoding: session.encoding,
             join_leave: subscription.join_leave,
             positioned: position.is_some(),
-        });
-        channel.joining.retain(|joining| joining.session != begun.session);
+        };
+        tight::push(&mut channel.listeners, listener);
+        channel.take_joining_out(begun.session);
     }
 
     /// Takes a fresh position of a channel as the shard's own, if it has none yet. Returns whether the shard's
@@ -475,7 +478,7 @@ impl Shard {
         let Some(index) = session.subscription_index(channel) else {
             return;
         };
-        let taken = session.subscriptions.swap_remove(index);
+        let taken = tight::swap_remove(&mut session.subscriptions, index);
         if let Some(moved) = session.subscriptions.get(index)
             && moved.stage != Stage::Joining
             && let Some(other) = self.channels.get_mut(moved.channel)
@@ -492,11 +495,11 @@ impl Shard {
             return;
         };
         if taken.stage == Stage::Joining {
-            channel.joining.retain(|joining| joining.session != id);
+            channel.take_joining_out(id);
             return;
         }
         let place = taken.listener as usize;
-        channel.listeners.swap_remove(place);
+        tight::swap_remove(&mut channel.listeners, place);
         let Some(moved) = channel.listeners.get(place).copied() else {
             return;
         };
@@ -573,13 +576,11 @@ impl Shard {
 /// What there is to tell when a subscription ends.
 fn departure(session: &Session, index: usize, channel: Channel) -> Option<Departure> {
     let subscription = &session.subscriptions[index];
-    let info = subscription.info.as_ref().or(session.info.as_ref())?;
-    Some(Departure {
-        channel,
-        info: Arc::clone(info),
-        presence: subscription.presence,
-        join_leave: subscription.announces,
-    })
+    let info = match &subscription.info {
+        Some(info) => Arc::clone(info),
+        None => Arc::new(session.info()?),
+    };
+    Some(Departure { channel, info, presence: subscription.presence, join_leave: subscription.announces })
 }
 
 /// What there is to undo when a subscription in the making is given up.

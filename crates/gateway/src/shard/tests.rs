@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use fanfare_broker::{Event, History, Publication};
 use fanfare_protocol::Unsubscribe;
+use uuid::Uuid;
 
 use super::*;
 use crate::frame::Opcode;
@@ -37,6 +38,11 @@ pub(super) enum Sent {
 
 pub(super) fn channel(name: &str) -> Channel {
     Channel::parse(name).unwrap()
+}
+
+/// A client id that is made of a name.
+pub(super) fn client_id(name: &str) -> Uuid {
+    Uuid::from_u128(name.bytes().fold(0, |id, byte| id << 8 | u128::from(byte)))
 }
 
 pub(super) fn position(offset: u64) -> StreamPosition {
@@ -98,8 +104,8 @@ impl Bench {
     /// A session that has connected.
     pub(super) fn connected(&mut self, client: &str) -> SlotId {
         let id = self.shard.open(Encoding::Json, false);
-        let info = ClientInfo { user: "42".to_owned(), client: client.to_owned(), ..ClientInfo::default() };
-        self.shard.identify(id, Arc::new(info), None, TokenStamp::NONE);
+        let identity = Identity { user: "42", client: client_id(client), info: &Bytes::new() };
+        self.shard.identify(id, &identity, None, TokenStamp::NONE);
         self.shard.welcome(id, None).unwrap();
         id
     }

@@ -17,11 +17,11 @@ fn header(first: u8, marker: u8, length: &[u8]) -> Vec<u8> {
 /// Judges in one piece and byte by byte, which has to come to the same.
 #[track_caller]
 fn judge(input: &[u8]) -> Judged {
-    let whole = FrameCheck::new(LIMITS).take(input, 1);
-    let mut check = FrameCheck::new(LIMITS);
+    let whole = FrameCheck::new().take(input, &LIMITS, 1);
+    let mut check = FrameCheck::new();
     let mut pieces = Judged { accepted: 0, violation: None };
     for byte in input {
-        let judged = check.take(&[*byte], 1);
+        let judged = check.take(&[*byte], &LIMITS, 1);
         pieces = Judged { accepted: pieces.accepted + judged.accepted, violation: judged.violation };
         if judged.accepted == 0 {
             break;
@@ -117,10 +117,10 @@ fn fragments_are_counted_for_each_message() {
 #[test]
 fn control_frames_are_counted_by_the_second() {
     refused(&[frame(0x89, b""), frame(0x8A, b""), frame(0x8A, b"x")].concat(), &[0x89], 0, FrameViolation::ControlRate);
-    let mut check = FrameCheck::new(LIMITS);
+    let mut check = FrameCheck::new();
     for second in 1..100 {
         let three = frame(0x8A, b"x").repeat(3);
-        assert_eq!(check.take(&three, second), Judged { accepted: three.len(), violation: None });
+        assert_eq!(check.take(&three, &LIMITS, second), Judged { accepted: three.len(), violation: None });
     }
 }
 
@@ -145,15 +145,15 @@ fn nothing_counts_behind_a_close() {
 
 #[test]
 fn between_messages_nothing_is_unfinished() {
-    let mut check = FrameCheck::new(LIMITS);
+    let mut check = FrameCheck::new();
     for (input, between) in
         [(frame(0x81, b"x"), true), (frame(0x01, b"x"), false), (frame(0x89, b""), false), (frame(0x80, b""), true)]
     {
         for byte in &input[..input.len() - 1] {
-            check.take(&[*byte], 1);
+            check.take(&[*byte], &LIMITS, 1);
             assert!(!check.is_between_messages());
         }
-        check.take(&input[input.len() - 1..], 1);
+        check.take(&input[input.len() - 1..], &LIMITS, 1);
         assert_eq!(check.is_between_messages(), between);
     }
 }
@@ -169,5 +169,5 @@ fn labels_are_different() {
 /// Kept for each connection (I11).
 #[test]
 fn it_is_small() {
-    assert!(size_of::<FrameCheck>() <= 48, "{}", size_of::<FrameCheck>());
+    assert!(size_of::<FrameCheck>() <= 40, "{}", size_of::<FrameCheck>());
 }

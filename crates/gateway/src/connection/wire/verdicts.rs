@@ -5,7 +5,6 @@
 
 use fanfare_protocol::FrameCheck;
 use tokio_tungstenite::tungstenite::error::CapacityError;
-use tokio_tungstenite::tungstenite::protocol::Role;
 
 use super::*;
 
@@ -66,10 +65,10 @@ fn code(error: &Error) -> Option<u16> {
 }
 
 fn judge(input: &[u8], pieces: &[usize]) -> (usize, Option<FrameViolation>) {
-    let mut check = FrameCheck::new(LIMITS);
+    let mut check = FrameCheck::new();
     let mut accepted = 0;
     for piece in cut(input, pieces) {
-        let judged = check.take(piece, 1);
+        let judged = check.take(piece, &LIMITS, 1);
         accepted += judged.accepted;
         if judged.violation.is_some() || judged.accepted < piece.len() {
             return (accepted, judged.violation);
@@ -114,18 +113,15 @@ pub(crate) fn pieces_do_not_matter(input: &[u8], pieces: &[usize]) -> Result<(),
 
 fn outcome(input: &[u8], pieces: &[usize]) -> Outcome {
     let mut outcome = Outcome::default();
-    let (mut websocket, mut intake) = (websocket(), Intake::new(LIMITS, true));
+    let mut intake = Intake::new(true);
     for piece in cut(input, pieces) {
-        let (inbound, answers) = intake.take(&mut websocket, piece, 1);
+        let (inbound, answers) = intake.take(piece, &LIMITS, 1);
         outcome.messages.extend(inbound.messages);
         outcome.pongs += inbound.pongs;
         outcome.answers.extend(answers);
         outcome.ended = inbound.ended;
         if outcome.ended.is_some() {
             break;
-        }
-        if intake.has_outgrown_buffer() {
-            websocket = self::websocket();
         }
     }
     outcome

@@ -72,7 +72,7 @@ fn a_live_subscription_leaves_its_departure_behind() {
     let effects = bench.shard.take_effects();
     let [Effect::Leave(departure)] = effects.as_slice() else { panic!("{effects:?}") };
     assert!(departure.presence && departure.join_leave);
-    assert_eq!(departure.info.client, "a");
+    assert_eq!(departure.info.client, client_id("a").to_string());
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn commands_reach_the_sessions_of_the_user_and_no_others() {
     let mut bench = Bench::new();
     let (first, second) = (bench.connected("a"), bench.connected("b"));
     bench.shard.apply_disconnect(&user("7"), &Disconnect::FORCE_DISCONNECT, &[]);
-    bench.shard.apply_disconnect(&user("42"), &Disconnect::FORCE_DISCONNECT, &["a".to_owned()]);
+    bench.shard.apply_disconnect(&user("42"), &Disconnect::FORCE_DISCONNECT, &[client_id("a").to_string()]);
     assert!(bench.sent(first).is_empty());
     assert_eq!(bench.sent(second), [Sent::Close(3503)]);
     let session = Target { session: Some("s".to_owned()), ..user("42") };
@@ -138,7 +138,8 @@ fn a_payload_that_is_not_json_ends_json_sessions_only() {
     let mut bench = Bench::new();
     let json = bench.connected("a");
     let protobuf = bench.shard.open(Encoding::Protobuf, false);
-    bench.shard.identify(protobuf, Arc::new(ClientInfo::default()), None, TokenStamp::NONE);
+    let identity = Identity { user: "", client: client_id("b"), info: &Bytes::new() };
+    bench.shard.identify(protobuf, &identity, None, TokenStamp::NONE);
     bench.shard.welcome(protobuf, None).unwrap();
     bench.subscribed_at(json, "news", 0);
     bench.subscribed_at(protobuf, "news", 0);
