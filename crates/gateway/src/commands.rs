@@ -93,6 +93,10 @@ impl Commands {
         self.local.with(act)
     }
 
+    fn look<T>(&self, look: impl FnOnce(&Shard) -> T) -> T {
+        self.local.look(look)
+    }
+
     /// Takes a pong if the command is one: that is done at once, without a task of its own.
     pub(crate) fn take_pong(&self, command: &Command) -> bool {
         if *command != Command::default() {
@@ -199,7 +203,7 @@ impl Commands {
 
     /// Who is connected.
     fn info(&self) -> Result<Arc<ClientInfo>, Failure> {
-        self.with(|shard| shard.session(self.session).and_then(|session| session.info.clone())).ok_or(Failure::Gone)
+        self.look(|shard| shard.session(self.session).and_then(|session| session.info.clone())).ok_or(Failure::Gone)
     }
 
     /// Refuses who is kept out. To be called when nothing is waited for any more before it is entered in the shard: who
@@ -207,7 +211,7 @@ impl Commands {
     fn judge(&self, bearer: &Bearer<'_>, judged: Judged) -> Result<(), Barred> {
         let verdict = self.local.broker.revoked().judge(bearer, self.local.now().unix_seconds);
         if let Err(barred) = verdict {
-            self.with(|shard| shard.stats().count_barred(judged));
+            self.look(|shard| shard.stats().count_barred(judged));
             if self.local.may_log() {
                 tracing::info!(reason = ?barred, met = ?judged, "refused by a revocation");
             }
@@ -266,7 +270,7 @@ impl Commands {
 
     /// Whether the session is subscribed to a channel.
     fn is_subscribed(&self, channel: &Channel) -> bool {
-        self.with(|shard| {
+        self.look(|shard| {
             let channel = shard.channel_id(channel);
             let session = shard.session(self.session);
             session.zip(channel).is_some_and(|(session, channel)| session.subscription_index(channel).is_some())
@@ -292,7 +296,7 @@ impl Commands {
         subscribed: Option<Allowed>,
     ) -> Result<Result<(), Denied>, Failure> {
         let info = self.info()?;
-        let rights = self.with(|shard| shard.session(self.session).and_then(|session| session.rights.clone()));
+        let rights = self.look(|shard| shard.session(self.session).and_then(|session| session.rights.clone()));
         let audience = match operation {
             Operation::Subscribe => options.access.subscribe,
             Operation::Publish => options.access.publish,
@@ -314,7 +318,7 @@ impl Commands {
 
     /// What the token of this client's subscription to a channel allows; `None` without a subscription.
     fn allowed_by_subscription(&self, channel: &Channel) -> Option<Allowed> {
-        self.with(|shard| {
+        self.look(|shard| {
             let channel = shard.channel_id(channel)?;
             let session = shard.session(self.session)?;
             Some(session.subscriptions[session.subscription_index(channel)?].allowed)
@@ -331,7 +335,7 @@ impl Commands {
 
     /// Counts a denial and, now and then, logs which key of the configuration would allow it.
     fn denied(&self, channel: &Channel, key: &'static str, reason: &str) -> Failure {
-        self.with(|shard| shard.stats().denials.add(1));
+        self.look(|shard| shard.stats().denials.add(1));
         if self.local.may_log() {
             let section = self.local.namespaces().section(channel);
             tracing::info!(channel = channel.as_str(), %section, key, reason, "permission denied: see this key");
@@ -341,7 +345,7 @@ impl Commands {
 
     /// Counts a denial by the rules of private and user-limited channels and, now and then, logs it.
     fn denied_by_name(&self, channel: &Channel, denied: Denied) -> Failure {
-        self.with(|shard| shard.stats().denials.add(1));
+        self.look(|shard| shard.stats().denials.add(1));
         if self.local.may_log() {
             tracing::info!(channel = channel.as_str(), reason = %denied, "permission denied");
         }
