@@ -216,7 +216,7 @@ pub(crate) async fn ask(stream: &mut TcpStream, command: &str, answer: &str) -> 
 }
 
 /// Reads until a text has come by; refuses an error reply.
-async fn read_until(stream: &mut impl Bytes, wanted: &str) -> io::Result<()> {
+pub(crate) async fn read_until(stream: &mut impl Bytes, wanted: &str) -> io::Result<()> {
     let mut seen = String::new();
     let mut buffer = [0; 2_048];
     while !seen.contains(wanted) {

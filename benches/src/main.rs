@@ -15,6 +15,8 @@
 //! cargo run --release -p fanfare-benches -- tls       [CONNECTIONS] [TURNS]
 //! ```
 //!
+//! `counted` does so much of one thing and ends, to be run under valgrind: `tests/instructions.rs` has its words.
+//!
 //! Those with Redis start a server of their own, `redis-server` or what `FANFARE_REDIS_SERVER` names:
 //!
 //! ```text
@@ -28,6 +30,7 @@
 
 mod bare_loop;
 mod clients;
+mod counted;
 mod floods;
 mod hooks;
 mod idle;
@@ -61,6 +64,10 @@ const PAYLOAD_BYTES: usize = 128;
 fn main() -> Outcome {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |at: usize, default: usize| arguments.get(at).and_then(|text| text.parse().ok()).unwrap_or(default);
+    if let Some("counted") = arguments.first().map(String::as_str) {
+        // By one thread alone.
+        return counted::run(&arguments[1..]);
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     match arguments.first().map(String::as_str) {
         Some("idle") => runtime.block_on(idle::run(number(1, 5_000), number(2, 15_000))),

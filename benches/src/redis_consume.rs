@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use crate::redis_server::{Calls, RedisServer, broker};
 use crate::{Outcome, PAYLOAD_BYTES, say};
 
-type Counter = Arc<AtomicU64>;
+pub(crate) type Counter = Arc<AtomicU64>;
 
 pub(crate) fn run(messages: usize) -> Outcome {
     let server = Arc::new(RedisServer::start()?);
@@ -82,7 +82,7 @@ fn consumer_cpu() -> Result<Duration, Box<dyn std::error::Error>> {
     Ok(Duration::from_nanos(nanoseconds))
 }
 
-fn on_this_thread(future: impl Future<Output = Outcome>) -> Outcome {
+pub(crate) fn on_this_thread(future: impl Future<Output = Outcome>) -> Outcome {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 

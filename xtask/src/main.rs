@@ -20,7 +20,7 @@ const HELP: &str = "\
 Chores of the project.
 
   cargo xtask test            everything: formatting, lints, tests, the SDK suites and the browser suite
-  cargo xtask test STEP...    only these: rust, deny, servers, docs, autobahn, fuzz, checker, js, python, go, browser
+  cargo xtask test STEP...    only these: rust, deny, servers, instructions, docs, autobahn, fuzz, checker, js, python, go, browser
   cargo xtask conformance     runs the Autobahn cases and writes docs/conformance.md
   cargo xtask fuzz TARGET ... runs one fuzz target; what follows goes to libFuzzer: files to try, -max_total_time=300
   cargo xtask check FILE      judges a history again that the consistency checker found wanting

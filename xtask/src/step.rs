@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test`, in their order.
 
-use crate::steps::{autobahn, browser, checker, deny, docs, fuzz, go, js, python, redis, rust};
+use crate::steps::{autobahn, browser, checker, deny, docs, fuzz, go, instructions, js, python, redis, rust};
 use crate::tally::Tally;
 
 /// How a step ended.
@@ -54,6 +54,7 @@ static STEPS: &[Step] = &[
     Step::new("redis", &["rust"], redis::server),
     Step::new("test", &["rust"], rust::tests),
     Step::new("servers", &["rust", "servers"], redis::further),
+    Step::new("instructions", &["instructions"], instructions::count),
     Step::new("docs", &["docs"], docs::check),
     Step::new("autobahn", &["autobahn"], autobahn::run),
     Step::new("fuzz", &["fuzz"], fuzz::run),

@@ -7,6 +7,7 @@ pub(crate) mod deny;
 pub(crate) mod docs;
 pub(crate) mod fuzz;
 pub(crate) mod go;
+pub(crate) mod instructions;
 pub(crate) mod js;
 pub(crate) mod python;
 pub(crate) mod redis;

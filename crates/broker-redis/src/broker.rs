@@ -31,6 +31,7 @@ use crate::nodes::Nodes;
 use crate::options::Options;
 use crate::presence::Rosters;
 use crate::publisher::{Draft, Publisher, Sender, millis, publisher, random_part};
+use crate::reads::Reads;
 use crate::revocations::{Revocations, Standing};
 use crate::rights;
 use crate::routes::Routes;
@@ -124,6 +125,7 @@ impl RedisBroker {
                 routes: Arc::clone(&routes),
                 interest: Arc::clone(&interest),
                 counters: Arc::clone(&counters),
+                reads: Reads::default(),
             },
             rosters: Rosters { keys: Arc::clone(&keys), routes: Arc::clone(&routes) },
             options,

@@ -65,6 +65,7 @@ mod nodes;
 mod options;
 mod presence;
 mod publisher;
+mod reads;
 mod resp;
 mod revocations;
 mod rights;

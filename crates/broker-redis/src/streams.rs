@@ -14,6 +14,7 @@ use crate::limits::HISTORY_READ_MAX;
 use crate::metrics::Counters;
 use crate::options::Options;
 use crate::publisher::{millis, random_part};
+use crate::reads::Reads;
 use crate::routes::Routes;
 use crate::script::{self, Call};
 
@@ -24,14 +25,19 @@ pub(crate) struct Streams {
     pub(crate) routes: Arc<Routes>,
     pub(crate) interest: Arc<Interest>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) reads: Reads,
 }
 
 /// An entry: its id, and its fields one after another.
 type Entry = (String, Vec<Vec<u8>>);
 
 impl Streams {
-    /// Reads a part of a stream, and its top.
+    /// Reads a part of a stream, and its top; together with others who ask for the like at this time.
     pub(crate) async fn history(&self, channel: &Channel, query: &HistoryQuery) -> Result<History, Error> {
+        self.reads.share(channel, query, |query| async move { self.read_part(channel, &query).await }).await
+    }
+
+    async fn read_part(&self, channel: &Channel, query: &HistoryQuery) -> Result<History, Error> {
         let reading = self.interest.begin_reading();
         let (command, first, last) = range(query);
         let meta = self.keys.meta(channel);

@@ -25,6 +25,8 @@ mod outage;
 mod proxy;
 #[path = "redis/publish.rs"]
 mod publish;
+#[path = "redis/reads.rs"]
+mod reads;
 #[path = "redis/refusals.rs"]
 mod refusals;
 #[path = "redis/revocations.rs"]

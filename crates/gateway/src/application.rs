@@ -71,12 +71,12 @@ impl Peer {
 
     /// Whether the connection was not closed yet, by either side.
     pub fn is_open(&self) -> bool {
-        self.local.with(|shard| shard.is_open(self.session))
+        self.local.look(|shard| shard.is_open(self.session))
     }
 
     /// Ends the connection of a client that broke the rules of WebSockets.
     pub(crate) fn close_violated(&self, violation: FrameViolation) {
-        self.local.with(|shard| shard.stats().count_violation(violation));
+        self.local.look(|shard| shard.stats().count_violation(violation));
         if self.local.may_log() {
             let code = violation.disconnect().code;
             tracing::info!(reason = violation.label(), code, "a client violated the WebSocket protocol");
@@ -90,7 +90,7 @@ impl Peer {
         if count.is_multiple_of(limits::COMMANDS_PER_TURN) {
             tokio::task::yield_now().await;
         }
-        while self.local.with(|shard| shard.is_filling(self.session)) {
+        while self.local.look(|shard| shard.is_filling(self.session)) {
             // Only until it takes something; then the loop writes. A reader that takes nothing is ended meanwhile.
             if self.socket.writable().await.is_err() {
                 return;

@@ -95,6 +95,10 @@ impl Commands {
         self.local.with(act)
     }
 
+    fn look<T>(&self, look: impl FnOnce(&Shard) -> T) -> T {
+        self.local.look(look)
+    }
+
     /// Takes a pong if the command is one: that is done at once, without a task of its own.
     pub(crate) fn take_pong(&self, command: &Command) -> bool {
         if *command != Command::default() {
@@ -201,17 +205,17 @@ impl Commands {
 
     /// Whose session this is.
     fn user(&self) -> Result<Arc<User>, Failure> {
-        self.with(|shard| shard.session(self.session).and_then(|session| session.user.clone())).ok_or(Failure::Gone)
+        self.look(|shard| shard.session(self.session).and_then(|session| session.user.clone())).ok_or(Failure::Gone)
     }
 
     /// The client id of the connection.
     fn client(&self) -> Result<Uuid, Failure> {
-        self.with(|shard| shard.session(self.session).map(|session| session.client)).ok_or(Failure::Gone)
+        self.look(|shard| shard.session(self.session).map(|session| session.client)).ok_or(Failure::Gone)
     }
 
     /// Who is connected, as others are told.
     fn info(&self) -> Result<Arc<ClientInfo>, Failure> {
-        let info = self.with(|shard| shard.session(self.session).and_then(Session::info));
+        let info = self.look(|shard| shard.session(self.session).and_then(Session::info));
         info.map(Arc::new).ok_or(Failure::Gone)
     }
 
@@ -220,7 +224,7 @@ impl Commands {
     fn judge(&self, bearer: &Bearer<'_>, judged: Judged) -> Result<(), Barred> {
         let verdict = self.local.broker.revoked().judge(bearer, self.local.now().unix_seconds);
         if let Err(barred) = verdict {
-            self.with(|shard| shard.stats().count_barred(judged));
+            self.look(|shard| shard.stats().count_barred(judged));
             if self.local.may_log() {
                 tracing::info!(reason = ?barred, met = ?judged, "refused by a revocation");
             }
@@ -279,7 +283,7 @@ impl Commands {
 
     /// Whether the session is subscribed to a channel.
     fn is_subscribed(&self, channel: &Channel) -> bool {
-        self.with(|shard| {
+        self.look(|shard| {
             let channel = shard.channel_id(channel);
             let session = shard.session(self.session);
             session.zip(channel).is_some_and(|(session, channel)| session.subscription_index(channel).is_some())
@@ -305,7 +309,7 @@ impl Commands {
         subscribed: Option<Allowed>,
     ) -> Result<Result<(), Denied>, Failure> {
         let user = self.user()?;
-        let rights = self.with(|shard| shard.session(self.session).and_then(|session| session.rights.clone()));
+        let rights = self.look(|shard| shard.session(self.session).and_then(|session| session.rights.clone()));
         let audience = match operation {
             Operation::Subscribe => options.access.subscribe,
             Operation::Publish => options.access.publish,
@@ -327,7 +331,7 @@ impl Commands {
 
     /// What the token of this client's subscription to a channel allows; `None` without a subscription.
     fn allowed_by_subscription(&self, channel: &Channel) -> Option<Allowed> {
-        self.with(|shard| {
+        self.look(|shard| {
             let channel = shard.channel_id(channel)?;
             let session = shard.session(self.session)?;
             Some(session.subscriptions[session.subscription_index(channel)?].allowed)
@@ -344,7 +348,7 @@ impl Commands {
 
     /// Counts a denial and, now and then, logs which key of the configuration would allow it.
     fn denied(&self, channel: &Channel, key: &'static str, reason: &str) -> Failure {
-        self.with(|shard| shard.stats().denials.add(1));
+        self.look(|shard| shard.stats().denials.add(1));
         if self.local.may_log() {
             let section = self.local.namespaces().section(channel);
             tracing::info!(channel = channel.as_str(), %section, key, reason, "permission denied: see this key");
@@ -354,7 +358,7 @@ impl Commands {
 
     /// Counts a denial by the rules of private and user-limited channels and, now and then, logs it.
     fn denied_by_name(&self, channel: &Channel, denied: Denied) -> Failure {
-        self.with(|shard| shard.stats().denials.add(1));
+        self.look(|shard| shard.stats().denials.add(1));
         if self.local.may_log() {
             tracing::info!(channel = channel.as_str(), reason = %denied, "permission denied");
         }

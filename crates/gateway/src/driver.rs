@@ -5,13 +5,14 @@
 //! the outboxes not yet written: batching appears under load by itself.
 
 use std::collections::VecDeque;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fanfare_broker::{Error, Event, HistoryQuery, Since, StreamPosition};
 use fanfare_protocol::Channel;
+use tokio::runtime::{LocalOptions, LocalRuntime};
 use tokio::sync::mpsc;
 
 use crate::commands;
@@ -20,7 +21,7 @@ use crate::gateway::Parts;
 use crate::limits;
 use crate::local::Local;
 use crate::ring::Entry;
-use crate::shard::{Effect, Shard, State};
+use crate::shard::{Effect, Left, Shard};
 use crate::slots::SlotId;
 use crate::socket::Socket;
 
@@ -113,12 +114,17 @@ fn tick(local: &Rc<Local>, intake: &mut Intake) -> Next {
     if more { Next::Again } else { Next::Wait }
 }
 
-/// Takes entries until a tick's share is used up, or an outbox is so full that what is queued goes first.
+/// Takes entries until a tick's share of them or of deliveries is used up, or an outbox is so full that what is queued
+/// goes first.
 fn take_entries(local: &Rc<Local>, intake: &mut Intake) -> Next {
     if intake.batch.is_empty() {
         local.ring.take(&mut intake.batch, limits::ENTRIES_PER_TICK);
     }
-    while !local.in_tick(|shard| shard.is_pressed()) {
+    let before = local.in_tick(|shard| shard.stats().deliveries.get());
+    let is_enough = |shard: &mut Shard| {
+        shard.is_pressed() || shard.stats().deliveries.get() - before >= limits::DELIVERIES_PER_TICK
+    };
+    while !local.in_tick(is_enough) {
         let Some(entry) = intake.batch.pop_front() else { break };
         match entry {
             Entry::Event(event, _room) => {
@@ -184,66 +190,28 @@ fn write_session(local: &Rc<Local>, id: SlotId) {
     let Some(socket) = local.socket(id) else { return };
     loop {
         match write_once(local, id, &socket) {
-            Written::All => return finish_if_closing(local, id, socket),
-            Written::Some => {}
-            Written::Blocked => return wait_until_writable(local, id, socket),
-            Written::Failed => return socket.cut(),
+            Ok(Left::Nothing) => return,
+            Ok(Left::End) => return finish(local, id, socket),
+            Ok(Left::More) => {}
+            Ok(Left::Refused) => return wait_until_writable(local, id, socket),
+            Err(_) => return socket.cut(),
         }
     }
 }
 
-enum Written {
-    All,
-    Some,
-    Blocked,
-    Failed,
-}
-
-/// One write: the head frame by reference if it is large or alone, else as many frames as the cork takes.
-fn write_once(local: &Local, id: SlotId, socket: &Socket) -> Written {
+/// One write, and what TLS still holds behind the last one.
+fn write_once(local: &Local, id: SlotId, socket: &Socket) -> io::Result<Left> {
     let mut cork = local.cork.borrow_mut();
-    cork.clear();
-    local.in_tick(|shard| {
-        let Some(session) = shard.session(id) else {
-            return Written::All;
-        };
-        if session.outbox.is_empty() {
-            return flush(shard, id, socket);
-        }
-        if session.blocked {
-            return Written::Blocked;
-        }
-        let head = session.outbox.head();
-        let by_reference = head.len() >= limits::LARGE_FRAME_BYTES || !session.outbox.has_more_than_head();
-        let offered = if by_reference {
-            head
-        } else {
-            session.outbox.gather(&mut cork, limits::CORK_BYTES);
-            cork.as_slice()
-        };
-        let length = offered.len();
-        match socket.try_write(offered) {
-            Ok(written) => {
-                shard.written(id, written);
-                if written < length { Written::Blocked } else { Written::Some }
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => Written::Blocked,
-            Err(_) => Written::Failed,
-        }
-    })
-}
-
-/// Writes what TLS still holds when the outbox is empty.
-fn flush(shard: &mut Shard, id: SlotId, socket: &Socket) -> Written {
-    match socket.flush() {
-        Ok(()) => {
-            // If it was late it is not any more.
-            shard.written(id, 0);
-            Written::All
-        }
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Written::Blocked,
-        Err(_) => Written::Failed,
+    let left = local.in_tick(|shard| shard.offer(id, &mut cork, |bytes| socket.try_write(bytes)))?;
+    if !matches!(left, Left::Nothing | Left::End) || !socket.has_unwritten() {
+        return Ok(left);
     }
+    match socket.flush() {
+        Ok(()) => local.in_tick(|shard| shard.written(id, 0)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Left::Refused),
+        Err(error) => return Err(error),
+    }
+    Ok(left)
 }
 
 /// A temporary task waits until the socket takes more; the read task never does, or it would spin.
@@ -273,13 +241,7 @@ fn wait_until_writable(local: &Rc<Local>, id: SlotId, socket: Rc<Socket>) {
 }
 
 /// After the close frame has left, nothing more comes: the peer is told so.
-fn finish_if_closing(local: &Rc<Local>, id: SlotId, socket: Rc<Socket>) {
-    let is_closing = |shard: &mut Shard| {
-        shard.session(id).is_some_and(|session| session.state == State::Closing && !session.finished)
-    };
-    if !local.in_tick(is_closing) {
-        return;
-    }
+fn finish(local: &Rc<Local>, id: SlotId, socket: Rc<Socket>) {
     match socket.finish() {
         Err(error) if error.kind() == ErrorKind::WouldBlock => wait_until_writable(local, id, socket),
         // Any other error means that the peer is gone already.
@@ -366,11 +328,14 @@ impl Latency {
     }
 }
 
+/// What a shard's tasks run on.
+pub(crate) fn runtime() -> Result<LocalRuntime, std::io::Error> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
 /// What a shard thread runs.
 pub(crate) fn run(index: usize, parts: Parts, sockets: mpsc::Receiver<NewSocket>) -> Result<(), std::io::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build_local(tokio::runtime::LocalOptions::default())?;
+    let runtime = runtime()?;
     let directory = Arc::clone(&parts.directory);
     runtime.block_on(async move {
         let local = Rc::new(Local::new(index, parts));

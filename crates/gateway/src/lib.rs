@@ -24,6 +24,9 @@ pub mod fuzzing;
 mod gateway;
 pub mod limits;
 mod local;
+#[cfg(feature = "measuring")]
+#[doc(hidden)]
+pub mod measuring;
 mod memory;
 mod metrics;
 mod options;

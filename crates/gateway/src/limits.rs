@@ -19,6 +19,10 @@ pub const SOCKETS_WAITING_MAX: usize = 1_024;
 /// Ring entries taken in one tick; also the most frames that a tick adds to one outbox by fan-out.
 pub const ENTRIES_PER_TICK: usize = 256;
 
+/// Deliveries after which a tick takes no further entry: at some 50 ns each this is about one millisecond. A channel with
+/// more subscribers takes as long as it takes.
+pub const DELIVERIES_PER_TICK: u64 = 20_000;
+
 /// Sockets taken in by one tick, so that a burst of connects does not hold up publications.
 pub const SOCKETS_PER_TICK: usize = 64;
 

@@ -67,6 +67,8 @@ pub(crate) struct Local {
     /// The owner of every task of this thread.
     tasks: RefCell<JoinSet<()>>,
     logged: Cell<(u64, u32)>,
+    /// What the wall clock would have said when the node began.
+    began_unix_millis: Cell<u64>,
 }
 
 impl Local {
@@ -74,7 +76,7 @@ impl Local {
         let Parts { broker, verifier, namespaces, options, directory, backend, application } = parts;
         let mut shard = Shard::new(index, Arc::clone(&options), Arc::clone(&directory), rand::random());
         shard.refreshes_by_backend(backend.as_ref().is_some_and(|backend| backend.has(Hook::Refresh)));
-        Self {
+        let local = Self {
             shard: RefCell::new(shard),
             sockets: RefCell::default(),
             scratch: RefCell::new(vec![0; limits::READ_BYTES].into_boxed_slice()),
@@ -91,7 +93,16 @@ impl Local {
             directory,
             tasks: RefCell::default(),
             logged: Cell::default(),
-        }
+            began_unix_millis: Cell::default(),
+        };
+        local.read_wall_clock();
+        local
+    }
+
+    fn read_wall_clock(&self) {
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let millis = u64::try_from(unix.as_millis()).unwrap_or(u64::MAX);
+        self.began_unix_millis.set(millis.saturating_sub(self.millis()));
     }
 
     /// What sessions are run with; what was got before a reload stays as it was.
@@ -117,11 +128,19 @@ impl Local {
         self.options.replace(Rc::new((*settings.options).clone()));
     }
 
-    /// The present, for the shard.
+    /// The present, for the shard. The wall clock is read once in a tick, which there is every second at least.
     pub(crate) fn now(&self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let millis = u64::try_from(self.directory.uptime().as_millis()).unwrap_or(u64::MAX);
-        Now { millis, unix_seconds: unix.as_secs() }
+        let millis = self.millis();
+        Now { millis, unix_seconds: (self.began_unix_millis.get() + millis) / 1_000 }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.directory.uptime().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Looks at the shard, where neither the time is of concern nor the loop.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Shard) -> T) -> T {
+        look(&self.shard.borrow())
     }
 
     /// Calls `act` on the shard, told the time, and wakes the loop if that left something to do.
@@ -179,6 +198,7 @@ impl Local {
 
     /// Tells the shard the time, at the begin of a tick.
     pub(crate) fn tell_time(&self) {
+        self.read_wall_clock();
         self.shard.borrow_mut().set_now(self.now());
     }
 

@@ -6,10 +6,12 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::frame::Frame;
+use crate::limits::{CORK_BYTES, LARGE_FRAME_BYTES};
 use crate::slots::SlotId;
 
-/// Places kept for reuse by an empty outbox: 4 × 16 bytes.
-const SPARE_FRAMES: usize = 4;
+/// Places kept by an outbox that is filled faster than it is written: 32 × 16 bytes. With one that is not, no place beside
+/// the first frame's is kept.
+const SPARE_FRAMES: usize = 32;
 
 /// What a frame's place takes, in a queue that is half full.
 pub(crate) const PLACE_BYTES: usize = 2 * size_of::<Frame>();
@@ -30,19 +32,26 @@ pub(crate) struct Dropped {
     pub(crate) channels: BTreeSet<SlotId>,
 }
 
-/// Frames on their way to one socket, in order.
+/// Frames on their way to one socket, in order. Mostly there is one, which needs no memory beside the outbox.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    frames: VecDeque<Frame>,
+    head: Option<Frame>,
+    /// What follows; empty without a head.
+    rest: VecDeque<Frame>,
     bytes: usize,
     head_written: usize,
 }
 
 impl Outbox {
     /// Appends a frame. The caller looks at [`Self::bytes`] afterwards and ends a session that is over its bound.
+    #[inline]
     pub(crate) fn push(&mut self, frame: Frame) {
         self.bytes += frame.len();
-        self.frames.push_back(frame);
+        if self.head.is_none() {
+            self.head = Some(frame);
+        } else {
+            self.rest.push_back(frame);
+        }
     }
 
     /// Bytes not yet written.
@@ -51,23 +60,30 @@ impl Outbox {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
+        self.head.is_none()
+    }
+
+    /// What to write next: the first frame by itself if it is alone or large, else as many as fit together, copied to
+    /// `cork`.
+    #[inline]
+    pub(crate) fn next_write<'a>(&'a self, cork: &'a mut Vec<u8>) -> &'a [u8] {
+        if self.rest.is_empty() || self.head().len() >= LARGE_FRAME_BYTES {
+            return self.head();
+        }
+        cork.clear();
+        self.gather(cork, CORK_BYTES);
+        cork
     }
 
     /// The unwritten part of the first frame.
     pub(crate) fn head(&self) -> &[u8] {
-        self.frames.front().map_or(&[], |frame| &frame[self.head_written..])
-    }
-
-    /// Whether more than the first frame waits.
-    pub(crate) fn has_more_than_head(&self) -> bool {
-        self.frames.len() > 1
+        self.head.as_ref().map_or(&[], |frame| &frame[self.head_written..])
     }
 
     /// Copies frames to `cork`, as many as fit in `bytes_max`, the unwritten part of the first one always.
     pub(crate) fn gather(&self, cork: &mut Vec<u8>, bytes_max: usize) {
         cork.extend_from_slice(self.head());
-        for frame in self.frames.iter().skip(1) {
+        for frame in &self.rest {
             if cork.len() + frame.len() > bytes_max {
                 return;
             }
@@ -78,26 +94,45 @@ impl Outbox {
     /// Takes `written` bytes off the front; returns how much memory that freed.
     pub(crate) fn advance(&mut self, mut written: usize) -> usize {
         self.bytes -= written;
+        if self.bytes == 0 {
+            return self.take_all();
+        }
         let mut freed = 0;
-        while let Some(head) = self.frames.front() {
+        while let Some(head) = &self.head {
             let left = head.len() - self.head_written;
             if written < left {
                 self.head_written += written;
-                return freed;
+                break;
             }
             written -= left;
             self.head_written = 0;
             freed += freed_with(head);
-            self.frames.pop_front();
+            self.head = self.rest.pop_front();
         }
-        self.frames.shrink_to(SPARE_FRAMES);
+        freed
+    }
+
+    /// Takes everything out; returns how much memory that freed.
+    fn take_all(&mut self) -> usize {
+        self.head_written = 0;
+        let head = self.head.take().map_or(0, |frame| freed_with(&frame));
+        if self.rest.capacity() == 0 { head } else { head + self.drop_rest() }
+    }
+
+    /// Drops what follows the head. Where nothing did, its places go too: it was not filled faster than written.
+    fn drop_rest(&mut self) -> usize {
+        if self.rest.is_empty() {
+            self.rest = VecDeque::new();
+            return 0;
+        }
+        let freed = self.rest.drain(..).map(|frame| freed_with(&frame)).sum();
+        self.rest.shrink_to(SPARE_FRAMES);
         freed
     }
 
     /// Drops everything but the frame in progress; returns how much memory that freed.
     pub(crate) fn cut(&mut self) -> usize {
-        let freed = self.frames.drain(self.in_progress()..).map(|frame| freed_with(&frame)).sum();
-        self.frames.shrink_to(SPARE_FRAMES);
+        let freed = if self.is_in_progress() { self.drop_rest() } else { self.take_all() };
         self.bytes = self.head().len();
         freed
     }
@@ -106,12 +141,8 @@ impl Outbox {
     /// progress stays, and everything else.
     pub(crate) fn drop_oldest(&mut self, bytes_max: usize, channels: &BTreeSet<SlotId>) -> Dropped {
         let mut dropped = Dropped::default();
-        let (before, mut to_finish) = (self.bytes, self.in_progress());
-        self.frames.retain(|frame| {
-            if to_finish > 0 {
-                to_finish -= 1;
-                return true;
-            }
+        let before = self.bytes;
+        let mut stays = |frame: &Frame| {
             let channel = frame.droppable().filter(|channel| channels.contains(channel));
             let Some(channel) = channel.filter(|_| before - dropped.bytes > bytes_max) else { return true };
             dropped.frames += 1;
@@ -119,20 +150,27 @@ impl Outbox {
             dropped.memory_bytes += freed_with(frame);
             dropped.channels.insert(channel);
             false
-        });
+        };
+        if !self.is_in_progress() {
+            self.head.take_if(|head| !stays(head));
+        }
+        self.rest.retain(stays);
+        if self.head.is_none() {
+            self.head = self.rest.pop_front();
+        }
         self.bytes -= dropped.bytes;
         dropped
     }
 
     /// Drops everything; returns how much memory that freed.
     pub(crate) fn clear(&mut self) -> usize {
-        self.head_written = 0;
-        self.cut()
+        self.bytes = 0;
+        self.take_all()
     }
 
-    /// How many frames have to be finished before anything else may follow.
-    fn in_progress(&self) -> usize {
-        usize::from(self.head_written > 0)
+    /// Whether the first frame has to be finished before anything else may follow.
+    fn is_in_progress(&self) -> bool {
+        self.head_written > 0
     }
 }
 
@@ -170,10 +208,12 @@ mod tests {
     #[test]
     fn no_room_is_kept_of_a_burst() {
         let mut outbox = outbox(&["abc"; 1_000]);
-        assert!(outbox.frames.capacity() >= 1_000);
-        outbox.advance(2_999);
-        outbox.advance(1);
-        assert_eq!(outbox.frames.capacity(), SPARE_FRAMES);
+        assert!(outbox.rest.capacity() >= 999);
+        outbox.advance(3_000);
+        assert_eq!(outbox.rest.capacity(), SPARE_FRAMES);
+        outbox.push(Frame::from(&b"abc"[..]));
+        outbox.advance(3);
+        assert_eq!(outbox.rest.capacity(), 0);
     }
 
     #[test]
@@ -200,6 +240,16 @@ mod tests {
         assert_eq!(outbox.bytes(), 13);
         assert_eq!(outbox.drop_oldest(0, &BTreeSet::from([drops])).frames, 1);
         assert_eq!(outbox.drop_oldest(0, &BTreeSet::from([drops])).frames, 0);
+    }
+
+    #[test]
+    fn places_are_kept_only_while_frames_wait_behind_others() {
+        let mut outbox = outbox(&["abc", "def"]);
+        outbox.advance(6);
+        assert!(outbox.rest.capacity() > 0);
+        outbox.push(Frame::from(&b"ghi"[..]));
+        outbox.advance(3);
+        assert_eq!(outbox.rest.capacity(), 0);
     }
 
     #[test]

@@ -24,8 +24,9 @@ mod subscribe;
 #[cfg(test)]
 mod tests;
 mod users;
+mod writing;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use fanfare_broker::StreamPosition;
@@ -41,6 +42,8 @@ pub(crate) use self::memory::SlowSession;
 pub(crate) use self::session::{Origin, Session, State, with_channel_info};
 pub(crate) use self::subscribe::{Backlog, Begun, Committed, NewSubscription, Recovery, Refused, departure_of};
 use self::users::Users;
+use self::writing::Dirty;
+pub(crate) use self::writing::Left;
 use crate::directory::Directory;
 use crate::frame::{Frame, FrameEncoder, Opcode};
 use crate::options::Options;
@@ -97,7 +100,7 @@ pub(crate) struct Shard {
     by_name: HashMap<Channel, SlotId>,
     users: Users,
     wheel: Wheel,
-    dirty: VecDeque<SlotId>,
+    dirty: Dirty,
     /// Channels that hold something back.
     holding: BTreeSet<SlotId>,
     holding_measured_millis: u64,
@@ -127,7 +130,7 @@ impl Shard {
             by_name: HashMap::new(),
             users: Users::default(),
             wheel: Wheel::new(),
-            dirty: VecDeque::new(),
+            dirty: Dirty::default(),
             holding: BTreeSet::new(),
             holding_measured_millis: 0,
             effects: Vec::new(),
@@ -184,38 +187,6 @@ impl Shard {
 
     pub(crate) fn has_effects(&self) -> bool {
         !self.effects.is_empty()
-    }
-
-    /// Whether an outbox is so full that everything queued is to be written before more is taken from the ring. The
-    /// ring then fills, and who publishes waits: a burst alone makes nobody a slow consumer.
-    pub(crate) fn is_pressed(&mut self) -> bool {
-        self.pressed &= !self.dirty.is_empty();
-        self.pressed
-    }
-
-    /// The next session to write.
-    pub(crate) fn next_dirty(&mut self) -> Option<SlotId> {
-        while let Some(id) = self.dirty.pop_front() {
-            if let Some(session) = self.sessions.get_mut(id) {
-                session.dirty = false;
-                return Some(id);
-            }
-        }
-        None
-    }
-
-    pub(crate) fn has_dirty(&self) -> bool {
-        !self.dirty.is_empty()
-    }
-
-    pub(crate) fn mark_dirty(&mut self, id: SlotId) {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        if !session.dirty {
-            session.dirty = true;
-            self.dirty.push_back(id);
-        }
     }
 
     /// The frame of a reply for one session.

@@ -53,17 +53,20 @@ impl<T> Slots<T> {
         Some(*occupant)
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: SlotId) -> Option<&T> {
         let slot = self.slots.get(id.index as usize)?;
         slot.occupant.as_deref().filter(|_| slot.generation == id.generation)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, id: SlotId) -> Option<&mut T> {
         let slot = self.slots.get_mut(id.index as usize)?;
         slot.occupant.as_deref_mut().filter(|_| slot.generation == id.generation)
     }
 
     /// The occupant of a place, whichever it is now.
+    #[inline]
     pub(crate) fn at_mut(&mut self, index: u32) -> Option<(SlotId, &mut T)> {
         let slot = self.slots.get_mut(index as usize)?;
         let id = SlotId { index, generation: slot.generation };

@@ -77,6 +77,7 @@ impl Socket {
     }
 
     /// Takes as much as can be on its way now. What TLS has taken may still wait for the socket: see [`Self::flush`].
+    #[inline]
     pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.try_write(bytes),

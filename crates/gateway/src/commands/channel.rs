@@ -73,7 +73,7 @@ impl Commands {
 
     /// The client as its publications show it: with the channel's info, if it is subscribed with some.
     fn publisher(&self, channel: &fanfare_protocol::Channel) -> Result<Arc<ClientInfo>, Failure> {
-        let in_channel = self.with(|shard| {
+        let in_channel = self.look(|shard| {
             let session = shard.session(self.session)?;
             let index = session.subscription_index(shard.channel_id(channel)?)?;
             session.subscriptions[index].info.clone()
@@ -115,7 +115,7 @@ impl Commands {
         let options = self.local.options();
         let (members, shown) = (present.len(), shown(present, options.presence_members_max, options.reply_bytes_max()));
         if shown.len() < members {
-            self.with(|shard| shard.stats().presence_cut.add(1));
+            self.look(|shard| shard.stats().presence_cut.add(1));
             if self.local.may_log() {
                 let key = "limits.presence_members_max";
                 tracing::info!(key, members, shown = shown.len(), "presence was told in part: see this key");

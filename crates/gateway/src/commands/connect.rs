@@ -25,7 +25,7 @@ struct Beginning {
 impl Commands {
     /// Connects; an error reply leaves the session unusable until the client or a deadline closes it.
     pub(super) async fn connect(&self, id: u32, request: ConnectRequest) -> Result<(), Failure> {
-        let opening = self.with(|shard| shard.session(self.session).is_some_and(|s| s.state == State::Opening));
+        let opening = self.look(|shard| shard.session(self.session).is_some_and(|s| s.state == State::Opening));
         if !opening {
             return Err(BadRequest::ConnectedAlready.into());
         }

@@ -128,7 +128,7 @@ impl Commands {
 
     fn check_room(&self) -> Result<(), Failure> {
         let max = self.local.options().channels_per_session_max;
-        let full = self.with(|shard| shard.session(self.session).is_some_and(|s| s.subscriptions.len() >= max));
+        let full = self.look(|shard| shard.session(self.session).is_some_and(|s| s.subscriptions.len() >= max));
         if full { Err(ErrorCode::LimitExceeded.into()) } else { Ok(()) }
     }
 
@@ -266,7 +266,7 @@ impl Commands {
 
     /// Earlier presence changes of this session that are still queued would undo or be undone by new ones.
     async fn wait_for_own_presence(&self) -> Result<(), Failure> {
-        let last = self.with(|shard| shard.session(self.session).map_or(0, |session| session.last_leave));
+        let last = self.look(|shard| shard.session(self.session).map_or(0, |session| session.last_leave));
         let settled = async {
             self.local.presence_settled(last).await;
             Ok(())
@@ -312,7 +312,7 @@ impl Commands {
             return Err(Disconnect::INAPPROPRIATE_PROTOCOL.into());
         }
         if let Some(recovery) = recovery {
-            self.with(|shard| shard.stats().recoveries[recovery as usize].add(1));
+            self.look(|shard| shard.stats().recoveries[recovery as usize].add(1));
         }
         Ok(committed)
     }

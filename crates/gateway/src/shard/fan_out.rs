@@ -14,6 +14,7 @@ use super::channel::{Continuity, HeldBack, Repair, continuity};
 use super::session::{Fill, State};
 use super::{Effect, Shard, opcode};
 use crate::frame::{Frame, FrameEncoder};
+use crate::limits;
 use crate::outbox::PLACE_BYTES;
 use crate::slots::SlotId;
 
@@ -30,14 +31,19 @@ struct Variants<'a> {
 }
 
 impl Variants<'_> {
+    #[inline]
     fn frame(&mut self, encoding: Encoding) -> Frame {
         let made = match encoding {
-            Encoding::Json => &mut self.json,
-            Encoding::Protobuf => &mut self.protobuf,
+            Encoding::Json => &self.json,
+            Encoding::Protobuf => &self.protobuf,
         };
-        if let Some(frame) = made {
-            return Frame::clone(frame);
+        match made {
+            Some(frame) => Frame::clone(frame),
+            None => self.make(encoding),
         }
+    }
+
+    fn make(&mut self, encoding: Encoding) -> Frame {
         let reply = Reply { push: Some(std::mem::take(&mut self.push)), ..Reply::default() };
         let write = |out: &mut Vec<u8>| encoding.encode_reply(&reply, out);
         let frame = match self.droppable {
@@ -46,8 +52,11 @@ impl Variants<'_> {
         };
         self.push = reply.push.unwrap_or_default();
         self.memory += frame.memory_bytes();
-        *made = Some(Frame::clone(&frame));
-        frame
+        let made = match encoding {
+            Encoding::Json => &mut self.json,
+            Encoding::Protobuf => &mut self.protobuf,
+        };
+        made.insert(frame).clone()
     }
 }
 
@@ -135,6 +144,8 @@ impl Shard {
             protobuf: None,
             memory: 0,
         };
+        let (is_large, outbox_bytes_max) =
+            (channel.listeners.len() > limits::WRITES_PER_TICK, self.options.outbox_bytes_max);
         let (mut deliveries, mut bytes) = (0, 0);
         let mut faults: Vec<(SlotId, Fault)> = Vec::new();
         for listener in &channel.listeners {
@@ -152,11 +163,12 @@ impl Shard {
             bytes += frame.len() as u64;
             deliveries += 1;
             session.outbox.push(frame);
-            if !session.dirty {
-                session.dirty = true;
-                self.dirty.push_back(slot);
+            if is_large {
+                self.dirty.mark_bulk(slot, session);
+            } else {
+                self.dirty.mark(slot, session);
             }
-            match session.fill(self.options.outbox_bytes_max) {
+            match session.fill(outbox_bytes_max) {
                 Fill::Fine => {}
                 Fill::Pressed => self.pressed = true,
                 Fill::Over => faults.push((slot, Fault::Slow)),

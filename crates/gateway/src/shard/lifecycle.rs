@@ -139,18 +139,6 @@ impl Shard {
         session.is_some_and(|session| session.outbox.bytes() > self.options.outbox_bytes_max / 4)
     }
 
-    /// Bytes of the outbox that the socket took.
-    pub(crate) fn written(&mut self, id: SlotId, bytes: usize) {
-        let Some(session) = self.sessions.get_mut(id) else {
-            return;
-        };
-        let freed = session.outbox.advance(bytes);
-        session.deadlines.write = 0;
-        self.stats.outbox_bytes.subtract(bytes as u64);
-        self.stats.outbox_memory.subtract(freed as u64);
-        self.stats.bytes_out.add(bytes as u64);
-    }
-
     /// The socket takes nothing at the moment: it has `write_timeout` to take something.
     pub(crate) fn blocked(&mut self, id: SlotId) {
         let at = self.tick_in(millis(self.options.write_timeout));

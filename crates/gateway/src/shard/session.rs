@@ -79,6 +79,8 @@ pub(crate) struct Session {
     pub(crate) native_ping: bool,
     /// Stands in the shard's list of sessions to write.
     pub(crate) dirty: bool,
+    /// Stands in the list of those that a large channel has brought something.
+    pub(crate) dirty_in_bulk: bool,
     /// The socket took less than offered; a task waits until it takes more.
     pub(crate) blocked: bool,
     /// The write half is closed.
@@ -115,6 +117,7 @@ impl Session {
             encoding,
             native_ping,
             dirty: false,
+            dirty_in_bulk: false,
             blocked: false,
             finished: false,
             awaits_refresh: false,

@@ -16,6 +16,7 @@ mod model;
 mod positions;
 mod sessions;
 mod slow;
+mod writing;
 
 /// A shard with what a test needs around it.
 pub(super) struct Bench {
