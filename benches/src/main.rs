@@ -13,6 +13,7 @@
 //! cargo run --release -p fanfare-benches -- pingers   [CONNECTIONS]
 //! cargo run --release -p fanfare-benches -- floods    [PUBLICATIONS]
 //! cargo run --release -p fanfare-benches -- tls       [CONNECTIONS] [TURNS]
+//! cargo run --release -p fanfare-benches -- peers     [--rounds N] [--only NAME,…] [--quick]
 //! ```
 //!
 //! Those with Redis start a server of their own, `redis-server` or what `FANFARE_REDIS_SERVER` names:
@@ -32,6 +33,7 @@ mod floods;
 mod hooks;
 mod memory;
 mod node;
+mod peers;
 mod process;
 mod redis_consume;
 mod redis_fence;
@@ -44,6 +46,7 @@ mod tls;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use crate::bare_loop::paced::Load;
 use crate::clients::Clients;
 use crate::node::Node;
 use crate::process::Process;
@@ -77,8 +80,10 @@ fn main() -> Outcome {
         Some("redis-latency") => runtime.block_on(redis_nodes::latency(number(1, 2_000))),
         Some("hold") => runtime.block_on(hold(arguments.get(1).ok_or("hold needs an address")?, number(2, 0))),
         Some("bare-loop") => bare_loop::run(number(1, 0), number(2, 0), number(3, 0)),
+        Some(bare_loop::paced::COMMAND) => bare_loop::paced::run(&Load::parse(&arguments[1..]).ok_or("no such load")?),
+        Some("peers") => peers::run(&arguments[1..]),
         _ => Err(
-            "say what to measure: idle, deliver, connect, hooks, pingers, floods, tls, or redis-… as the top of this program says"
+            "say what to measure: idle, deliver, connect, hooks, pingers, floods, tls, peers, or redis-… as the top of this program says"
                 .into(),
         ),
     }

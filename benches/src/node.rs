@@ -15,8 +15,8 @@ use tokio::sync::Mutex;
 use crate::clients::{Stream, Target};
 use crate::process::Process;
 
-const API_KEY: &str = "measure-key-0123456789abcdefghij";
-const SECRET: &str = "measure-secret-0123456789abcdefghijklmnop";
+pub(crate) const API_KEY: &str = "measure-key-0123456789abcdefghij";
+pub(crate) const SECRET: &str = "measure-secret-0123456789abcdefghijklmnop";
 
 /// A running node; ended when dropped.
 pub(crate) struct Node {
