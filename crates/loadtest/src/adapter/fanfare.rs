@@ -1,0 +1,300 @@
+//! The Centrifuge client protocol v2: Fanfare, Centrifugo.
+
+use fanfare_protocol::{
+    Command, ConnectRequest, Encoding, Reply, SubscribeRequest, SubscribeResult, UnsubscribeRequest,
+};
+use memchr::memmem;
+
+use super::{Adapter, Heard, Membership, Position, Subscription};
+use crate::channels::Channels;
+use crate::websocket::{Opcode, write_frame};
+
+/// The id of the connect command; subscriptions have those after it, in their order.
+const CONNECT: u32 = 1;
+/// Added to the id of a subscription when it is ended.
+const UNSUBSCRIBE: u32 = 1 << 20;
+
+/// Makes the connection token of a user.
+pub type Tokens = std::sync::Arc<dyn Fn(usize) -> String + Send + Sync>;
+
+/// Speaks the Centrifuge client protocol.
+pub(crate) struct Fanfare {
+    pub(crate) encoding: Encoding,
+    pub(crate) tokens: Option<Tokens>,
+    /// Whether to follow positions and recover by them.
+    pub(crate) recovers: bool,
+}
+
+impl std::fmt::Debug for Fanfare {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Fanfare").field("encoding", &self.encoding).finish_non_exhaustive()
+    }
+}
+
+impl Fanfare {
+    fn say(&self, command: &Command, out: &mut Vec<u8>) {
+        let mut unit = Vec::new();
+        self.encoding.encode_command(command, &mut unit);
+        write_frame(self.opcode(), &unit, out);
+    }
+
+    fn opcode(&self) -> Opcode {
+        match self.encoding {
+            Encoding::Json => Opcode::Text,
+            Encoding::Protobuf => Opcode::Binary,
+        }
+    }
+
+    fn subscribe(&self, membership: &mut Membership<'_>, at: usize) {
+        let subscription = &membership.subscriptions[at];
+        let mut request = SubscribeRequest {
+            channel: membership.channels.name(subscription.channel),
+            positioned: self.recovers,
+            recoverable: self.recovers,
+            ..SubscribeRequest::default()
+        };
+        if let Some(position) = subscription.position.as_ref().filter(|_| self.recovers) {
+            request.recover = true;
+            request.offset = position.offset;
+            request.epoch = position.epoch.to_string();
+        }
+        let command = Command { id: CONNECT + 1 + at as u32, subscribe: Some(request), ..Command::default() };
+        self.say(&command, membership.out);
+    }
+
+    fn hear_reply(&self, membership: &mut Membership<'_>, reply: Reply, heard: &mut Heard) {
+        if let Some(error) = reply.error {
+            *heard = Heard::refused(format!("error {}: {}", error.code, error.message));
+        } else if reply.connect.is_some() {
+            (0..membership.subscriptions.len()).for_each(|at| self.subscribe(membership, at));
+        } else if let Some(result) = reply.subscribe {
+            self.joined(membership, reply.id, result, heard);
+        } else if let Some(push) = reply.push {
+            if let Some(position) = push.publication.as_ref() {
+                self.moved(membership, &push.channel, position.offset);
+            }
+            if let Some(end) = push.unsubscribe {
+                self.ended(membership, &push.channel, end.code, heard);
+            }
+        } else if reply.id == 0 {
+            write_frame(self.opcode(), self.pong(), membership.out);
+        }
+    }
+
+    /// An empty message, with its length in front in Protobuf.
+    fn pong(&self) -> &'static [u8] {
+        match self.encoding {
+            Encoding::Json => b"{}",
+            Encoding::Protobuf => b"\0",
+        }
+    }
+
+    fn joined(&self, membership: &mut Membership<'_>, id: u32, result: SubscribeResult, heard: &mut Heard) {
+        let at = (id as usize).checked_sub(CONNECT as usize + 1);
+        let Some(subscription) = at.and_then(|at| membership.subscriptions.get_mut(at)) else { return };
+        if subscription.position.is_some() && self.recovers && !result.recovered {
+            heard.told_losses += 1;
+        }
+        subscription.joined = true;
+        let offset = result.publications.last().map_or(result.offset, |last| last.offset.max(result.offset));
+        subscription.position = result.positioned.then(|| Position { offset, epoch: result.epoch.into() });
+    }
+
+    fn moved(&self, membership: &mut Membership<'_>, channel: &str, offset: u64) {
+        let number = membership.channels.number(channel);
+        let found = membership.subscriptions.iter_mut().find(|subscription| Some(subscription.channel) == number);
+        if let Some(position) = found.and_then(|subscription| subscription.position.as_mut()) {
+            position.offset = position.offset.max(offset);
+        }
+    }
+
+    /// The server ended a subscription. From 2500 on a client comes back by itself.
+    fn ended(&self, membership: &mut Membership<'_>, channel: &str, code: u32, heard: &mut Heard) {
+        let number = membership.channels.number(channel);
+        let found = membership.subscriptions.iter().position(|subscription| Some(subscription.channel) == number);
+        let Some(at) = found else { return };
+        if code < 2_500 {
+            *heard = Heard::refused(format!("the server ended a subscription with {code}"));
+            return;
+        }
+        membership.subscriptions[at].joined = false;
+        self.subscribe(membership, at);
+    }
+}
+
+impl Adapter for Fanfare {
+    fn path(&self, base: &str, _subscriptions: &[Subscription], _channels: &Channels) -> String {
+        base.to_owned()
+    }
+
+    fn headers(&self) -> &'static str {
+        match self.encoding {
+            Encoding::Json => "",
+            Encoding::Protobuf => "Sec-WebSocket-Protocol: centrifuge-protobuf\r\n",
+        }
+    }
+
+    fn greet(&self, membership: &mut Membership<'_>) {
+        let token = self.tokens.as_ref().map(|make| make(membership.who)).unwrap_or_default();
+        let request = ConnectRequest { token, name: "fanfare bench".to_owned(), ..ConnectRequest::default() };
+        self.say(&Command { id: CONNECT, connect: Some(request), ..Command::default() }, membership.out);
+    }
+
+    fn hear(&self, membership: &mut Membership<'_>, _opcode: Opcode, message: &[u8]) -> Heard {
+        let mut heard = Heard::default();
+        for reply in self.encoding.decode_replies(message) {
+            match reply {
+                Ok(reply) => self.hear_reply(membership, reply, &mut heard),
+                Err(error) => return Heard::refused(format!("the server's reply cannot be read: {error}")),
+            }
+        }
+        heard
+    }
+
+    fn asks(&self, message: &[u8]) -> bool {
+        match self.encoding {
+            Encoding::Json => {
+                memchr::memchr(b'\n', message).is_some()
+                    && message.split(|byte| *byte == b'\n').any(|line| line == b"{}")
+            }
+            Encoding::Protobuf => has_empty_unit(message),
+        }
+    }
+
+    fn follow(&self, subscriptions: &mut [Subscription], channels: &Channels, message: &[u8]) {
+        const OFFSET: &[u8] = b"\"offset\":";
+        if !self.recovers || subscriptions.iter().all(|subscription| subscription.position.is_none()) {
+            return;
+        }
+        if self.encoding == Encoding::Json && subscriptions.len() == 1 {
+            // The last offset of the message is the position; there is no other number of that name in it.
+            let Some(at) = memmem::rfind(message, OFFSET) else { return };
+            let digits = message[at + OFFSET.len()..].iter().take_while(|byte| byte.is_ascii_digit());
+            let offset = digits.fold(0_u64, |value, digit| value.wrapping_mul(10) + u64::from(digit - b'0'));
+            if let Some(position) = subscriptions.first_mut().and_then(|only| only.position.as_mut()) {
+                position.offset = position.offset.max(offset);
+            }
+            return;
+        }
+        let membership = &mut Membership { who: 0, subscriptions, channels, out: &mut Vec::new() };
+        for push in self.encoding.decode_replies(message).flatten().filter_map(|reply| reply.push) {
+            if let Some(publication) = &push.publication {
+                self.moved(membership, &push.channel, publication.offset);
+            }
+        }
+    }
+
+    fn rejoin(&self, membership: &mut Membership<'_>, at: usize) -> bool {
+        let channel = membership.channels.name(membership.subscriptions[at].channel);
+        let unsubscribe = Some(UnsubscribeRequest { channel });
+        let id = UNSUBSCRIBE + at as u32;
+        self.say(&Command { id, unsubscribe, ..Command::default() }, membership.out);
+        membership.subscriptions[at].joined = false;
+        self.subscribe(membership, at);
+        true
+    }
+}
+
+/// Whether a Protobuf frame has an empty message among others: it is walked by the lengths in front of them.
+fn has_empty_unit(mut frame: &[u8]) -> bool {
+    while let Some(last) = frame.iter().take(5).position(|byte| byte & 0x80 == 0) {
+        let length = frame[..=last].iter().rev().fold(0_usize, |value, byte| value << 7 | usize::from(byte & 0x7f));
+        if length == 0 {
+            return true;
+        }
+        frame = frame.get(last + 1 + length..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::websocket::first_frame;
+
+    struct Client {
+        adapter: Fanfare,
+        channels: Channels,
+        subscriptions: Vec<Subscription>,
+        out: Vec<u8>,
+    }
+
+    impl Client {
+        fn new(encoding: Encoding, recovers: bool) -> Self {
+            let channels = Channels::new("bench", 2, 2);
+            let subscriptions = channels.of(0).map(Subscription::new).collect();
+            Self { adapter: Fanfare { encoding, tokens: None, recovers }, channels, subscriptions, out: Vec::new() }
+        }
+
+        fn hear(&mut self, message: &[u8]) -> Heard {
+            let (channels, out) = (&self.channels, &mut self.out);
+            let membership = &mut Membership { who: 0, subscriptions: &mut self.subscriptions, channels, out };
+            self.adapter.hear(membership, Opcode::Text, message)
+        }
+
+        /// What was said since the last look, unmasked.
+        fn said(&mut self) -> String {
+            let mut said = String::new();
+            let mut bytes = std::mem::take(&mut self.out);
+            while !bytes.is_empty() {
+                bytes[1] &= 0x7f;
+                let frame = first_frame(&bytes).unwrap_or_default();
+                let header = frame.map_or(2, |frame| frame.payload.start);
+                let length =
+                    if bytes[1] == 126 { usize::from(bytes[2]) << 8 | usize::from(bytes[3]) } else { bytes[1].into() };
+                let mask: Vec<u8> = bytes[header..header + 4].to_vec();
+                let payload = bytes[header + 4..header + 4 + length].iter().zip(mask.iter().cycle());
+                said.extend(payload.map(|(byte, mask)| char::from(byte ^ mask)));
+                said.push(' ');
+                bytes.drain(..header + 4 + length);
+            }
+            said
+        }
+    }
+
+    #[test]
+    fn subscribes_after_the_connect_and_is_whole_after_all_replies() {
+        let mut client = Client::new(Encoding::Json, true);
+        assert_eq!(client.hear(br#"{"id":1,"connect":{"client":"c"}}"#), Heard::default());
+        let said = client.said();
+        assert!(said.contains(r#""channel":"bench-0""#) && said.contains(r#""channel":"bench-1""#), "{said}");
+        client.hear(br#"{"id":2,"subscribe":{"positioned":true,"epoch":"e","offset":4}}"#);
+        assert!(!client.subscriptions[1].joined);
+        client.hear(br#"{"id":3,"subscribe":{}}"#);
+        assert!(client.subscriptions.iter().all(|subscription| subscription.joined));
+        assert_eq!(client.subscriptions[0].position, Some(Position { offset: 4, epoch: "e".into() }));
+        assert_eq!(client.subscriptions[1].position, None);
+    }
+
+    #[test]
+    fn follows_the_position_and_recovers_from_it() {
+        let mut client = Client::new(Encoding::Json, true);
+        client.hear(br#"{"id":2,"subscribe":{"positioned":true,"epoch":"e","offset":4}}"#);
+        let push = br#"{"push":{"channel":"bench-0","pub":{"data":{"x":1},"offset":5}}}"#;
+        client.adapter.follow(&mut client.subscriptions, &client.channels, push);
+        client.hear(br#"{"push":{"channel":"bench-0","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#);
+        let said = client.said();
+        assert!(said.contains(r#""offset":5"#) && said.contains(r#""recover":true"#), "{said}");
+        assert!(!client.subscriptions[0].joined);
+        assert_eq!(client.hear(br#"{"id":2,"subscribe":{"positioned":true,"epoch":"f"}}"#).told_losses, 1);
+    }
+
+    #[test]
+    fn answers_pings_also_among_publications() {
+        let mut client = Client::new(Encoding::Json, true);
+        client.hear(b"{}");
+        assert_eq!(client.said(), "{} ");
+        assert!(client.adapter.asks(b"{\"push\":{}}\n{}"));
+        assert!(!client.adapter.asks(b"{\"push\":{}}\n{\"push\":{}}"));
+        assert!(has_empty_unit(&[2, 9, 9, 0, 1, 9]));
+        assert!(!has_empty_unit(&[2, 0, 0, 1, 9]));
+    }
+
+    #[test]
+    fn a_refusal_says_why() {
+        let refused =
+            Client::new(Encoding::Json, true).hear(br#"{"id":1,"error":{"code":103,"message":"permission denied"}}"#);
+        assert_eq!(refused.refused.as_deref(), Some("error 103: permission denied"));
+        assert!(Client::new(Encoding::Json, true).hear(b"{nonsense").refused.is_some());
+    }
+}

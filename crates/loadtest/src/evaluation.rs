@@ -1,0 +1,260 @@
+//! From what was seen to what is reported.
+
+use std::time::Duration;
+
+use crate::loader::Missing;
+use crate::machine::Machine;
+use crate::measure::{Measured, owed};
+use crate::plan::Plan;
+use crate::publisher::{Published, State};
+use crate::record::Record;
+use crate::report::{Asked, Connections, Deliveries, Loader, Messages, Moment, Publications, Report, Server, Slow};
+use crate::usage::{Processes, ThreadUse};
+use crate::validity::{Evidence, doubts};
+
+/// What was so before the run.
+#[derive(Debug, Clone)]
+pub(crate) struct Background {
+    pub(crate) plan: Plan,
+    pub(crate) machine: Machine,
+    pub(crate) began: u64,
+    pub(crate) resident_before: Option<u64>,
+    pub(crate) resident_connected: Option<u64>,
+    pub(crate) connections: Connections,
+    pub(crate) connect_cpu: Option<Duration>,
+    pub(crate) processes: Processes,
+}
+
+/// What was seen.
+pub(crate) enum Evaluation {
+    /// Publications went out.
+    Published(Box<Measured>),
+    /// Nothing was published.
+    Watched { record: Box<Record>, took: Duration, server_cpu: Option<Duration>, loaders: Vec<ThreadUse>, stolen: f64 },
+}
+
+/// Puts the report together.
+pub(crate) fn evaluate(background: &Background, evaluation: Evaluation) -> Report {
+    match evaluation {
+        Evaluation::Published(measured) => published(background, &measured),
+        Evaluation::Watched { record, took, server_cpu, loaders, stolen } => {
+            let use_of = Use { took, server_cpu, loaders: &loaders };
+            let mut report = blank(background, &record, &use_of, 0);
+            let idle = report.server.as_mut();
+            if let (Some(server), Some(cpu)) = (idle, server_cpu) {
+                let seconds = took.as_secs_f64() * background.plan.connections as f64;
+                server.idle_cpu_us_per_connection_second = Some(cpu.as_secs_f64() * 1e6 / seconds);
+            }
+            report.set_doubts(&Evidence { waited: report.loader.waited, stolen, ..Evidence::default() });
+            report
+        }
+    }
+}
+
+/// What was used meanwhile.
+struct Use<'a> {
+    took: Duration,
+    server_cpu: Option<Duration>,
+    loaders: &'a [ThreadUse],
+}
+
+fn published(background: &Background, measured: &Measured) -> Report {
+    let Measured { record, schedule, recipients, .. } = measured;
+    let deliveries = deliveries(background, measured);
+    let all = record.counts.live + record.counts.recovered + record.counts.slow;
+    let use_of = Use { took: measured.took, server_cpu: measured.server_cpu, loaders: &measured.loaders };
+    let mut report = blank(background, record, &use_of, all);
+    let publications = publications(background, measured);
+    let channels = background.plan.channels as usize;
+    let last = record.last_recipients(|index| schedule.due(index), |index| recipients.ordinary[index % channels]);
+    report.latency_us = record.live.percentiles();
+    report.recovered_latency_us = record.recovered.percentiles();
+    report.last_latency_us = last.percentiles();
+    report.curve = record.live.curve();
+    report.timeline = timeline(record);
+    report.bytes_per_delivery = (all > 0).then(|| record.counts.bytes as f64 / all as f64);
+    report.messages_per_read = (record.counts.reads > 0).then(|| all as f64 / record.counts.reads as f64);
+    report.slow = slow(background, measured);
+    report.set_doubts(&Evidence {
+        lateness_p99_us: publications.lateness_us.map_or(0.0, |lateness| lateness.p99),
+        over_bound: publications.over_bound,
+        waited: report.loader.waited,
+        stolen: measured.stolen,
+    });
+    report.publications = Some(publications);
+    report.deliveries = Some(deliveries);
+    report
+}
+
+/// A report with what every run has.
+fn blank(background: &Background, record: &Record, used: &Use<'_>, deliveries: u64) -> Report {
+    let connections = Connections {
+        connect_us: record.connects.percentiles(),
+        return_us: record.returns.percentiles(),
+        closed: record.counts.closes.clone(),
+        failed: record.counts.failures.clone(),
+        ..background.connections.clone()
+    };
+    let server = server(background, used, deliveries);
+    Report {
+        asked: asked(&background.plan),
+        machine: background.machine.clone(),
+        began: background.began,
+        valid: true,
+        invalid_because: Vec::new(),
+        connections,
+        publications: None,
+        deliveries: None,
+        slow: None,
+        latency_us: None,
+        last_latency_us: None,
+        recovered_latency_us: None,
+        bytes_per_delivery: None,
+        messages_per_read: None,
+        messages: Messages { count: record.counts.messages, bytes: record.counts.message_bytes },
+        loader: loader(used, server.as_ref(), deliveries),
+        server,
+        curve: Vec::new(),
+        timeline: Vec::new(),
+        objectives: Vec::new(),
+        search: None,
+    }
+}
+
+impl Report {
+    fn set_doubts(&mut self, evidence: &Evidence) {
+        self.invalid_because = doubts(evidence);
+        self.valid = self.invalid_because.is_empty();
+    }
+}
+
+fn asked(plan: &Plan) -> Asked {
+    Asked {
+        scenario: plan.scenario.to_string(),
+        adapter: plan.protocol.to_string(),
+        targets: plan.subscribe_at().iter().map(ToString::to_string).collect(),
+        publish_by: plan.publish_by.to_string(),
+        connections: plan.connections,
+        channels: plan.channels,
+        channels_each: plan.channels_each,
+        rate: plan.rate,
+        duration_s: plan.duration.as_secs_f64(),
+        payload_bytes: plan.payload_bytes,
+        recovery: plan.recovers(),
+        threads: plan.threads,
+        loopback: plan.targets.iter().all(crate::target::Target::is_loopback),
+    }
+}
+
+fn deliveries(background: &Background, measured: &Measured) -> Deliveries {
+    let counts = &measured.record.counts;
+    let lost = lost(&measured.published, &measured.missing, background.plan.channels, false);
+    let window = measured.schedule.window;
+    let received = counts.live + counts.recovered;
+    Deliveries {
+        expected: owed(&measured.published, &measured.recipients.ordinary, background.plan.channels),
+        received,
+        recovered: counts.recovered,
+        lost,
+        doubled: counts.doubled,
+        reordered: counts.reordered,
+        told_losses: counts.told_losses,
+        per_second: received as f64 / Duration::from_nanos(window.end - window.start).as_secs_f64(),
+    }
+}
+
+fn slow(background: &Background, measured: &Measured) -> Option<Slow> {
+    let connections = (0..background.plan.connections).filter(|number| background.plan.is_slow(*number)).count();
+    (connections > 0).then(|| Slow {
+        connections: connections as u64,
+        expected: owed(&measured.published, &measured.recipients.slow, background.plan.channels),
+        lost: lost(&measured.published, &measured.missing, background.plan.channels, true),
+    })
+}
+
+/// Of what did not come, that which the server had acknowledged.
+fn lost(published: &Published, missing: &[Missing], channels: u32, slow: bool) -> u64 {
+    let channels = channels as usize;
+    // How many of a channel's publications before a number were acknowledged.
+    let mut before = vec![0_u32; published.states.len() + channels];
+    for index in 0..published.states.len() {
+        before[index + channels] = before[index] + u32::from(published.states.is(index, State::Acknowledged));
+    }
+    let until = |channel: u32, number: u32| before[number as usize * channels + channel as usize];
+    let of_kind = missing.iter().filter(|missing| missing.slow == slow);
+    of_kind
+        .map(|Missing { channel, numbers, .. }| {
+            u64::from(until(*channel, numbers.end) - until(*channel, numbers.start))
+        })
+        .sum()
+}
+
+fn publications(background: &Background, measured: &Measured) -> Publications {
+    let published = &measured.published;
+    let [not_sent, unanswered, acknowledged, refused] =
+        [State::NotSent, State::Sent, State::Acknowledged, State::Refused].map(|state| published.states.count(state));
+    let seconds = (background.plan.duration + background.plan.warm_up).as_secs_f64();
+    Publications {
+        due: not_sent + unanswered + acknowledged + refused,
+        sent: unanswered + acknowledged + refused,
+        acknowledged,
+        refused,
+        over_bound: published.over_bound,
+        without_connection: published.without_line,
+        refusals: published.answered.refusals.clone(),
+        lateness_us: published.lateness.percentiles(),
+        answer_us: published.answered.latencies.percentiles(),
+        per_second: acknowledged as f64 / seconds,
+    }
+}
+
+fn timeline(record: &Record) -> Vec<Moment> {
+    let seconds = Duration::from_nanos(record.window.interval()).as_secs_f64();
+    let moments = record.timeline.iter().enumerate().map(|(at, interval)| {
+        let read = interval.latencies.percentiles();
+        Moment {
+            at_s: (at + 1) as f64 * seconds,
+            live_per_second: interval.live as f64 / seconds,
+            recovered_per_second: interval.recovered as f64 / seconds,
+            p50_us: read.map_or(0.0, |read| read.p50),
+            p99_us: read.map_or(0.0, |read| read.p99),
+            max_us: read.map_or(0.0, |read| read.max),
+        }
+    });
+    moments.collect()
+}
+
+fn server(background: &Background, used: &Use<'_>, deliveries: u64) -> Option<Server> {
+    let cpu = used.server_cpu?;
+    let (before, connected) = (background.resident_before?, background.resident_connected?);
+    let connections = background.connections.ready.max(1) as f64;
+    Some(Server {
+        processes: background.processes.0.iter().map(|process| process.id()).collect(),
+        resident_bytes_before: before,
+        resident_bytes_connected: connected,
+        resident_bytes_after: background.processes.resident_bytes().unwrap_or_default(),
+        resident_bytes_per_connection: connected.saturating_sub(before) as f64 / connections,
+        cpu_us_per_connect: background.connect_cpu.unwrap_or_default().as_secs_f64() * 1e6 / connections,
+        cpu_s: cpu.as_secs_f64(),
+        cores: cpu.as_secs_f64() / used.took.as_secs_f64(),
+        cpu_us_per_delivery: per_delivery(cpu, deliveries),
+        idle_cpu_us_per_connection_second: None,
+    })
+}
+
+fn loader(used: &Use<'_>, server: Option<&Server>, deliveries: u64) -> Loader {
+    let all = used.loaders.iter().fold(ThreadUse::default(), |all, one| all.and(*one));
+    let waited = used.loaders.iter().map(|one| one.waited).max().unwrap_or_default();
+    let each = per_delivery(all.cpu, deliveries);
+    let servers = server.and_then(|server| server.cpu_us_per_delivery);
+    Loader {
+        cpu_s: all.cpu.as_secs_f64(),
+        cpu_us_per_delivery: each,
+        share_of_server: each.zip(servers).filter(|(_, servers)| *servers > 0.0).map(|(ours, servers)| ours / servers),
+        waited: waited.as_secs_f64() / used.took.as_secs_f64().max(1e-9),
+    }
+}
+
+fn per_delivery(cpu: Duration, deliveries: u64) -> Option<f64> {
+    (deliveries > 0).then(|| cpu.as_secs_f64() * 1e6 / deliveries as f64)
+}

@@ -1,0 +1,207 @@
+//! What comes over a connection, from bytes to publications and answers.
+
+use crate::adapter::Membership;
+use crate::connection::{Connection, Phase};
+use crate::record::Way;
+use crate::websocket::{self, Frame, Opcode, Violation};
+
+use super::Loader;
+
+/// A whole message.
+struct Message<'a> {
+    opcode: Opcode,
+    payload: &'a [u8],
+    /// With the header of its frame.
+    bytes: usize,
+}
+
+/// What a frame asks for beyond what has been done.
+enum Outcome {
+    GoOn,
+    /// The connection was closed by the server, with this code.
+    Closed(u16),
+    /// It is of no use, because of this.
+    Refused(String),
+}
+
+impl Loader {
+    /// The socket is connected: asks for the upgrade.
+    pub(super) fn upgrade(&mut self, id: usize) {
+        let number = self.first + id;
+        let connection = &mut self.connections[id];
+        let target =
+            &self.setup.targets[(number + connection.tries.saturating_sub(1) as usize) % self.setup.targets.len()];
+        let path = self.setup.adapter.path(&target.path, &connection.subscriptions, &self.setup.channels);
+        websocket::write_upgrade(&target.host, &path, self.setup.adapter.headers(), &mut connection.outbound);
+        connection.phase = Phase::Upgrading;
+        self.flush(id);
+    }
+
+    /// Takes in what was read.
+    pub(super) fn take_bytes(&mut self, id: usize, bytes: &[u8], now: u64) {
+        let connection = &mut self.connections[id];
+        let outcome = if connection.inbound.is_empty() {
+            let (taken, outcome) = self.take_frames(id, bytes, now);
+            self.connections[id].inbound.extend_from_slice(&bytes[taken..]);
+            outcome
+        } else {
+            let mut inbound = std::mem::take(&mut connection.inbound);
+            inbound.extend_from_slice(bytes);
+            let (taken, outcome) = self.take_frames(id, &inbound, now);
+            if taken < inbound.len() {
+                inbound.drain(..taken);
+                self.connections[id].inbound = inbound;
+            }
+            outcome
+        };
+        if !self.connections[id].outbound.is_empty() {
+            self.flush(id);
+        }
+        match outcome {
+            Outcome::GoOn => {}
+            Outcome::Closed(code) => self.ended(id, code),
+            Outcome::Refused(why) => self.refused(id, why),
+        }
+    }
+
+    fn refused(&mut self, id: usize, why: String) {
+        match self.connections[id].phase {
+            Phase::Away => {}
+            Phase::Ready => {
+                self.record.counts.fail(why);
+                self.lose(id, 0);
+            }
+            _ => self.fail(id, why),
+        }
+    }
+
+    /// Takes whole frames; returns how many bytes those were.
+    fn take_frames(&mut self, id: usize, bytes: &[u8], now: u64) -> (usize, Outcome) {
+        let mut taken = 0;
+        if self.connections[id].phase == Phase::Upgrading {
+            match websocket::read_upgrade(bytes) {
+                Ok(Some(head)) => taken = head,
+                Ok(None) => return (0, Outcome::GoOn),
+                Err(violation) => return (0, Outcome::Refused(violation.to_string())),
+            }
+            self.greet(id, now);
+        }
+        loop {
+            let rest = &bytes[taken..];
+            let outcome = match websocket::first_frame(rest) {
+                Ok(None) => return (taken, Outcome::GoOn),
+                Ok(Some(frame)) => {
+                    taken += frame.payload.end;
+                    self.take_frame(id, &frame, &rest[frame.payload.clone()], now)
+                }
+                Err(violation) => Outcome::Refused(violation.to_string()),
+            };
+            if !matches!(outcome, Outcome::GoOn) {
+                return (taken, outcome);
+            }
+        }
+    }
+
+    fn greet(&mut self, id: usize, now: u64) {
+        self.connections[id].phase = Phase::Joining;
+        let Self { connections, setup, first, .. } = self;
+        setup.adapter.greet(&mut membership(&mut connections[id], *first + id, &setup.channels));
+        self.become_ready(id, now);
+    }
+
+    fn take_frame(&mut self, id: usize, frame: &Frame, payload: &[u8], now: u64) -> Outcome {
+        let connection = &mut self.connections[id];
+        match frame.opcode {
+            Opcode::Ping => websocket::write_frame(Opcode::Pong, payload, &mut connection.outbound),
+            Opcode::Pong => {}
+            Opcode::Close => {
+                return Outcome::Closed(payload.get(..2).map_or(0, |code| u16::from_be_bytes([code[0], code[1]])));
+            }
+            Opcode::Text | Opcode::Binary if frame.last => {
+                let message = Message { opcode: frame.opcode, payload, bytes: frame.payload.end };
+                return self.take_message(id, &message, now);
+            }
+            Opcode::Text | Opcode::Binary | Opcode::Continuation => {
+                if connection.fragments.len() + payload.len() > websocket::FRAME_BYTES_MAX {
+                    return Outcome::Refused(Violation::TooLarge.to_string());
+                }
+                connection.fragments.extend_from_slice(payload);
+                if frame.last {
+                    let payload = std::mem::take(&mut connection.fragments);
+                    let message = Message { opcode: Opcode::Text, payload: &payload, bytes: payload.len() };
+                    return self.take_message(id, &message, now);
+                }
+            }
+        }
+        Outcome::GoOn
+    }
+
+    /// A whole message. Most are publications in a live subscription, for which nothing is parsed.
+    fn take_message(&mut self, id: usize, message: &Message<'_>, now: u64) -> Outcome {
+        let Message { opcode, payload, bytes } = *message;
+        let Self { connections, setup, record, stamps, first, .. } = self;
+        let connection = &mut connections[id];
+        record.counts.messages += 1;
+        record.counts.message_bytes += bytes as u64;
+        let mut found = false;
+        for stamp in stamps.within(payload) {
+            found = true;
+            let place = setup.channels.place(*first + id, stamp.channel);
+            let subscription = place.and_then(|place| connection.subscriptions.get_mut(place));
+            let Some(subscription) = subscription.filter(|_| stamp.run == record.window.run) else {
+                record.counts.strays += 1;
+                continue;
+            };
+            let way = match (connection.slow, subscription.joined) {
+                (true, _) => Way::Slow,
+                (false, true) => Way::Live,
+                (false, false) => Way::Recovered,
+            };
+            let arrival = subscription.tally.take(stamp.number);
+            record.arrive(&stamp, arrival, way, now);
+        }
+        if found {
+            record.counts.bytes += bytes as u64;
+            setup.adapter.follow(&mut connection.subscriptions, &setup.channels, payload);
+        }
+        let settled = connection.subscriptions.iter().all(|subscription| subscription.joined);
+        if found && settled && !setup.adapter.asks(payload) {
+            return Outcome::GoOn;
+        }
+        let mut membership = membership(connection, *first + id, &setup.channels);
+        let heard = setup.adapter.hear(&mut membership, opcode, payload);
+        record.counts.told_losses += u64::from(heard.told_losses);
+        if let Some(why) = heard.refused {
+            return Outcome::Refused(why);
+        }
+        self.become_ready(id, now);
+        Outcome::GoOn
+    }
+
+    /// Counts a connection as ready if all its subscriptions have become live.
+    fn become_ready(&mut self, id: usize, now: u64) {
+        let connection = &mut self.connections[id];
+        let whole = connection.subscriptions.iter().all(|subscription| subscription.joined);
+        if connection.phase != Phase::Joining || !whole {
+            return;
+        }
+        connection.phase = Phase::Ready;
+        connection.tries = 0;
+        let late = now.saturating_sub(connection.due);
+        if connection.returning {
+            self.record.returns.record(late)
+        } else {
+            self.record.connects.record(late)
+        }
+        self.opening -= 1;
+        self.ready += 1;
+    }
+}
+
+fn membership<'a>(
+    connection: &'a mut Connection,
+    who: usize,
+    channels: &'a crate::channels::Channels,
+) -> Membership<'a> {
+    Membership { who, subscriptions: &mut connection.subscriptions, channels, out: &mut connection.outbound }
+}

@@ -1,0 +1,233 @@
+//! The publisher: an open loop, which never waits for an answer before the next publication is due.
+//!
+//! One thread writes at the due times, another takes the answers. All publications of a channel go over one connection,
+//! one behind the other without waiting (HTTP pipelining and its like), so that the server gets them in the order of
+//! their numbers. What is on its way is bounded; at the bound a publication is not sent, and the run is not valid.
+
+mod answers;
+mod dialect;
+mod http;
+mod line;
+mod redis;
+mod websocket;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::thread;
+
+use crate::channels::Channels;
+use crate::clock::Clock;
+use crate::latency::Latencies;
+use crate::record::Window;
+use crate::stamp::Stamp;
+
+pub(crate) use answers::Answered;
+pub(crate) use dialect::Dialect;
+pub(crate) use http::Http;
+pub use http::PusherKeys;
+pub(crate) use line::Lines;
+pub(crate) use redis::Redis;
+pub(crate) use websocket::{ClientPublish, PlainPublish};
+
+/// Publications of one thread's turn before it looks at the clock again.
+const BURST_MAX: usize = 256;
+
+/// Higher than others on the machine, where that is allowed: the publisher has to be on time.
+const NICE: i32 = -10;
+
+/// What has become of a publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum State {
+    /// It was not sent: the bound was reached, or there was no connection.
+    NotSent = 0,
+    /// It was sent, and there is no answer.
+    Sent = 1,
+    /// The server has it.
+    Acknowledged = 2,
+    /// The server does not take it.
+    Refused = 3,
+}
+
+/// The states of all publications of a run.
+#[derive(Debug)]
+pub(crate) struct States(Vec<AtomicU8>);
+
+impl States {
+    fn new(count: usize) -> Self {
+        Self((0..count).map(|_| AtomicU8::new(State::NotSent as u8)).collect())
+    }
+
+    fn set(&self, index: usize, state: State) {
+        if let Some(kept) = self.0.get(index) {
+            kept.store(state as u8, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(crate) fn is(&self, index: usize, state: State) -> bool {
+        self.0.get(index).is_some_and(|kept| kept.load(Ordering::Relaxed) == state as u8)
+    }
+
+    pub(crate) fn count(&self, state: State) -> u64 {
+        (0..self.len()).filter(|index| self.is(*index, state)).count() as u64
+    }
+}
+
+/// When the publications of a run are due, and of which channel each is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Schedule {
+    pub(crate) window: Window,
+    /// Nanoseconds between two.
+    pub(crate) gap: f64,
+}
+
+impl Schedule {
+    pub(crate) fn due(&self, index: usize) -> u64 {
+        self.window.start + (index as f64 * self.gap) as u64
+    }
+
+    fn stamp(&self, index: usize) -> Stamp {
+        let channels = self.window.channels as usize;
+        let (channel, number) = ((index % channels) as u32, (index / channels) as u32);
+        Stamp { run: self.window.run, channel, number, due: self.due(index) }
+    }
+}
+
+/// What is to be published.
+pub(crate) struct Job {
+    pub(crate) schedule: Schedule,
+    pub(crate) channels: Channels,
+    pub(crate) payload_bytes: usize,
+    pub(crate) in_flight_max: u64,
+    pub(crate) clock: Clock,
+    /// Nanoseconds to wait for answers after the last publication was due.
+    pub(crate) patience: u64,
+}
+
+/// What became of it.
+pub(crate) struct Published {
+    pub(crate) states: Arc<States>,
+    /// How late each was written.
+    pub(crate) lateness: Latencies,
+    /// Publications that were due while the bound was reached.
+    pub(crate) over_bound: u64,
+    /// Publications that were due while their connection was broken.
+    pub(crate) without_line: u64,
+    pub(crate) answered: Answered,
+}
+
+/// How far the publisher is, for others to read.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    pub(crate) due: AtomicU64,
+    pub(crate) answered: AtomicU64,
+    /// All that was due is written.
+    pub(crate) paced: AtomicBool,
+    /// Set from outside: nothing more is published.
+    pub(crate) stop: AtomicBool,
+}
+
+/// Publishes to the end of the schedule, and waits for the answers.
+pub(crate) fn publish(job: &Job, lines: &Lines, progress: &Progress) -> io::Result<Published> {
+    let states = Arc::new(States::new(job.schedule.window.publications));
+    thread::scope(|scope| {
+        let answers = thread::Builder::new().name("answers".to_owned());
+        let answers = answers.spawn_scoped(scope, || answers::take(job, lines, &states, progress))?;
+        let mut pace = Pace::new(job, lines, &states, progress);
+        pace.run();
+        progress.paced.store(true, Ordering::Release);
+        let Pace { lateness, over_bound, without_line, .. } = pace;
+        let answered = answers.join().map_err(|_| io::Error::other("the thread of answers ended with a panic"))??;
+        Ok(Published { states: Arc::clone(&states), lateness, over_bound, without_line, answered })
+    })
+}
+
+/// The thread that writes.
+struct Pace<'a> {
+    job: &'a Job,
+    lines: &'a Lines,
+    states: &'a States,
+    progress: &'a Progress,
+    names: Vec<String>,
+    payload: Vec<u8>,
+    sent: u64,
+    lateness: Latencies,
+    over_bound: u64,
+    without_line: u64,
+}
+
+impl<'a> Pace<'a> {
+    fn new(job: &'a Job, lines: &'a Lines, states: &'a States, progress: &'a Progress) -> Self {
+        let names = (0..job.channels.count()).map(|channel| job.channels.name(channel)).collect();
+        let (payload, lateness) = (Vec::new(), Latencies::default());
+        Self { job, lines, states, progress, names, payload, sent: 0, lateness, over_bound: 0, without_line: 0 }
+    }
+
+    fn run(&mut self) {
+        be_punctual();
+        let mut next = 0;
+        while next < self.job.schedule.window.publications && !self.progress.stop.load(Ordering::Relaxed) {
+            self.job.clock.sleep_until(self.job.schedule.due(next));
+            next = self.burst(next);
+            self.progress.due.store(next as u64, Ordering::Relaxed);
+        }
+        be_ordinary();
+    }
+
+    /// Writes what is due by now, each connection once; returns what comes next.
+    fn burst(&mut self, first: usize) -> usize {
+        let now = self.job.clock.now();
+        let end = self.job.schedule.window.publications.min(first + BURST_MAX);
+        let mut next = first;
+        while next < end && self.job.schedule.due(next) <= now {
+            self.enqueue(next);
+            next += 1;
+        }
+        self.lines.flush();
+        let written = self.job.clock.now();
+        for index in first..next {
+            let due = self.job.schedule.due(index);
+            if due >= self.job.schedule.window.timed_from {
+                self.lateness.record(written.saturating_sub(due));
+            }
+        }
+        next
+    }
+
+    fn enqueue(&mut self, index: usize) {
+        let stamp = self.job.schedule.stamp(index);
+        if self.sent.saturating_sub(self.progress.answered.load(Ordering::Relaxed)) >= self.job.in_flight_max {
+            self.over_bound += 1;
+            return;
+        }
+        self.payload.clear();
+        stamp.payload(self.job.payload_bytes, &mut self.payload);
+        let channel = self.names.get(stamp.channel as usize).map_or("", String::as_str);
+        // Before it is written: the answer may be here at once.
+        self.states.set(index, State::Sent);
+        if !self.lines.enqueue(stamp.channel, index, channel, &self.payload) {
+            self.states.set(index, State::NotSent);
+            self.without_line += 1;
+        } else if self.lines.dialect().answers() {
+            self.sent += 1;
+        } else {
+            self.states.set(index, State::Acknowledged);
+        }
+    }
+}
+
+/// Asks for a core before others, and for exact sleeps. Where that is not allowed, the run's validity tells.
+fn be_punctual() {
+    let _ = rustix::process::setpriority_process(None, NICE);
+    let _ = rustix::thread::set_current_timer_slack(std::num::NonZeroU64::new(1));
+}
+
+fn be_ordinary() {
+    let _ = rustix::process::setpriority_process(None, 0);
+    let _ = rustix::thread::set_current_timer_slack(None);
+}

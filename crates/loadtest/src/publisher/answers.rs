@@ -1,0 +1,175 @@
+//! The thread that takes the answers to publications.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read as _};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Token};
+use std::os::fd::AsRawFd as _;
+
+use super::dialect::Known;
+use super::{Job, Lines, Progress, State, States};
+use crate::latency::Latencies;
+
+/// Bytes of one read.
+const READ_BYTES: usize = 64 << 10;
+/// How often the thread looks whether all is done, and opens broken connections again.
+const LOOK: Duration = Duration::from_millis(20);
+/// A connection that broke is opened again after this many nanoseconds.
+const REOPEN: u64 = 200_000_000;
+/// Kinds of refusals that are told apart.
+const REFUSALS_MAX: usize = 16;
+
+/// What the answers said.
+#[derive(Default)]
+pub(crate) struct Answered {
+    /// From when a publication was due until its answer.
+    pub(crate) latencies: Latencies,
+    pub(crate) refusals: BTreeMap<String, u64>,
+    /// Connections that broke.
+    pub(crate) broken: u64,
+}
+
+/// Takes answers until all publications have one, or until the job's patience is over.
+pub(super) fn take(job: &Job, lines: &Lines, states: &States, progress: &Progress) -> io::Result<Answered> {
+    let poll = Poll::new()?;
+    let mut taker = Taker { job, lines, states, progress, poll, answered: Answered::default(), buffers: Vec::new() };
+    for at in 0..lines.len() {
+        taker.buffers.push(Buffer::default());
+        taker.watch(at)?;
+    }
+    let mut events = Events::with_capacity(256);
+    let deadline = job.schedule.window.end.saturating_add(job.patience);
+    loop {
+        match taker.poll.poll(&mut events, Some(LOOK)) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
+        for event in &events {
+            taker.on_event(event.token().0);
+        }
+        taker.reopen();
+        let open = (0..lines.len()).any(|at| !lines.line(at).in_flight.is_empty());
+        if progress.paced.load(Ordering::Acquire) && (!open || job.clock.now() > deadline) {
+            return Ok(taker.answered);
+        }
+    }
+}
+
+/// What was read of a connection.
+#[derive(Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    /// When to open it again; 0 while it is open.
+    reopen_at: u64,
+}
+
+struct Taker<'a> {
+    job: &'a Job,
+    lines: &'a Lines,
+    states: &'a States,
+    progress: &'a Progress,
+    poll: Poll,
+    answered: Answered,
+    buffers: Vec<Buffer>,
+}
+
+impl Taker<'_> {
+    fn watch(&mut self, at: usize) -> io::Result<()> {
+        let mut line = self.lines.line(at);
+        self.buffers[at].bytes = std::mem::take(&mut line.read);
+        if let Some(stream) = &line.stream {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.poll.registry().register(&mut SourceFd(&stream.as_raw_fd()), Token(at), interest)?;
+        }
+        Ok(())
+    }
+
+    fn on_event(&mut self, at: usize) {
+        let mut chunk = [0; READ_BYTES];
+        loop {
+            let mut line = self.lines.line(at);
+            line.flush();
+            let Some(stream) = &mut line.stream else { return };
+            let read = stream.read(&mut chunk);
+            drop(line);
+            match read {
+                Ok(length @ 1..) => {
+                    self.buffers[at].bytes.extend_from_slice(&chunk[..length]);
+                    if self.hear(at).is_err() {
+                        return self.broke(at);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return self.broke(at),
+            }
+        }
+    }
+
+    fn hear(&mut self, at: usize) -> io::Result<()> {
+        let (mut taken, mut to_say) = (0, Vec::new());
+        let bytes = std::mem::take(&mut self.buffers[at].bytes);
+        while let Some((length, known)) = self.lines.dialect().hear(&bytes[taken..], &mut to_say)? {
+            taken += length;
+            if let Some(known) = known {
+                self.answer(at, known);
+            }
+        }
+        self.buffers[at].bytes = bytes[taken..].to_vec();
+        if !to_say.is_empty() {
+            self.lines.line(at).add(&to_say);
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, at: usize, known: Known) {
+        let Some(index) = self.lines.line(at).in_flight.pop_front() else { return };
+        let due = self.job.schedule.due(index);
+        if due >= self.job.schedule.window.timed_from {
+            self.answered.latencies.record(self.job.clock.now().saturating_sub(due));
+        }
+        match known {
+            Known::Acknowledged => self.states.set(index, State::Acknowledged),
+            Known::Refused(why) => {
+                self.states.set(index, State::Refused);
+                let refusals = &mut self.answered.refusals;
+                let told = refusals.len() < REFUSALS_MAX || refusals.contains_key(&why);
+                *refusals.entry(if told { why } else { "something else".to_owned() }).or_default() += 1;
+            }
+        }
+        self.progress.answered.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn broke(&mut self, at: usize) {
+        let mut line = self.lines.line(at);
+        line.cut();
+        self.progress.answered.fetch_add(line.take_unanswered(), Ordering::Relaxed);
+        drop(line);
+        self.answered.broken += 1;
+        self.buffers[at] = Buffer { bytes: Vec::new(), reopen_at: self.job.clock.now() + REOPEN };
+    }
+
+    fn reopen(&mut self) {
+        let now = self.job.clock.now();
+        for at in 0..self.buffers.len() {
+            if self.lines.line(at).stream.is_none() && self.buffers[at].reopen_at == 0 {
+                // It broke while it was written to.
+                self.broke(at);
+            }
+            if self.buffers[at].reopen_at == 0 || self.buffers[at].reopen_at > now {
+                continue;
+            }
+            self.buffers[at].reopen_at = now + REOPEN;
+            if let Ok(line) = self.lines.open_one() {
+                *self.lines.line(at) = line;
+                // Without a place in the poll its answers would not be seen.
+                if self.watch(at).is_ok() {
+                    self.buffers[at].reopen_at = 0;
+                }
+            }
+        }
+    }
+}

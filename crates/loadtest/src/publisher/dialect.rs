@@ -1,0 +1,44 @@
+//! How a publication is said on a connection, and what comes back.
+
+use std::io;
+use std::net::TcpStream;
+
+/// What an answer says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// The server has it.
+    Acknowledged,
+    /// The server does not take it, and why.
+    Refused(String),
+}
+
+impl Known {
+    /// With words of the server that are harmless to a terminal and not too many.
+    pub(crate) fn refused(why: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(why);
+        Self::Refused(text.chars().filter(|letter| !letter.is_control()).take(160).collect())
+    }
+}
+
+/// A way to publish. Answers come in the order of what was said.
+pub(crate) trait Dialect: Send + Sync {
+    /// Opens a fresh connection, waiting for what has to be waited for. What was read beyond that is returned.
+    fn open(&self, _stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+        Ok(Vec::new())
+    }
+
+    /// Appends a publication.
+    fn say(&self, channel: &str, payload: &[u8], out: &mut Vec<u8>);
+
+    /// Takes the first whole answer off the bytes: how many it takes, and what it says if it is one to a publication.
+    /// Anything to say at once goes to `out`.
+    ///
+    /// # Errors
+    /// Nothing more can be read from this connection.
+    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<(usize, Option<Known>)>>;
+
+    /// Whether there is an answer to each publication. Else it counts as acknowledged once it is written.
+    fn answers(&self) -> bool {
+        true
+    }
+}

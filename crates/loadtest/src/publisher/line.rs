@@ -1,0 +1,132 @@
+//! The connections that publications go over.
+
+use std::collections::VecDeque;
+use std::io::{self, Write as _};
+use std::net::TcpStream;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::dialect::Dialect;
+use crate::target::Target;
+
+/// How long opening a connection may take.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bytes that wait on a connection whose socket takes no more: beyond that nothing is sent over it.
+const UNSENT_BYTES_MAX: usize = 8 << 20;
+
+/// Connections to publish over.
+pub(crate) struct Lines {
+    target: Target,
+    dialect: Box<dyn Dialect>,
+    lines: Vec<Mutex<Line>>,
+}
+
+/// One connection.
+#[derive(Default)]
+pub(crate) struct Line {
+    /// `None` while it is broken.
+    pub(crate) stream: Option<TcpStream>,
+    /// Read by opening it, beyond what opening needed.
+    pub(crate) read: Vec<u8>,
+    unsent: Vec<u8>,
+    /// Numbers of the publications without an answer, in order.
+    pub(crate) in_flight: VecDeque<usize>,
+    /// Publications that will have no answer, since their connection broke.
+    unanswered: u64,
+}
+
+impl Line {
+    /// Writes what waits, as much as the socket takes.
+    pub(crate) fn flush(&mut self) {
+        let Some(stream) = &mut self.stream else { return };
+        let mut written = 0;
+        let broken = loop {
+            if written == self.unsent.len() {
+                break false;
+            }
+            match stream.write(&self.unsent[written..]) {
+                Ok(0) => break true,
+                Ok(length) => written += length,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break true,
+            }
+        };
+        self.unsent.drain(..written);
+        if broken {
+            self.cut();
+        }
+    }
+
+    /// The connection is of no use any more. What was on its way has no answer.
+    pub(crate) fn cut(&mut self) {
+        self.stream = None;
+        self.unsent.clear();
+        self.unanswered += self.in_flight.len() as u64;
+        self.in_flight.clear();
+    }
+
+    /// How many have become so since the last time.
+    pub(crate) fn take_unanswered(&mut self) -> u64 {
+        std::mem::take(&mut self.unanswered)
+    }
+
+    /// Something to say that is no publication.
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        self.unsent.extend_from_slice(bytes);
+        self.flush();
+    }
+}
+
+impl Lines {
+    /// Opens so many.
+    pub(crate) fn open(target: Target, dialect: Box<dyn Dialect>, count: usize) -> io::Result<Self> {
+        let mut lines = Self { target, dialect, lines: Vec::new() };
+        for _ in 0..count.max(1) {
+            let line = lines.open_one()?;
+            lines.lines.push(Mutex::new(line));
+        }
+        Ok(lines)
+    }
+
+    /// Opens a connection, waiting for it.
+    pub(crate) fn open_one(&self) -> io::Result<Line> {
+        let mut stream = TcpStream::connect_timeout(&self.target.address, OPEN_TIMEOUT)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(OPEN_TIMEOUT))?;
+        let read = self.dialect.open(&mut stream)?;
+        stream.set_nonblocking(true)?;
+        Ok(Line { stream: Some(stream), read, ..Line::default() })
+    }
+
+    pub(crate) fn dialect(&self) -> &dyn Dialect {
+        self.dialect.as_ref()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    pub(crate) fn line(&self, at: usize) -> MutexGuard<'_, Line> {
+        self.lines[at].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts a publication on the connection of its channel. `false` if that is broken or takes no more.
+    pub(crate) fn enqueue(&self, channel: u32, index: usize, name: &str, payload: &[u8]) -> bool {
+        let mut line = self.line(channel as usize % self.lines.len());
+        if line.stream.is_none() || line.unsent.len() > UNSENT_BYTES_MAX {
+            return false;
+        }
+        self.dialect.say(name, payload, &mut line.unsent);
+        if self.dialect.answers() {
+            line.in_flight.push_back(index);
+        }
+        true
+    }
+
+    /// Writes what waits on all of them.
+    pub(crate) fn flush(&self) {
+        (0..self.lines.len()).for_each(|at| self.line(at).flush());
+    }
+}

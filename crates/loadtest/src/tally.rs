@@ -1,0 +1,133 @@
+//! What one subscription has received of what was published: each publication once, in order, or what is wrong with it.
+//!
+//! The publications of a channel are numbered from 0 as they were published, over one connection, so this is the order
+//! in which a server that keeps order delivers them. In the good case a look at one number is all there is to do.
+
+use std::ops::Range;
+
+/// How a publication arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// The next one, or the first after a hole.
+    InOrder,
+    /// It came after a later one.
+    Reordered,
+    /// It had come before.
+    Doubled,
+}
+
+/// Holes of one subscription that are remembered. Beyond that the oldest counts as lost for good, and what fills it later
+/// as doubled: a run with so many holes has failed anyway.
+const HOLES_MAX: usize = 4_096;
+
+/// What a subscription has received.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tally {
+    /// The first number that is not accounted for: all before have arrived or lie in a hole.
+    next: u32,
+    /// Numbers before `next` that have not arrived, in order.
+    holes: Vec<Range<u32>>,
+    /// Whether the next one that comes begins anew, whatever its number.
+    begins_anew: bool,
+}
+
+impl Tally {
+    /// Takes a publication in.
+    pub(crate) fn take(&mut self, number: u32) -> Arrival {
+        if number == self.next {
+            self.next += 1;
+            self.begins_anew = false;
+            return Arrival::InOrder;
+        }
+        if number > self.next {
+            if !std::mem::take(&mut self.begins_anew) {
+                self.open_hole(self.next..number);
+            }
+            self.next = number + 1;
+            return Arrival::InOrder;
+        }
+        self.fill_hole(number)
+    }
+
+    /// What comes while nobody is subscribed is not expected: the next that arrives is the next in order.
+    pub(crate) fn begin_anew(&mut self) {
+        self.begins_anew = true;
+    }
+
+    /// The numbers that have not arrived, of `published` in all.
+    pub(crate) fn missing(&self, published: u32) -> impl Iterator<Item = Range<u32>> + '_ {
+        let rest = (!self.begins_anew).then_some(self.next..published.max(self.next));
+        self.holes.iter().cloned().chain(rest).filter(|range| !range.is_empty())
+    }
+
+    fn open_hole(&mut self, hole: Range<u32>) {
+        if self.holes.len() == HOLES_MAX {
+            self.holes.remove(0);
+        }
+        self.holes.push(hole);
+    }
+
+    fn fill_hole(&mut self, number: u32) -> Arrival {
+        let Some(at) = self.holes.iter().position(|hole| hole.contains(&number)) else { return Arrival::Doubled };
+        let hole = self.holes.remove(at);
+        for part in [number + 1..hole.end, hole.start..number] {
+            if !part.is_empty() {
+                self.holes.insert(at, part);
+            }
+        }
+        Arrival::Reordered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(numbers: &[u32]) -> (Tally, Vec<Arrival>) {
+        let mut tally = Tally::default();
+        let arrivals = numbers.iter().map(|number| tally.take(*number)).collect();
+        (tally, arrivals)
+    }
+
+    fn missing(tally: &Tally, published: u32) -> Vec<u32> {
+        tally.missing(published).flatten().collect()
+    }
+
+    #[test]
+    fn all_in_order_and_nothing_is_missing() {
+        let (tally, arrivals) = taken(&[0, 1, 2]);
+        assert_eq!(arrivals, [Arrival::InOrder; 3]);
+        assert_eq!(missing(&tally, 3), [0_u32; 0]);
+        assert_eq!(missing(&tally, 5), [3, 4]);
+    }
+
+    #[test]
+    fn a_dropped_one_is_missing() {
+        let (tally, _) = taken(&[0, 2, 3]);
+        assert_eq!(missing(&tally, 4), [1]);
+    }
+
+    #[test]
+    fn a_swapped_one_is_reordered_and_not_missing() {
+        let (tally, arrivals) = taken(&[0, 4, 2, 1, 3, 5]);
+        assert_eq!(arrivals.iter().filter(|arrival| **arrival == Arrival::Reordered).count(), 3);
+        assert_eq!(missing(&tally, 6), [0_u32; 0]);
+    }
+
+    #[test]
+    fn a_second_one_is_doubled_wherever_it_comes() {
+        let (tally, arrivals) = taken(&[0, 0, 3, 1, 1]);
+        assert_eq!(arrivals[1], Arrival::Doubled);
+        assert_eq!(arrivals[4], Arrival::Doubled);
+        assert_eq!(missing(&tally, 4), [2]);
+    }
+
+    #[test]
+    fn what_comes_while_nobody_listens_is_not_expected() {
+        let (mut tally, _) = taken(&[0, 1]);
+        tally.begin_anew();
+        assert_eq!(missing(&tally, 9), [0_u32; 0]);
+        assert_eq!(tally.take(7), Arrival::InOrder);
+        assert_eq!(missing(&tally, 9), [8]);
+    }
+}

@@ -1,0 +1,159 @@
+//! What processes, threads and the machine have used, from `/proc`.
+
+use std::fs;
+use std::io;
+use std::time::Duration;
+
+/// Bytes of a page and clock ticks a second, as Linux has them on the machines that are measured on.
+const PAGE_BYTES: u64 = 4_096;
+const TICKS_PER_SECOND: u32 = 100;
+
+/// What a thread has had of the cores.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ThreadUse {
+    /// On a core.
+    pub(crate) cpu: Duration,
+    /// Ready to run, and waiting for one.
+    pub(crate) waited: Duration,
+}
+
+impl ThreadUse {
+    /// Of the calling thread; zero where the kernel does not say.
+    pub(crate) fn now() -> Self {
+        Self::read("/proc/thread-self/schedstat").unwrap_or_default()
+    }
+
+    fn read(path: &str) -> Option<Self> {
+        let text = fs::read_to_string(path).ok()?;
+        let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok()).map(Duration::from_nanos);
+        Some(Self { cpu: numbers.next()?, waited: numbers.next()? })
+    }
+
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self { cpu: self.cpu.saturating_sub(before.cpu), waited: self.waited.saturating_sub(before.waited) }
+    }
+
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self { cpu: self.cpu + other.cpu, waited: self.waited + other.waited }
+    }
+}
+
+/// A process to look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process {
+    id: u32,
+}
+
+impl Process {
+    /// The process with this id.
+    pub fn of(id: u32) -> Self {
+        Self { id }
+    }
+
+    /// Its id.
+    pub fn id(self) -> u32 {
+        self.id
+    }
+
+    /// Resident memory.
+    ///
+    /// # Errors
+    /// The process has ended, or is not ours to look at.
+    pub fn resident_bytes(self) -> io::Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/statm", self.id))?;
+        let pages = text.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+        Ok(pages.ok_or(io::ErrorKind::InvalidData)? * PAGE_BYTES)
+    }
+
+    /// CPU time used so far, user and system. Read from the scheduler, in nanoseconds, summed over its threads;
+    /// the coarser ticks where that is not to be had.
+    ///
+    /// # Errors
+    /// The process has ended, or is not ours to look at.
+    pub fn cpu(self) -> io::Result<Duration> {
+        let mut sum = Duration::ZERO;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.id))? {
+            // A thread that has just ended is left out.
+            let path = thread?.path().join("schedstat");
+            sum += ThreadUse::read(&path.to_string_lossy()).unwrap_or_default().cpu;
+        }
+        if sum.is_zero() { self.cpu_ticks() } else { Ok(sum) }
+    }
+
+    fn cpu_ticks(self) -> io::Result<Duration> {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.id))?;
+        // The name in brackets may hold spaces: the numbers come after it.
+        let fields: Vec<&str> = text.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|ticks| ticks.parse::<u32>().ok()).unwrap_or(0);
+        Ok(Duration::from_secs(1) * (ticks(11) + ticks(12)) / TICKS_PER_SECOND)
+    }
+}
+
+/// The processes of a server, summed up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Processes(pub(crate) Vec<Process>);
+
+impl Processes {
+    /// `None` without any, or when one cannot be looked at.
+    pub(crate) fn cpu(&self) -> Option<Duration> {
+        self.sum(Process::cpu)
+    }
+
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        self.sum(Process::resident_bytes)
+    }
+
+    fn sum<T: std::iter::Sum>(&self, read: fn(Process) -> io::Result<T>) -> Option<T> {
+        (!self.0.is_empty()).then(|| self.0.iter().filter_map(|process| read(*process).ok()).sum())
+    }
+}
+
+/// CPU time of the whole machine, in ticks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MachineUse {
+    pub(crate) all: u64,
+    /// Taken by other machines on the same host.
+    pub(crate) stolen: u64,
+}
+
+impl MachineUse {
+    pub(crate) fn now() -> Self {
+        fs::read_to_string("/proc/stat").map(|text| Self::parse(&text)).unwrap_or_default()
+    }
+
+    fn parse(stat: &str) -> Self {
+        let line = stat.lines().next().unwrap_or_default();
+        let ticks: Vec<u64> = line.split_whitespace().skip(1).map_while(|ticks| ticks.parse().ok()).collect();
+        // Guests' time, the ninth and tenth, is in the first two already.
+        Self { all: ticks.iter().take(8).sum(), stolen: ticks.get(7).copied().unwrap_or(0) }
+    }
+
+    /// The share of all time that was stolen since then, from 0 to 1.
+    pub(crate) fn stolen_since(self, before: Self) -> f64 {
+        let all = self.all.saturating_sub(before.all);
+        if all == 0 { 0.0 } else { self.stolen.saturating_sub(before.stolen) as f64 / all as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_uses_memory_and_time() {
+        let us = Process::of(std::process::id());
+        assert!(us.resident_bytes().unwrap() > 100_000);
+        let before = (us.cpu().unwrap(), ThreadUse::now());
+        while ThreadUse::now().since(before.1).cpu < Duration::from_millis(2) {}
+        assert!(us.cpu().unwrap() >= before.0 + Duration::from_millis(2));
+    }
+
+    #[test]
+    fn stolen_time_is_a_share_of_all() {
+        let before = MachineUse::parse("cpu  100 0 100 700 0 0 0 10 50 50\ncpu0 1 2 3\n");
+        assert_eq!(before, MachineUse { all: 910, stolen: 10 });
+        let after = MachineUse { all: 1_010, stolen: 15 };
+        assert!((after.stolen_since(before) - 0.05).abs() < 1e-9);
+        assert!(before.stolen_since(before).abs() < 1e-9);
+    }
+}
