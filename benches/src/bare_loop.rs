@@ -1,5 +1,7 @@
 //! The yardstick: a loop that does nothing but write the same frames to as many sockets.
 
+pub(crate) mod paced;
+
 use std::io::{self, BufRead as _, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, ChildStdin, Command, Stdio};

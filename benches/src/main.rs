@@ -13,6 +13,7 @@
 //! cargo run --release -p fanfare-benches -- pingers   [CONNECTIONS]
 //! cargo run --release -p fanfare-benches -- floods    [PUBLICATIONS]
 //! cargo run --release -p fanfare-benches -- tls       [CONNECTIONS] [TURNS]
+//! cargo run --release -p fanfare-benches -- peers     [--rounds N] [--only NAME,…] [--quick]
 //! ```
 //!
 //! `counted` does so much of one thing and ends, to be run under valgrind: `tests/instructions.rs` has its words.
@@ -26,6 +27,7 @@
 //! cargo run --release -p fanfare-benches -- redis-restart [CHANNELS]
 //! cargo run --release -p fanfare-benches -- redis-deliver [SUBSCRIBERS]
 //! cargo run --release -p fanfare-benches -- redis-latency [ROUNDS]
+//! cargo run --release -p fanfare-benches -- redis-kill    [CONNECTIONS]
 //! ```
 
 mod bare_loop;
@@ -36,9 +38,10 @@ mod hooks;
 mod idle;
 mod memory;
 mod node;
-mod process;
+mod peers;
 mod redis_consume;
 mod redis_fence;
+mod redis_kill;
 mod redis_nodes;
 mod redis_publish;
 mod redis_restart;
@@ -48,9 +51,10 @@ mod tls;
 use std::io::Write as _;
 use std::time::{Duration, Instant};
 
+use crate::bare_loop::paced::Load;
 use crate::clients::{Clients, Target};
 use crate::node::Node;
-use crate::process::Process;
+use fanfare_loadtest::Process;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -81,6 +85,7 @@ fn main() -> Outcome {
         Some("redis-fence") => redis_fence::run(number(1, 9)),
         Some("redis-consume") => redis_consume::run(number(1, 500_000)),
         Some("redis-restart") => runtime.block_on(redis_restart::run(number(1, 10_000))),
+        Some("redis-kill") => runtime.block_on(redis_kill::run(number(1, 15_000))),
         Some("redis-deliver") => runtime.block_on(redis_nodes::deliver(number(1, 1_000))),
         Some("redis-latency") => runtime.block_on(redis_nodes::latency(number(1, 2_000))),
         Some("hold") => {
@@ -88,8 +93,10 @@ fn main() -> Outcome {
             runtime.block_on(hold(address, number(2, 0), number(3, 1)))
         }
         Some("bare-loop") => bare_loop::run(number(1, 0), number(2, 0), number(3, 0)),
+        Some(bare_loop::paced::COMMAND) => bare_loop::paced::run(&Load::parse(&arguments[1..]).ok_or("no such load")?),
+        Some("peers") => peers::run(&arguments[1..]),
         _ => Err(
-            "say what to measure: idle, deliver, connect, hooks, pingers, floods, tls, or redis-… as the top of this program says"
+            "say what to measure: idle, deliver, connect, hooks, pingers, floods, tls, peers, or redis-… as the top of this program says"
                 .into(),
         ),
     }

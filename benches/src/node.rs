@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 use crate::clients::{Stream, Target};
-use crate::process::Process;
+use fanfare_loadtest::Process;
 
-const API_KEY: &str = "measure-key-0123456789abcdefghij";
+pub(crate) const API_KEY: &str = "measure-key-0123456789abcdefghij";
 pub(crate) const SECRET: &str = "measure-secret-0123456789abcdefghijklmnop";
 
 /// A running node; ended when dropped.

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use crate::process::Process;
 use crate::redis_server::RedisServer;
 use crate::{Outcome, PAYLOAD_BYTES, say};
+use fanfare_loadtest::Process;
 
 const SCRIPT: &str = include_str!("../../crates/broker-redis/src/script/publish.lua");
 /// The fence's question, and an answer that costs nothing.

@@ -12,7 +12,7 @@ use fanfare_broker::{Control, Error, Event, NoRoom, NodeReport, NodeSink, Public
 use fanfare_broker_redis::{Options, RedisBroker, Server};
 use fanfare_protocol::Channel;
 
-use crate::process::Process;
+use fanfare_loadtest::Process;
 
 /// A running server; ended when dropped.
 pub(crate) struct RedisServer {

@@ -4,7 +4,6 @@
 use std::io;
 use std::net::TcpStream;
 use std::rc::Rc;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use fanfare_protocol::Encoding;
@@ -20,7 +19,7 @@ use crate::places::Places;
 
 /// The way to a shard that runs beside its caller.
 pub struct Intake {
-    places: Arc<Places>,
+    places: Places,
     sockets: mpsc::Sender<NewSocket>,
 }
 

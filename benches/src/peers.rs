@@ -1,0 +1,315 @@
+//! Fanfare beside its peers: the same scenarios against each, and against a bare loop that does nothing but write.
+//!
+//! ```text
+//! benches/peers/build.sh                                   # once
+//! cargo build --release --bin fanfare
+//! cargo run --release -p fanfare-benches -- peers [--rounds N] [--only NAME,…] [--quick]
+//! ```
+//!
+//! Each server has one core and the load tester the other. Rounds alternate their order, and Fanfare runs twice in each:
+//! what those equal runs differ by is the noise floor, inside which nothing is said to be a difference. It ends by writing
+//! docs/benchmarks.md, unless `--only` or `--quick` made it incomplete; then the page goes to standard output.
+
+mod capture;
+mod contest;
+mod machine;
+mod memory;
+mod page;
+mod peer;
+mod result;
+mod saturation;
+mod server;
+mod statistics;
+mod tester;
+
+use std::path::Path;
+
+use self::contest::{Answer, Contest, Entrant};
+use self::page::Comparison;
+use self::peer::{History, Peer};
+use self::result::Measured;
+use self::server::Server;
+use self::tester::Run;
+use crate::bare_loop::paced::Load;
+use crate::{Outcome, say};
+
+/// Pings as a node has them by default.
+const PING_INTERVAL_S: u32 = 25;
+
+/// A run that does not count, because the load tester was held up, is made again so often.
+const ATTEMPTS: usize = 3;
+
+/// A server whose outboxes grow by a twentieth of what it is given is half a second late after ten seconds. One of which
+/// the slowest hundredth is this late does not hold its rate.
+const HELD_P99_US_MAX: f64 = 250_000.0;
+
+/// What is measured, how often, and of whom.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    rounds: usize,
+    memory_rounds: usize,
+    only: Option<Vec<String>>,
+    subscribers: usize,
+    publications_per_second: u32,
+    duration_s: u64,
+    sessions: usize,
+    held: [usize; 2],
+    quick: bool,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            rounds: 5,
+            memory_rounds: 3,
+            only: None,
+            subscribers: 1_000,
+            publications_per_second: 50,
+            duration_s: 10,
+            sessions: 5_000,
+            held: [5_000, 15_000],
+            quick: false,
+        }
+    }
+}
+
+impl Plan {
+    fn parse(arguments: &[String]) -> Answer<Self> {
+        let mut plan = Self::default();
+        let mut words = arguments.iter();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--quick" => plan = Self { rounds: 2, memory_rounds: 1, duration_s: 3, quick: true, ..plan },
+                "--rounds" => {
+                    plan.rounds =
+                        words.next().and_then(|number| number.parse().ok()).ok_or("--rounds takes a number")?;
+                }
+                "--only" => {
+                    let names = words.next().ok_or("--only takes names, with commas between them")?;
+                    plan.only = Some(names.split(',').map(str::to_owned).collect());
+                }
+                _ => return Err(format!("{word} is not known: --rounds N, --only NAME,…, --quick").into()),
+            }
+        }
+        Ok(plan)
+    }
+
+    fn wants(&self, peer: Peer) -> bool {
+        // Everything is measured against Fanfare.
+        peer.is_fanfare() || self.only.as_ref().is_none_or(|names| names.iter().any(|name| name == peer.name()))
+    }
+
+    fn is_whole(&self) -> bool {
+        !self.quick && self.only.is_none() && self.rounds >= 5
+    }
+
+    fn fanout(&self, publications_per_second: u32) -> Run {
+        Run { scenario: "fanout", connections: self.subscribers, publications_per_second, duration_s: self.duration_s }
+    }
+}
+
+/// Runs everything and writes the page.
+pub(crate) fn run(arguments: &[String]) -> Outcome {
+    let plan = Plan::parse(arguments)?;
+    if machine::cores() < 2 {
+        return Err("this needs two cores: one for the server, one for the load tester".into());
+    }
+    let (present, missing): (Vec<_>, Vec<_>) = Peer::ALL
+        .into_iter()
+        .filter(|peer| plan.wants(*peer))
+        .map(|peer| (peer, peer.missing()))
+        .partition(|(_, why)| why.is_none());
+    for (peer, why) in &missing {
+        say(&format!("skipped: {}: {}", peer.title(), why.as_deref().unwrap_or_default()))?;
+    }
+    let peers: Vec<Peer> = present.into_iter().map(|(peer, _)| peer).collect();
+    if !peers.contains(&Peer::Fanfare(History::Kept)) {
+        return Err("build the program first: cargo build --release --bin fanfare".into());
+    }
+    let comparison =
+        measure(plan, peers, missing.into_iter().map(|(peer, why)| (peer, why.unwrap_or_default())).collect())?;
+    let page = page::write(&comparison, &machine::rows());
+    if !comparison.plan.is_whole() {
+        return say(&page);
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/benchmarks.md");
+    std::fs::write(&file, page)?;
+    say("docs/benchmarks.md is written")
+}
+
+fn measure(plan: Plan, peers: Vec<Peer>, missing: Vec<(Peer, String)>) -> Answer<Comparison> {
+    let every = || Entrant::with_a_pair(peers.iter().copied().map(Entrant::Peer));
+    let fixed =
+        fixed_rate(&plan, Entrant::with_a_pair(peers.iter().copied().map(Entrant::Peer).chain([Entrant::Loop(1)])))?;
+    let saturation = saturations(&plan, every())?;
+    let busy_rate = saturation.spread(Entrant::FANFARE, |rate| *rate).map_or(0.0, |rate| rate.median * 0.75) as u32;
+    let busy = busy(&plan, busy_rate)?;
+    let half_rate = half_of_the_best_peer(&saturation);
+    let latency = latency(&plan, every(), half_rate)?;
+    let connect = connects(&plan, every())?;
+    let memory = memories(&plan, every())?;
+    Ok(Comparison { plan, peers, missing, fixed, saturation, busy_rate, busy, half_rate, latency, connect, memory })
+}
+
+/// CPU of a delivery at a rate that saturates nobody.
+fn fixed_rate(plan: &Plan, entrants: Vec<Entrant>) -> Answer<Contest<Measured>> {
+    say("CPU of a delivery at a fixed rate")?;
+    let run = plan.fanout(plan.publications_per_second);
+    let frames = frames_of(plan.rounds)?;
+    contest(entrants, plan.rounds, |entrant, round| repeated(|| once(entrant, &run, &frames[round])))
+}
+
+/// The same where Fanfare is busy enough to put several messages into a write, beside a loop that does the same.
+fn busy(plan: &Plan, rate: u32) -> Answer<Contest<Measured>> {
+    say(&format!("CPU of a delivery at {rate} publications a second"))?;
+    let run = plan.fanout(rate.max(1));
+    let frames = frames_of(plan.rounds)?;
+    let seen = repeated(|| once(Entrant::FANFARE, &run, &frames[0]))?;
+    let reached = seen.messages_per_read.round().max(1.0) as usize;
+    let mut entrants = vec![Entrant::Loop(1)];
+    if reached > 1 {
+        entrants.push(Entrant::Loop(reached));
+    }
+    let measure = |entrant, round: usize| repeated(|| once(entrant, &run, &frames[round]));
+    contest(Entrant::with_a_pair(entrants), plan.rounds, measure)
+}
+
+/// The highest rate that each holds, in publications a second.
+fn saturations(plan: &Plan, entrants: Vec<Entrant>) -> Answer<Contest<Option<f64>>> {
+    say("the highest rate that is held")?;
+    let mut found: Vec<(Entrant, u32)> = Vec::new();
+    contest(entrants, plan.rounds, |entrant, _| {
+        let before = found.iter().find(|(one, _)| *one == entrant).map(|(_, rate)| *rate);
+        // A step that other work on the machine has spoilt is made once more.
+        let holds = |rate: u32| Ok(holds(plan, entrant, rate)? || holds(plan, entrant, rate)?);
+        let rate = match before {
+            Some(before) => saturation::search_near(before, holds)?,
+            None => saturation::search(plan.publications_per_second, holds)?,
+        };
+        found.retain(|(one, _)| *one != entrant);
+        found.extend(rate.map(|rate| (entrant, rate)));
+        Ok(rate.map(f64::from))
+    })
+}
+
+fn holds(plan: &Plan, entrant: Entrant, rate: u32) -> Answer<bool> {
+    let measured = once(entrant, &plan.fanout(rate), &[])?;
+    Ok(measured.is_whole() && measured.p99_us < HELD_P99_US_MAX)
+}
+
+fn half_of_the_best_peer(saturation: &Contest<Option<f64>>) -> u32 {
+    let others = saturation.entrants.iter().filter(|entrant| !entrant.peer().is_some_and(Peer::is_fanfare));
+    let rates = others.filter_map(|entrant| saturation.spread(*entrant, |rate| *rate)).map(|rate| rate.median);
+    (rates.fold(0.0, f64::max) / 2.0) as u32
+}
+
+/// How late publications are at one rate for all.
+fn latency(plan: &Plan, entrants: Vec<Entrant>, rate: u32) -> Answer<Contest<Measured>> {
+    say(&format!("latency at {rate} publications a second"))?;
+    let run = plan.fanout(rate.max(1));
+    contest(entrants, plan.rounds, |entrant, _| repeated(|| once(entrant, &run, &[])))
+}
+
+/// Sessions a second that connect and subscribe.
+fn connects(plan: &Plan, entrants: Vec<Entrant>) -> Answer<Contest<Measured>> {
+    say("sessions a second")?;
+    let run = Run { scenario: "connect", connections: plan.sessions, publications_per_second: 1, duration_s: 1 };
+    contest(entrants, plan.rounds, |entrant, _| repeated(|| once(entrant, &run, &[])))
+}
+
+/// Resident bytes of an idle connection.
+fn memories(plan: &Plan, entrants: Vec<Entrant>) -> Answer<Contest<f64>> {
+    say("memory of an idle connection")?;
+    contest(entrants, plan.memory_rounds, |entrant, _| {
+        memory::slope(entrant.peer().ok_or("the bare loop has no connections at rest")?, plan.held)
+    })
+}
+
+/// One run against a server of its own.
+fn once(entrant: Entrant, run: &Run, frame: &[u8]) -> Answer<Measured> {
+    let Entrant::Loop(messages_per_write) = entrant else {
+        let peer = entrant.peer().ok_or("nobody to start")?;
+        return run.against(&Server::start(peer, PING_INTERVAL_S)?, &peer.target());
+    };
+    let load = Load {
+        port: 0,
+        sockets: run.connections,
+        messages_per_second: run.publications_per_second,
+        messages_per_write,
+        frame: frame.to_vec(),
+    };
+    let run = Run { scenario: "listen", ..run.clone() };
+    run.against(&Server::start_loop(load)?, &Peer::Ws.target())
+}
+
+/// Again while the load tester says that it was held up, so many times; the last one stands, and says so.
+fn repeated(mut once: impl FnMut() -> Answer<Measured>) -> Answer<Measured> {
+    let mut measured = once()?;
+    for _ in 1..ATTEMPTS {
+        if measured.is_valid() {
+            break;
+        }
+        measured = once()?;
+    }
+    Ok(measured)
+}
+
+/// A frame for the bare loop from a node of each round.
+fn frames_of(rounds: usize) -> Answer<Vec<Vec<u8>>> {
+    let frame = |_| {
+        let server = Server::start(Peer::Fanfare(History::Kept), PING_INTERVAL_S)?;
+        Ok(capture::frame(server.port())?)
+    };
+    (0..rounds).map(frame).collect()
+}
+
+fn contest<T: std::fmt::Debug>(
+    entrants: Vec<Entrant>,
+    rounds: usize,
+    mut measure: impl FnMut(Entrant, usize) -> Answer<T>,
+) -> Answer<Contest<T>> {
+    // What is told here is lost without a terminal, and that is all: the figures are in the page.
+    let told = |line: String| drop(say(&line));
+    let measure = |entrant: Entrant, round: usize| {
+        let measured = measure(entrant, round)?;
+        told(format!("  round {}: {}: {measured:?}", round + 1, entrant.title()));
+        Ok(measured)
+    };
+    Ok(Contest::run(entrants, rounds, measure, |entrant, error| told(format!("  {} failed: {error}", entrant.title()))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(line: &str) -> Answer<Plan> {
+        Plan::parse(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn what_is_left_out_makes_no_page() {
+        assert!(plan("").unwrap().is_whole() && plan("--rounds 7").unwrap().is_whole());
+        assert!(["--quick", "--only ws", "--rounds 3"].iter().all(|line| !plan(line).unwrap().is_whole()));
+        assert!(["--rounds", "--only", "--fast"].iter().all(|line| plan(line).is_err()));
+    }
+
+    #[test]
+    fn fanfare_is_always_among_them() {
+        let plan = plan("--only ws,sockudo").unwrap();
+        let wanted: Vec<&str> = Peer::ALL.into_iter().filter(|peer| plan.wants(*peer)).map(Peer::name).collect();
+        assert_eq!(wanted, ["fanfare", "fanfare-live", "ws", "sockudo"]);
+    }
+
+    #[test]
+    fn an_invalid_run_is_made_again_and_the_last_one_stands() {
+        let late = || Measured { invalid_because: vec!["late".to_owned()], ..Measured::default() };
+        let mut runs = vec![late(), Measured { due: 2.0, ..Measured::default() }, late()].into_iter();
+        assert_eq!(repeated(|| Ok(runs.next().unwrap())).unwrap().due, 2.0);
+        let mut count = 0;
+        let last = repeated(|| {
+            count += 1;
+            Ok(late())
+        });
+        assert!(count == ATTEMPTS && !last.unwrap().is_valid());
+    }
+}

@@ -1,0 +1,400 @@
+//! The page that says what came of it: docs/benchmarks.md.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+
+use super::Plan;
+use super::contest::{Contest, Entrant};
+use super::peer::Peer;
+use super::result::Measured;
+use super::statistics::{NoiseFloor, Spread, Verdict};
+use super::tester::PAYLOAD_BYTES;
+
+/// Everything that was measured.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    pub(crate) plan: Plan,
+    pub(crate) peers: Vec<Peer>,
+    pub(crate) missing: Vec<(Peer, String)>,
+    pub(crate) fixed: Contest<Measured>,
+    pub(crate) saturation: Contest<Option<f64>>,
+    pub(crate) busy_rate: u32,
+    pub(crate) busy: Contest<Measured>,
+    pub(crate) half_rate: u32,
+    pub(crate) latency: Contest<Measured>,
+    pub(crate) connect: Contest<Measured>,
+    pub(crate) memory: Contest<f64>,
+}
+
+/// A column of figures: how it is got, and with how many digits it is shown.
+struct Column<F> {
+    head: &'static str,
+    digits: usize,
+    figure: F,
+}
+
+/// The page's text.
+pub(crate) fn write(comparison: &Comparison, machine: &[[String; 2]]) -> String {
+    let plan = &comparison.plan;
+    let sections = [
+        opening(plan),
+        table(&["the machine", ""], machine.iter().map(|row| row.to_vec())),
+        peers(comparison),
+        cpu(comparison),
+        busy(comparison),
+        saturation(comparison),
+        latency(comparison),
+        connect(comparison),
+        memory(comparison),
+        again(plan),
+    ];
+    sections.join("\n")
+}
+
+fn opening(plan: &Plan) -> String {
+    format!(
+        "# Benchmarks\n\n\
+        Fanfare beside servers that do a comparable thing, and beside a bare loop that does nothing but write the same bytes to as\n\
+        many sockets. This page is written by the comparison itself; `cargo run --release -p fanfare-benches -- peers` makes it again.\n\n\
+        **How to read it.** Every server has one core and the load tester, `fanfare bench`, has the other: some of the servers use\n\
+        only one thread. Both are on one machine, so a send also pays for the receiver's part of TCP, and absolute figures are upper\n\
+        bounds. Ratios carry over better than figures: each is taken within a round. There were {rounds} rounds, every second one in\n\
+        the opposite order; tables give the median and, in brackets, the range. In every round Fanfare runs twice. The largest ratio\n\
+        between those equal runs is the **noise floor**: a ratio inside it is *no difference*.\n\n\
+        A server is compared with Fanfare as it has the same features on: with history and recovery where the peer has a history, live\n\
+        only where it has none. Who has what on is in the table of the peers. A run in which the load tester was held up does not\n\
+        count and is made again; where that did not help, the row counts such runs and the reasons stand below its table. Their\n\
+        latencies are left out.\n",
+        rounds = plan.rounds,
+    )
+}
+
+fn peers(comparison: &Comparison) -> String {
+    let row = |peer: &Peer| {
+        let [history, recovery] = peer.features();
+        vec![peer.title().to_owned(), peer.version(), history.to_owned(), recovery.to_owned()]
+    };
+    let mut text = String::from("## The peers\n\n");
+    text += &table(&["server", "version", "history", "recovery"], comparison.peers.iter().map(row));
+    text += "\nTheir configurations are in `benches/peers/`. permessage-deflate is off everywhere.\n";
+    for (peer, why) in &comparison.missing {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "\nNot measured: {}: {}.", peer.title(), nameless(why));
+    }
+    text
+}
+
+/// Without folders of the machine that it ran on.
+fn nameless(reason: &str) -> String {
+    let words =
+        reason.split(' ').map(|word| word.strip_prefix('/').and_then(|path| path.rsplit('/').next()).unwrap_or(word));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn cpu(comparison: &Comparison) -> String {
+    let plan = &comparison.plan;
+    let contest = &comparison.fixed;
+    let column = Column { head: "µs of CPU", digits: 2, figure: server_cpu };
+    let mut text = format!(
+        "## CPU of a delivery\n\nThe verdict. {} subscribers of one channel, {} publications a second of {PAYLOAD_BYTES} bytes for {} s, \
+         so that nobody is saturated.\nWhere a read brings more than \
+         one message the server was held up and wrote several at once, which costs it less. Noise floor {}.\n\n",
+        plan.subscribers,
+        plan.publications_per_second,
+        plan.duration_s,
+        floor(contest.floor(server_cpu)),
+    );
+    let rows = contest.entrants.iter().map(|entrant| {
+        let mut row = compared(contest, *entrant, &column);
+        row.insert(2, times(contest.ratio(*entrant, Entrant::Loop(1), server_cpu)));
+        row.push(spread(contest.spread(*entrant, |run| positive(run.bytes_per_delivery)), 0));
+        row.push(spread(contest.spread(*entrant, |run| positive(run.messages_per_read)), 2));
+        row.push(spread(contest.spread(*entrant, |run| positive(run.loader_cpu_us)), 2));
+        row.push(invalid(contest.of(*entrant)));
+        row
+    });
+    let heads = [
+        "server",
+        column.head,
+        "× bare loop",
+        "× Fanfare",
+        "verdict",
+        "bytes a delivery",
+        "messages a read",
+        "load tester's µs",
+        "invalid runs",
+    ];
+    text += &table(&heads, rows);
+    text + &reasons(contest)
+}
+
+fn busy(comparison: &Comparison) -> String {
+    let contest = &comparison.busy;
+    let mut text = format!(
+        "## CPU of a delivery when busy\n\nThe same at {} publications a second, three quarters of what Fanfare holds. Several messages then go \
+         into one write; the loop\nis shown with one message a write and with as many. Noise floor {}.\n\n",
+        comparison.busy_rate,
+        floor(contest.floor(server_cpu)),
+    );
+    let rows = contest.entrants.iter().map(|entrant| {
+        vec![
+            entrant.title(),
+            spread(contest.spread(*entrant, server_cpu), 2),
+            times(contest.ratio(*entrant, Entrant::FANFARE, server_cpu)),
+            spread(contest.spread(*entrant, |run| positive(run.messages_per_read)), 1),
+            invalid(contest.of(*entrant)),
+        ]
+    });
+    text += &table(&["server", "µs of CPU", "× Fanfare", "messages a read", "invalid runs"], rows);
+    text + &reasons(contest)
+}
+
+fn saturation(comparison: &Comparison) -> String {
+    let plan = &comparison.plan;
+    let contest = &comparison.saturation;
+    let subscribers = plan.subscribers as f64;
+    let column = Column {
+        head: "deliveries a second",
+        digits: 0,
+        figure: |rate: &Option<f64>| rate.map(|rate| rate * subscribers),
+    };
+    let mut text = format!(
+        "## Saturation\n\nThe highest rate of publications that was held for {} s with {} subscribers: nothing lost, nobody closed, and \
+         no outbox that\ngrows, which shows as a p99 over 250 ms. Found to a twentieth. Noise floor {}.\n\n",
+        plan.duration_s,
+        plan.subscribers,
+        floor(contest.floor(column.figure)),
+    );
+    let rows = contest.entrants.iter().map(|entrant| compared(contest, *entrant, &column));
+    text += &table(&["server", column.head, "× Fanfare", "verdict"], rows);
+    text
+}
+
+fn latency(comparison: &Comparison) -> String {
+    let contest = &comparison.latency;
+    let millis = |figure: fn(&Measured) -> f64| {
+        move |run: &Measured| whole(run).filter(|run| run.is_valid()).map(|run| figure(run) / 1_000.0)
+    };
+    let p99 = Column { head: "p99, ms", digits: 2, figure: millis(|run| run.p99_us) };
+    let mut text = format!(
+        "## Latency\n\nAt {} publications a second to {} subscribers, half of what the best peer holds, from the moment that a publication \
+         was due.\nNoise floor {}.\n\n",
+        comparison.half_rate,
+        comparison.plan.subscribers,
+        floor(contest.floor(p99.figure)),
+    );
+    let rows = contest.entrants.iter().map(|entrant| {
+        let mut row = compared(contest, *entrant, &p99);
+        row.insert(1, spread(contest.spread(*entrant, millis(|run| run.p50_us)), 2));
+        row.insert(3, spread(contest.spread(*entrant, millis(|run| run.p999_us)), 2));
+        row.push(invalid(contest.of(*entrant)));
+        row
+    });
+    let heads = ["server", "p50, ms", p99.head, "p99.9, ms", "p99 × Fanfare", "verdict", "invalid runs"];
+    text += &table(&heads, rows);
+    text + &reasons(contest)
+}
+
+fn connect(comparison: &Comparison) -> String {
+    let contest = &comparison.connect;
+    let column =
+        Column { head: "sessions a second", digits: 0, figure: |run: &Measured| positive(run.sessions_per_second) };
+    let mut text = format!(
+        "## Sessions a second\n\n{} clients that connect and subscribe, as fast as they can. Where a server has tokens they are checked. \
+         Noise floor {}.\n\n",
+        comparison.plan.sessions,
+        floor(contest.floor(column.figure)),
+    );
+    let rows = contest.entrants.iter().map(|entrant| {
+        let mut row = compared(contest, *entrant, &column);
+        row.push(invalid(contest.of(*entrant)));
+        row
+    });
+    text += &table(&["server", column.head, "× Fanfare", "verdict", "invalid runs"], rows);
+    text + &reasons(contest)
+}
+
+fn memory(comparison: &Comparison) -> String {
+    let contest = &comparison.memory;
+    let [few, many] = comparison.plan.held;
+    let column = Column { head: "bytes", digits: 0, figure: |bytes: &f64| positive(*bytes) };
+    let mut text = format!(
+        "## Memory of an idle connection\n\nResident memory between {few} and {many} connections, for each, after two rounds of Fanfare's pings; \
+         without what the kernel\nholds. {} rounds. Noise floor {}.\n\n",
+        comparison.plan.memory_rounds,
+        floor(contest.floor(column.figure)),
+    );
+    let rows = contest.entrants.iter().map(|entrant| compared(contest, *entrant, &column));
+    text += &table(&["server", column.head, "× Fanfare", "verdict"], rows);
+    text
+}
+
+fn again(plan: &Plan) -> String {
+    format!(
+        "## Once more\n\n\
+        ```sh\n\
+        benches/peers/build.sh                                   # once: the peers, in the versions above\n\
+        cargo build --release --bin fanfare\n\
+        cargo run --release -p fanfare-benches -- peers{}\n\
+        ```\n\n\
+        Two cores and Linux are needed, `taskset` and Node 20; what is missing is skipped and named. `--quick` takes minutes and shows\n\
+        the page without writing it, `--only uwebsockets,nchan` leaves the others out.\n",
+        if plan.rounds == 5 { String::new() } else { format!(" --rounds {}", plan.rounds) },
+    )
+}
+
+/// A row: title, figure, ratio to the Fanfare with the same features, verdict.
+fn compared<T>(
+    contest: &Contest<T>,
+    entrant: Entrant,
+    column: &Column<impl Fn(&T) -> Option<f64> + Copy>,
+) -> Vec<String> {
+    let against = entrant.peer().map_or(Entrant::FANFARE, |peer| Entrant::Peer(peer.measured_against()));
+    let ratio = contest.ratio(entrant, against, column.figure).filter(|_| entrant != against);
+    let verdict =
+        ratio.zip(contest.floor(column.figure)).map(|(ratio, floor)| Verdict::of(ratio.median, floor).words());
+    let verdict = if entrant == Entrant::FanfareAgain { None } else { verdict };
+    vec![
+        entrant.title(),
+        spread(contest.spread(entrant, column.figure), column.digits),
+        times(ratio),
+        verdict.unwrap_or("").to_owned(),
+    ]
+}
+
+fn server_cpu(run: &Measured) -> Option<f64> {
+    whole(run).and_then(|run| positive(run.server_cpu_us))
+}
+
+/// A run that lost something has no figures.
+fn whole(run: &Measured) -> Option<&Measured> {
+    Some(run).filter(|run| run.is_whole())
+}
+
+fn positive(figure: f64) -> Option<f64> {
+    Some(figure).filter(|figure| *figure > 0.0)
+}
+
+fn spread(spread: Option<Spread>, digits: usize) -> String {
+    let Some(Spread { median, least, most }) = spread else { return "—".to_owned() };
+    let [median, least, most] = [median, least, most].map(|figure| format!("{figure:.digits$}"));
+    if least == most { median } else { format!("{median} ({least} to {most})") }
+}
+
+fn times(ratio: Option<Spread>) -> String {
+    if ratio.is_none() { String::new() } else { spread(ratio, 2) }
+}
+
+fn floor(floor: Option<NoiseFloor>) -> String {
+    floor.map_or_else(|| "unknown".to_owned(), |floor| format!("{:.2}", floor.0))
+}
+
+fn invalid(runs: &[Option<Measured>]) -> String {
+    let count = runs.iter().flatten().filter(|run| !run.is_valid()).count();
+    // Where nothing is published nothing can be lost.
+    let lost = runs.iter().flatten().filter(|run| run.due > 0.0 && whole(run).is_none()).count();
+    let failed = runs.iter().filter(|run| run.is_none()).count();
+    let named = [(count, ""), (lost, " not whole"), (failed, " failed")];
+    let named: Vec<String> =
+        named.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count}{what}")).collect();
+    if named.is_empty() { "0".to_owned() } else { named.join(", ") }
+}
+
+fn reasons(contest: &Contest<Measured>) -> String {
+    let runs = contest.figures.iter().flatten().flatten();
+    // Figures in a reason differ from run to run; the words are what is wanted.
+    let reasons: BTreeSet<String> =
+        runs.flat_map(|run| &run.invalid_because).map(|reason| without_figures(reason)).collect();
+    if reasons.is_empty() {
+        return String::new();
+    }
+    format!("\nInvalid because: {}.\n", reasons.into_iter().collect::<Vec<_>>().join("; "))
+}
+
+fn without_figures(reason: &str) -> String {
+    let words =
+        reason.split(' ').map(|word| if word.starts_with(|first: char| first.is_ascii_digit()) { "…" } else { word });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let heads: Vec<String> = heads.iter().map(|head| (*head).to_owned()).collect();
+    let rule = format!("|{}\n", "---|".repeat(heads.len()));
+    line(&heads) + &rule + &rows.map(|row| line(&row)).collect::<String>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::peer::History;
+    use super::*;
+
+    fn run(server_cpu_us: f64) -> Measured {
+        Measured {
+            expected: 10.0,
+            received: 10.0,
+            server_cpu_us,
+            bytes_per_delivery: 190.0,
+            p50_us: server_cpu_us * 100.0,
+            p99_us: server_cpu_us * 1_000.0,
+            sessions_per_second: 5_000.0,
+            ..Measured::default()
+        }
+    }
+
+    fn contest<T>(figure: impl Fn(f64) -> T) -> Contest<T> {
+        let peers = [Peer::Fanfare(History::Off), Peer::UWebSockets].map(Entrant::Peer);
+        let entrants = Entrant::with_a_pair(peers.into_iter().chain([Entrant::Loop(1)]));
+        let figures = [4.0, 3.8, 8.0, 3.5, 4.2].map(|cpu| vec![Some(figure(cpu)), Some(figure(cpu))]).into();
+        Contest { entrants, figures }
+    }
+
+    fn comparison() -> Comparison {
+        Comparison {
+            plan: Plan::default(),
+            peers: vec![Peer::Fanfare(History::Kept), Peer::Fanfare(History::Off), Peer::UWebSockets],
+            missing: vec![(Peer::Sockudo, "there is no /home/me/target/peers/bin/sockudo".to_owned())],
+            fixed: contest(run),
+            saturation: contest(Some),
+            busy_rate: 300,
+            busy: contest(run),
+            half_rate: 100,
+            latency: contest(run),
+            connect: contest(run),
+            memory: contest(|cpu| cpu * 1_000.0),
+        }
+    }
+
+    #[test]
+    fn a_peer_is_compared_with_the_fanfare_that_has_the_same_features() {
+        let page = write(&comparison(), &[]);
+        assert!(page.contains("| uWebSockets | 8.00 | 2.29 | 2.11 | more | 190 |"), "{page}");
+        assert!(page.contains("| Fanfare | 4.00 | 1.14 |  |  | 190 |"), "{page}");
+        assert!(page.contains("Noise floor 1.05."), "{page}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named_without_folders() {
+        let page = write(&comparison(), &[["cores".to_owned(), "2".to_owned()]]);
+        assert!(page.contains("Not measured: sockudo: there is no sockudo.") && !page.contains("/home/"), "{page}");
+        assert!(page.contains("| cores | 2 |"), "{page}");
+    }
+
+    #[test]
+    fn invalid_and_lossy_runs_are_counted_and_give_their_reasons() {
+        let mut comparison = comparison();
+        comparison.fixed.figures[2][0] =
+            Some(Measured { invalid_because: vec!["late by 3 ms".to_owned()], ..run(9.0) });
+        comparison.fixed.figures[2][1] = Some(Measured { wrong: 1.0, due: 1.0, ..run(99.0) });
+        let page = write(&comparison, &[]);
+        assert!(page.contains("| uWebSockets | 9.00 |") && page.contains("| 1, 1 not whole |"), "{page}");
+        assert!(page.contains("Invalid because: late by … ms."), "{page}");
+    }
+
+    #[test]
+    fn what_was_not_held_has_a_dash() {
+        let mut comparison = comparison();
+        comparison.saturation.figures[2] = vec![Some(None), Some(None)];
+        assert!(write(&comparison, &[]).contains("| uWebSockets | — |  |  |"));
+    }
+}
