@@ -123,7 +123,7 @@ enum Command {
     /// Print the nodes and how they are
     Info(info::Info),
     /// Measure a hub: how many, how fast, how late, how much lost
-    Bench(bench::Bench),
+    Bench(Box<bench::Bench>),
     /// Print a completion script for a shell
     Completions(completions::Completions),
 }
