@@ -10,6 +10,7 @@ mod adapter;
 mod channels;
 mod clock;
 mod connection;
+mod descriptors;
 mod evaluation;
 mod fleet;
 mod latency;

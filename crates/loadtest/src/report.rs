@@ -85,8 +85,14 @@ pub struct Asked {
     pub rate: f64,
     /// Seconds.
     pub duration_s: f64,
+    /// Seconds before them that were checked and not timed.
+    pub warm_up_s: f64,
     /// Bytes.
     pub payload_bytes: usize,
+    /// Whether messages are Protobuf.
+    pub protobuf: bool,
+    /// New connections a second, if that was said.
+    pub connect_rate: Option<f64>,
     /// Whether subscribers recover.
     pub recovery: bool,
     /// Receiving threads.

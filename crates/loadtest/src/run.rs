@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock::{Clock, nanoseconds};
+use crate::descriptors::{self, Short};
 use crate::evaluation::{Background, Evaluation, evaluate};
 use crate::fleet::{Ended, Fleet};
 use crate::loader::{Order, Setup};
@@ -50,6 +51,14 @@ pub enum Error {
     /// The plan cannot be carried out.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// Each connection needs a file descriptor, and this process cannot have so many.
+    #[error("{needed} file descriptors are needed, {allowed} are allowed: raise the limit (ulimit -n), or ask for fewer connections")]
+    Descriptors {
+        /// For connections and a few more.
+        needed: usize,
+        /// What the process may have at most.
+        allowed: usize,
+    },
     /// Not all connections got ready.
     #[error("{ready} of {asked} connections got ready{}", because(.why))]
     NotReady {
@@ -84,6 +93,12 @@ fn because(why: &[(String, u64)]) -> String {
     if told.is_empty() { String::new() } else { format!(": {}", told.join("; ")) }
 }
 
+impl From<Short> for Error {
+    fn from(Short { needed, allowed }: Short) -> Self {
+        Self::Descriptors { needed, allowed }
+    }
+}
+
 impl From<Ended> for Error {
     fn from(_: Ended) -> Self {
         Self::Ended
@@ -96,6 +111,7 @@ impl From<Ended> for Error {
 /// There is nothing to report: the plan is wrong, connections or publishing failed, or it was given up.
 pub fn run(plan: &Plan, slo: Option<&Objective>, watch: &dyn Watch) -> Result<Report, Error> {
     plan.check()?;
+    descriptors::provide(plan)?;
     let clock = Clock::new();
     let processes = Processes(plan.processes.clone());
     let began = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();

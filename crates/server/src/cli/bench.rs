@@ -146,7 +146,7 @@ fn failure(error: &fanfare_loadtest::Error) -> Failure {
     use fanfare_loadtest::Error;
     let text = super::output::visible(&error.to_string());
     match error {
-        Error::Plan(_) => Failure::usage(text),
+        Error::Plan(_) | Error::Descriptors { .. } => Failure::usage(text),
         Error::NotReady { .. } | Error::Publish { .. } => Failure::new(Exit::NoNode, text),
         Error::Stopped => Failure::new(Exit::Interrupted, text),
         Error::Machine(_) | Error::Ended => Failure::failed(text),

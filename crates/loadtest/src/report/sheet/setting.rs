@@ -27,6 +27,8 @@ pub(super) fn setup(report: &Report) -> Facts {
     targets
         .say_some("network", asked.loopback.then(|| "loopback".to_owned()))
         .say_some("published by", report.publications.is_some().then(|| asked.publish_by.clone()))
+        .say_some("messages", asked.protobuf.then(|| "Protobuf".to_owned()))
+        .say_some("new connections", asked.connect_rate.map(per_second))
         .say("recovery", if asked.recovery { "yes" } else { "no" })
         .count("receiving threads", asked.threads as u64)
         .say("began", units::date(report.began))

@@ -1,0 +1,42 @@
+//! File descriptors: each connection needs one.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::plan::Plan;
+
+/// For everything but connections of subscribers and publishers: threads' polls and wakers, files.
+const OTHERS: usize = 64;
+
+/// Descriptors that a plan needs and this process cannot have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Short {
+    pub(crate) needed: usize,
+    pub(crate) allowed: usize,
+}
+
+/// Raises what the process may have as far as that goes, and looks whether it is enough.
+pub(crate) fn provide(plan: &Plan) -> Result<(), Short> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
+    let allowed = if raised { maximum } else { current };
+    enough(plan, allowed.map_or(usize::MAX, |allowed| usize::try_from(allowed).unwrap_or(usize::MAX)))
+}
+
+fn enough(plan: &Plan, allowed: usize) -> Result<(), Short> {
+    let needed = plan.connections + plan.publishers + OTHERS;
+    if needed <= allowed { Ok(()) } else { Err(Short { needed, allowed }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Protocol, Scenario};
+
+    #[test]
+    fn more_connections_than_descriptors_are_refused_before_the_first() {
+        let mut plan = Plan::new(Scenario::Fanout, Protocol::Fanfare, Vec::new());
+        (plan.connections, plan.publishers) = (1_000, 8);
+        assert_eq!(enough(&plan, 1_072), Ok(()));
+        assert_eq!(enough(&plan, 1_071), Err(Short { needed: 1_072, allowed: 1_071 }));
+    }
+}
