@@ -111,7 +111,7 @@ impl Plan {
 /// Runs everything and writes the page.
 pub(crate) fn run(arguments: &[String]) -> Outcome {
     let plan = Plan::parse(arguments)?;
-    if machine::cores() < 2 {
+    if fanfare_loadtest::Machine::this().cores < 2 {
         return Err("this needs two cores: one for the server, one for the load tester".into());
     }
     let (present, missing): (Vec<_>, Vec<_>) = Peer::ALL

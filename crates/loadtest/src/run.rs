@@ -52,7 +52,9 @@ pub enum Error {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// Each connection needs a file descriptor, and this process cannot have so many.
-    #[error("{needed} file descriptors are needed, {allowed} are allowed: raise the limit (ulimit -n), or ask for fewer connections")]
+    #[error(
+        "{needed} file descriptors are needed, {allowed} are allowed: raise the limit (ulimit -n), or ask for fewer connections"
+    )]
     Descriptors {
         /// For connections and a few more.
         needed: usize,
