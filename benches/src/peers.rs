@@ -61,7 +61,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             rounds: 5,
-            memory_rounds: 3,
+            memory_rounds: 5,
             only: None,
             subscribers: 1_000,
             publications_per_second: 50,

@@ -18,7 +18,7 @@ pub(crate) async fn run(connections: usize) -> Outcome {
     let server = RedisServer::start()?;
     let [stays, killed] = [Node::start_on(&server.url()).await?, Node::start_on(&server.url()).await?];
     let program = std::env::current_exe()?.with_file_name("fanfare");
-    let load = Command::new(program)
+    let mut load = Command::new(program)
         .args(["bench", "fanout", "--target", &stays.address().to_string(), "--target", &killed.address().to_string()])
         .args(["--publish-to", &format!("http://{}", stays.address()), "--connections", &connections.to_string()])
         .args(["--rate", &RATE.to_string(), "--duration", &format!("{SECONDS}s"), "--warmup", "0s"])
@@ -29,8 +29,9 @@ pub(crate) async fn run(connections: usize) -> Outcome {
         .stderr(Stdio::null())
         .spawn()?;
     // The connections take their time; then comes the middle of the publications.
-    while stays.metric("fanfare_gateway_sessions").await? + killed.metric("fanfare_gateway_sessions").await?
-        < connections as f64
+    while load.try_wait()?.is_none()
+        && stays.metric("fanfare_gateway_sessions").await? + killed.metric("fanfare_gateway_sessions").await?
+            < connections as f64
     {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

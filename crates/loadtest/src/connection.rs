@@ -55,6 +55,10 @@ pub(crate) struct Connection {
     pub(crate) slow: bool,
     /// Connects since it was last ready.
     pub(crate) tries: u32,
+    /// Connects in all.
+    pub(crate) attempt: u64,
+    /// Whether all subscriptions are live.
+    pub(crate) joined: bool,
 }
 
 impl Connection {
@@ -71,11 +75,15 @@ impl Connection {
             counted: false,
             slow,
             tries: 0,
+            attempt: 0,
+            joined: false,
         }
     }
 
     /// Begins to connect.
     pub(crate) fn connect(&mut self, target: &Target, number: usize) -> io::Result<()> {
+        self.tries += 1;
+        self.attempt += 1;
         let socket = Socket::new(Domain::for_address(target.address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_nonblocking(true)?;
         socket.set_tcp_nodelay(true)?;
@@ -93,7 +101,6 @@ impl Connection {
         }
         self.stream = Some(TcpStream::from_std(socket.into()));
         self.phase = Phase::Connecting;
-        self.tries += 1;
         Ok(())
     }
 
@@ -156,6 +163,7 @@ impl Connection {
         self.inbound = Vec::new();
         self.fragments = Vec::new();
         self.outbound = Vec::new();
+        self.joined = false;
         self.subscriptions.iter_mut().for_each(|subscription| subscription.joined = false);
     }
 }

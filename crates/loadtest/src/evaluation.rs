@@ -5,11 +5,12 @@ use std::time::Duration;
 use crate::loader::Missing;
 use crate::machine::Machine;
 use crate::measure::{Measured, owed};
+use crate::meter::Spent;
 use crate::plan::Plan;
 use crate::publisher::{Published, State};
-use crate::record::Record;
+use crate::record::{Record, Window};
 use crate::report::{Asked, Connections, Deliveries, Loader, Messages, Moment, Publications, Report, Server, Slow};
-use crate::usage::{Processes, ThreadUse};
+use crate::usage::Processes;
 use crate::validity::{Evidence, doubts};
 
 /// What was so before the run.
@@ -30,43 +31,36 @@ pub(crate) enum Evaluation {
     /// Publications went out.
     Published(Box<Measured>),
     /// Nothing was published.
-    Watched { record: Box<Record>, took: Duration, server_cpu: Option<Duration>, loaders: Vec<ThreadUse>, stolen: f64 },
+    Watched { record: Box<Record>, spent: Spent, ready_at_end: usize },
 }
 
 /// Puts the report together.
 pub(crate) fn evaluate(background: &Background, evaluation: Evaluation) -> Report {
     match evaluation {
         Evaluation::Published(measured) => published(background, &measured),
-        Evaluation::Watched { record, took, server_cpu, loaders, stolen } => {
-            let use_of = Use { took, server_cpu, loaders: &loaders };
-            let mut report = blank(background, &record, &use_of, 0);
-            let idle = report.server.as_mut();
-            if let (Some(server), Some(cpu)) = (idle, server_cpu) {
-                let seconds = took.as_secs_f64() * background.plan.connections as f64;
+        Evaluation::Watched { record, spent, ready_at_end } => {
+            let mut report = blank(background, &record, &spent, 0);
+            if let (Some(server), Some(cpu)) = (report.server.as_mut(), spent.server) {
+                let seconds = spent.took.as_secs_f64() * background.plan.connections as f64;
                 server.idle_cpu_us_per_connection_second = Some(cpu.as_secs_f64() * 1e6 / seconds);
             }
-            report.set_doubts(&Evidence { waited: report.loader.waited, stolen, ..Evidence::default() });
+            let reads = record.counts.reads;
+            report.messages_per_read = (reads > 0).then(|| record.counts.messages as f64 / reads as f64);
+            report.connections.ready_at_end = ready_at_end;
+            report.set_doubts(&spent, &Evidence::default());
             report
         }
     }
 }
 
-/// What was used meanwhile.
-struct Use<'a> {
-    took: Duration,
-    server_cpu: Option<Duration>,
-    loaders: &'a [ThreadUse],
-}
-
 fn published(background: &Background, measured: &Measured) -> Report {
-    let Measured { record, schedule, recipients, .. } = measured;
+    let Measured { record, window, recipients, .. } = measured;
     let deliveries = deliveries(background, measured);
     let all = record.counts.live + record.counts.recovered + record.counts.slow;
-    let use_of = Use { took: measured.took, server_cpu: measured.server_cpu, loaders: &measured.loaders };
-    let mut report = blank(background, record, &use_of, all);
-    let publications = publications(background, measured);
+    let mut report = blank(background, record, &measured.all, all);
+    let publications = publications(measured);
     let channels = background.plan.channels as usize;
-    let last = record.last_recipients(|index| schedule.due(index), |index| recipients.ordinary[index % channels]);
+    let last = record.last_recipients(|index| window.due(index), |index| recipients.ordinary[index % channels]);
     report.latency_us = record.live.percentiles();
     report.recovered_latency_us = record.recovered.percentiles();
     report.last_latency_us = last.percentiles();
@@ -75,19 +69,17 @@ fn published(background: &Background, measured: &Measured) -> Report {
     report.bytes_per_delivery = (all > 0).then(|| record.counts.bytes as f64 / all as f64);
     report.messages_per_read = (record.counts.reads > 0).then(|| all as f64 / record.counts.reads as f64);
     report.slow = slow(background, measured);
-    report.set_doubts(&Evidence {
-        lateness_p99_us: publications.lateness_us.map_or(0.0, |lateness| lateness.p99),
-        over_bound: publications.over_bound,
-        waited: report.loader.waited,
-        stolen: measured.stolen,
-    });
+    report.connections.ready_at_end = measured.ready_at_end;
+    let lateness_p99_us = publications.lateness_us.map_or(0.0, |lateness| lateness.p99);
+    let evidence = Evidence { lateness_p99_us, over_bound: publications.over_bound, ..Evidence::default() };
+    report.set_doubts(&measured.publishing, &evidence);
     report.publications = Some(publications);
     report.deliveries = Some(deliveries);
     report
 }
 
 /// A report with what every run has.
-fn blank(background: &Background, record: &Record, used: &Use<'_>, deliveries: u64) -> Report {
+fn blank(background: &Background, record: &Record, spent: &Spent, deliveries: u64) -> Report {
     let connections = Connections {
         connect_us: record.connects.percentiles(),
         return_us: record.returns.percentiles(),
@@ -95,7 +87,7 @@ fn blank(background: &Background, record: &Record, used: &Use<'_>, deliveries: u
         failed: record.counts.failures.clone(),
         ..background.connections.clone()
     };
-    let server = server(background, used, deliveries);
+    let server = server(background, spent, deliveries);
     Report {
         asked: asked(&background.plan),
         machine: background.machine.clone(),
@@ -112,7 +104,7 @@ fn blank(background: &Background, record: &Record, used: &Use<'_>, deliveries: u
         bytes_per_delivery: None,
         messages_per_read: None,
         messages: Messages { count: record.counts.messages, bytes: record.counts.message_bytes },
-        loader: loader(used, server.as_ref(), deliveries),
+        loader: loader(spent, server.as_ref(), deliveries),
         server,
         curve: Vec::new(),
         timeline: Vec::new(),
@@ -122,8 +114,10 @@ fn blank(background: &Background, record: &Record, used: &Use<'_>, deliveries: u
 }
 
 impl Report {
-    fn set_doubts(&mut self, evidence: &Evidence) {
-        self.invalid_because = doubts(evidence);
+    /// What was waited and stolen counts while was published: in the drain little happens.
+    fn set_doubts(&mut self, spent: &Spent, evidence: &Evidence) {
+        (self.loader.waited, self.loader.stolen) = (spent.waited, spent.stolen);
+        self.invalid_because = doubts(&Evidence { waited: spent.waited, stolen: spent.stolen, ..*evidence });
         self.valid = self.invalid_because.is_empty();
     }
 }
@@ -152,17 +146,16 @@ fn asked(plan: &Plan) -> Asked {
 fn deliveries(background: &Background, measured: &Measured) -> Deliveries {
     let counts = &measured.record.counts;
     let lost = lost(&measured.published, &measured.missing, background.plan.channels, false);
-    let window = measured.schedule.window;
     let received = counts.live + counts.recovered;
     Deliveries {
-        expected: owed(&measured.published, &measured.recipients.ordinary, background.plan.channels),
+        expected: owed(&measured.published, &[State::Acknowledged], &measured.recipients.ordinary),
         received,
         recovered: counts.recovered,
         lost,
         doubled: counts.doubled,
         reordered: counts.reordered,
         told_losses: counts.told_losses,
-        per_second: received as f64 / Duration::from_nanos(window.end - window.start).as_secs_f64(),
+        per_second: received as f64 / seconds_until(&measured.window, measured.record.last_arrival),
     }
 }
 
@@ -170,9 +163,15 @@ fn slow(background: &Background, measured: &Measured) -> Option<Slow> {
     let connections = (0..background.plan.connections).filter(|number| background.plan.is_slow(*number)).count();
     (connections > 0).then(|| Slow {
         connections: connections as u64,
-        expected: owed(&measured.published, &measured.recipients.slow, background.plan.channels),
+        expected: owed(&measured.published, &[State::Acknowledged], &measured.recipients.slow),
         lost: lost(&measured.published, &measured.missing, background.plan.channels, true),
     })
+}
+
+/// Seconds from the first publication to the last answer or arrival, and to the end of the plan at least: what comes later
+/// was not done in the time that it was asked for.
+fn seconds_until(window: &Window, last: u64) -> f64 {
+    Duration::from_nanos(last.max(window.end) - window.start).as_secs_f64()
 }
 
 /// Of what did not come, that which the server had acknowledged.
@@ -192,11 +191,10 @@ fn lost(published: &Published, missing: &[Missing], channels: u32, slow: bool) -
         .sum()
 }
 
-fn publications(background: &Background, measured: &Measured) -> Publications {
+fn publications(measured: &Measured) -> Publications {
     let published = &measured.published;
     let [not_sent, unanswered, acknowledged, refused] =
         [State::NotSent, State::Sent, State::Acknowledged, State::Refused].map(|state| published.states.count(state));
-    let seconds = (background.plan.duration + background.plan.warm_up).as_secs_f64();
     Publications {
         due: not_sent + unanswered + acknowledged + refused,
         sent: unanswered + acknowledged + refused,
@@ -207,7 +205,7 @@ fn publications(background: &Background, measured: &Measured) -> Publications {
         refusals: published.answered.refusals.clone(),
         lateness_us: published.lateness.percentiles(),
         answer_us: published.answered.latencies.percentiles(),
-        per_second: acknowledged as f64 / seconds,
+        per_second: acknowledged as f64 / seconds_until(&measured.window, published.answered.last),
     }
 }
 
@@ -227,8 +225,8 @@ fn timeline(record: &Record) -> Vec<Moment> {
     moments.collect()
 }
 
-fn server(background: &Background, used: &Use<'_>, deliveries: u64) -> Option<Server> {
-    let cpu = used.server_cpu?;
+fn server(background: &Background, spent: &Spent, deliveries: u64) -> Option<Server> {
+    let cpu = spent.server?;
     let (before, connected) = (background.resident_before?, background.resident_connected?);
     let connections = background.connections.ready.max(1) as f64;
     Some(Server {
@@ -239,22 +237,21 @@ fn server(background: &Background, used: &Use<'_>, deliveries: u64) -> Option<Se
         resident_bytes_per_connection: connected.saturating_sub(before) as f64 / connections,
         cpu_us_per_connect: background.connect_cpu.unwrap_or_default().as_secs_f64() * 1e6 / connections,
         cpu_s: cpu.as_secs_f64(),
-        cores: cpu.as_secs_f64() / used.took.as_secs_f64(),
+        cores: cpu.as_secs_f64() / spent.took.as_secs_f64(),
         cpu_us_per_delivery: per_delivery(cpu, deliveries),
         idle_cpu_us_per_connection_second: None,
     })
 }
 
-fn loader(used: &Use<'_>, server: Option<&Server>, deliveries: u64) -> Loader {
-    let all = used.loaders.iter().fold(ThreadUse::default(), |all, one| all.and(*one));
-    let waited = used.loaders.iter().map(|one| one.waited).max().unwrap_or_default();
-    let each = per_delivery(all.cpu, deliveries);
+fn loader(spent: &Spent, server: Option<&Server>, deliveries: u64) -> Loader {
+    let each = per_delivery(spent.loaders, deliveries);
     let servers = server.and_then(|server| server.cpu_us_per_delivery);
     Loader {
-        cpu_s: all.cpu.as_secs_f64(),
+        cpu_s: spent.loaders.as_secs_f64(),
         cpu_us_per_delivery: each,
         share_of_server: each.zip(servers).filter(|(_, servers)| *servers > 0.0).map(|(ours, servers)| ours / servers),
-        waited: waited.as_secs_f64() / used.took.as_secs_f64().max(1e-9),
+        waited: spent.waited,
+        stolen: spent.stolen,
     }
 }
 

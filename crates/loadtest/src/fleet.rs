@@ -12,6 +12,7 @@ use mio::Waker;
 use crate::loader::{self, Collected, Gauges, Order, Recipients, Setup};
 use crate::plan::Plan;
 use crate::record::Window;
+use crate::usage::ThreadUse;
 
 /// Orders that a thread has not looked at yet, at most. They are few, and each is looked at within a turn of the loop.
 const ORDERS_MAX: usize = 16;
@@ -69,6 +70,11 @@ impl Fleet {
         });
         let asked = asked.collect::<Result<Vec<_>, _>>()?;
         asked.into_iter().map(|answer| answer.recv().map_err(|_| Ended)).collect()
+    }
+
+    /// What each thread has had of the cores so far.
+    pub(crate) fn usage(&self) -> Vec<ThreadUse> {
+        self.threads.iter().map(|thread| ThreadUse::of(thread.gauges.thread.load(Ordering::Relaxed))).collect()
     }
 
     pub(crate) fn ready(&self) -> usize {

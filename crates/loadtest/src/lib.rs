@@ -18,6 +18,7 @@ mod listening;
 mod loader;
 mod machine;
 mod measure;
+mod meter;
 mod objective;
 mod plan;
 mod publisher;

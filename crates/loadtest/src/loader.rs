@@ -10,7 +10,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
@@ -25,7 +25,6 @@ use crate::record::{Record, Window};
 use crate::stamp::Stamps;
 use crate::tally::Tally;
 use crate::target::Target;
-use crate::usage::ThreadUse;
 
 /// Bytes that one read takes at most.
 const READ_BYTES: usize = 256 << 10;
@@ -38,6 +37,9 @@ const SLEEP_MAX: Duration = Duration::from_millis(200);
 /// A connect that failed is tried again after this, and after twice as long each time up to the other.
 const RETRY_MIN: u64 = 50_000_000;
 const RETRY_MAX: u64 = 2_000_000_000;
+
+/// Nanoseconds from a connect until the subscriptions have to be live.
+const OPEN_MAX: u64 = 10_000_000_000;
 
 const WAKE: Token = Token(usize::MAX);
 
@@ -107,7 +109,6 @@ impl Recipients {
 pub(crate) struct Collected {
     pub(crate) record: Record,
     pub(crate) missing: Vec<Missing>,
-    pub(crate) usage: ThreadUse,
 }
 
 /// How far a thread is, for others to read.
@@ -115,6 +116,8 @@ pub(crate) struct Collected {
 pub(crate) struct Gauges {
     pub(crate) ready: AtomicUsize,
     pub(crate) arrived: AtomicU64,
+    /// The kernel's number of the thread.
+    pub(crate) thread: AtomicU32,
 }
 
 /// A thread's loop.
@@ -132,6 +135,8 @@ pub(crate) struct Loader {
     to_open: VecDeque<(u64, usize)>,
     /// Connects to try again.
     retries: BinaryHeap<Reverse<(u64, usize)>>,
+    /// When connects are given up, each with its connection and the number of its try.
+    deadlines: VecDeque<(u64, usize, u64)>,
     opening: usize,
     ready: usize,
     churn: Option<Churn>,
@@ -139,7 +144,6 @@ pub(crate) struct Loader {
     stalled: bool,
     /// Connections that had more to read than one turn takes.
     unread: VecDeque<usize>,
-    began: ThreadUse,
 }
 
 /// A thread's loop, and what wakes it.
@@ -152,7 +156,8 @@ pub(crate) fn new(
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKE)?;
     let first = connections.start;
-    let window = Window { run: 0, start: 0, timed_from: 0, end: 0, publications: 0, channels: setup.channels.count() };
+    let window =
+        Window { run: 0, start: 0, timed_from: 0, end: 0, publications: 0, channels: setup.channels.count(), gap: 0.0 };
     let loader = Loader {
         connections: connections.map(|number| Connection::new(setup.channels.of(number), slow(number))).collect(),
         setup: Arc::clone(setup),
@@ -164,13 +169,13 @@ pub(crate) fn new(
         stamps: Stamps::new(),
         to_open: VecDeque::new(),
         retries: BinaryHeap::new(),
+        deadlines: VecDeque::new(),
         opening: 0,
         ready: 0,
         churn: None,
         next_churn: (0, 0),
         stalled: false,
         unread: VecDeque::new(),
-        began: ThreadUse::default(),
     };
     Ok((loader, waker))
 }
@@ -182,6 +187,7 @@ impl Loader {
 
     /// Runs until nobody can give orders any more.
     pub(crate) fn run(mut self) -> io::Result<()> {
+        self.gauges.thread.store(rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned(), Ordering::Relaxed);
         let mut events = Events::with_capacity(EVENTS);
         let mut buffer = vec![0; READ_BYTES];
         loop {
@@ -198,8 +204,10 @@ impl Loader {
             }
             for _ in 0..self.unread.len() {
                 let Some(id) = self.unread.pop_front() else { break };
-                self.read(id, false, &mut buffer);
+                // What told of an end may have been passed over while the connection was not read.
+                self.read(id, true, &mut buffer);
             }
+            self.give_up_due();
             self.open_due();
             self.churn_due();
             self.show();
@@ -221,10 +229,12 @@ impl Loader {
         if !self.unread.is_empty() {
             return Duration::ZERO;
         }
-        let to_open = self.to_open.front().filter(|_| self.opening < self.setup.connecting_max).map(|(due, _)| *due);
-        let retry = self.retries.peek().map(|Reverse((due, _))| *due);
+        let room = self.opening < self.setup.connecting_max;
+        let to_open = self.to_open.front().filter(|_| room).map(|(due, _)| *due);
+        let retry = self.retries.peek().filter(|_| room).map(|Reverse((due, _))| *due);
+        let deadline = self.deadlines.front().map(|(due, ..)| *due);
         let churn = self.churn.map(|_| self.next_churn.0);
-        let Some(next) = [to_open, retry, churn].into_iter().flatten().min() else { return SLEEP_MAX };
+        let Some(next) = [to_open, retry, churn, deadline].into_iter().flatten().min() else { return SLEEP_MAX };
         Duration::from_nanos(next.saturating_sub(self.now())).min(SLEEP_MAX)
     }
 
@@ -267,8 +277,12 @@ impl Loader {
     }
 
     fn begin(&mut self, window: Window) -> Recipients {
-        let connects = std::mem::take(&mut self.record.connects);
-        self.record = Record { connects, ..Record::new(window) };
+        let before = std::mem::replace(&mut self.record, Record::new(window));
+        self.record.connects = before.connects;
+        if before.window.run == 0 {
+            // What happened while the connections came belongs to the first run.
+            (self.record.counts.failures, self.record.counts.closes) = (before.counts.failures, before.counts.closes);
+        }
         let mut recipients = Recipients::of(window.channels);
         for connection in &mut self.connections {
             connection.counted = connection.phase == Phase::Ready;
@@ -278,7 +292,6 @@ impl Loader {
                 of_kind[subscription.channel as usize] += u32::from(connection.counted);
             }
         }
-        self.began = ThreadUse::now();
         recipients
     }
 
@@ -297,7 +310,7 @@ impl Loader {
         self.drop_socket(id);
         for subscription in &mut self.connections[id].subscriptions {
             if subscription.position.is_none() {
-                subscription.tally.begin_anew();
+                subscription.tally.part();
             }
         }
     }
@@ -312,17 +325,16 @@ impl Loader {
 
     fn collect(&mut self) -> Collected {
         let window = self.record.window;
-        let per_channel = (window.publications / window.channels as usize) as u32;
         let mut missing = Vec::new();
         for connection in self.connections.iter().filter(|connection| connection.counted) {
             for subscription in &connection.subscriptions {
                 let (channel, slow) = (subscription.channel, connection.slow);
-                let holes = subscription.tally.missing(per_channel);
+                let holes = subscription.tally.missing(window.of_channel(channel));
                 missing.extend(holes.map(|numbers| Missing { channel, numbers, slow }));
             }
         }
-        let usage = ThreadUse::now().since(self.began);
-        Collected { record: self.record.clone(), missing, usage }
+        let nothing = Window { publications: 0, ..window };
+        Collected { record: std::mem::replace(&mut self.record, Record::new(nothing)), missing }
     }
 
     fn open_due(&mut self) {
@@ -360,10 +372,22 @@ impl Loader {
             return self.fail(id, format!("connect: {}", error.kind()));
         }
         self.opening += 1;
+        self.deadlines.push_back((self.setup.clock.now() + OPEN_MAX, id, self.connections[id].attempt));
         let Some(stream) = &mut self.connections[id].stream else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         if let Err(error) = self.poll.registry().register(stream, Token(id), interest) {
             self.fail(id, format!("register: {}", error.kind()));
+        }
+    }
+
+    /// Gives up connects that the server has left without an answer.
+    fn give_up_due(&mut self) {
+        let now = self.now();
+        while let Some((_, id, attempt)) = self.deadlines.front().copied().filter(|(due, ..)| *due <= now) {
+            self.deadlines.pop_front();
+            if self.connections[id].attempt == attempt && self.connections[id].phase.is_opening() {
+                self.fail(id, format!("not ready within {} s", OPEN_MAX / 1_000_000_000));
+            }
         }
     }
 
@@ -424,17 +448,13 @@ impl Loader {
     fn rejoin(&mut self, id: usize) -> bool {
         let Self { connections, setup, first, .. } = self;
         let connection = &mut connections[id];
-        let at = 0;
-        if connection.subscriptions[at].position.is_none() {
-            connection.subscriptions[at].tally.begin_anew();
-        }
         let mut membership = Membership {
             who: *first + id,
             subscriptions: &mut connection.subscriptions,
             channels: &setup.channels,
             out: &mut connection.outbound,
         };
-        let done = setup.adapter.rejoin(&mut membership, at);
+        let done = setup.adapter.rejoin(&mut membership, 0);
         if done {
             self.flush(id);
         }

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use rand::RngExt as _;
 
-use crate::clock::Clock;
-use crate::clock::nanoseconds;
+use crate::clock::{Clock, nanoseconds};
 use crate::fleet::{Ended, Fleet};
 use crate::loader::{Churn, Missing, Order, Recipients};
+use crate::meter::{Reading, Spent};
 use crate::plan::{Plan, Scenario};
-use crate::publisher::{self, Job, Lines, Progress, Published, Schedule, State};
+use crate::publisher::{self, Job, Lines, Progress, Published, State};
 use crate::record::{Record, Window};
-use crate::run::{Error, Step, Watch};
-use crate::usage::{MachineUse, Processes, ThreadUse};
+use crate::run::{Error, Step, Watch, not_ready};
+use crate::usage::Processes;
 
 /// From the beginning of a run to its first publication: all threads know of it by then.
 const LEAD: Duration = Duration::from_millis(50);
@@ -25,16 +25,17 @@ const AFTERWARDS: Duration = Duration::from_millis(200);
 
 /// What a run was like, before it is made into a report.
 pub(crate) struct Measured {
-    pub(crate) schedule: Schedule,
+    pub(crate) window: Window,
     pub(crate) record: Record,
     pub(crate) published: Published,
     pub(crate) recipients: Recipients,
     pub(crate) missing: Vec<Missing>,
-    /// From the first publication until all was delivered, or given up.
-    pub(crate) took: Duration,
-    pub(crate) server_cpu: Option<Duration>,
-    pub(crate) loaders: Vec<ThreadUse>,
-    pub(crate) stolen: f64,
+    /// From before the first publication until all was published.
+    pub(crate) publishing: Spent,
+    /// The same until all was delivered, or given up.
+    pub(crate) all: Spent,
+    /// Connections that were ready then.
+    pub(crate) ready_at_end: usize,
 }
 
 /// Carries out runs with the same connections.
@@ -53,47 +54,63 @@ impl Runner<'_> {
         let (target, dialect) = plan.dialect();
         let lines = Lines::open(target.clone(), dialect, plan.publishers.min(plan.channels as usize))
             .map_err(|error| Error::Publish { to: target.to_string(), error })?;
-        let schedule = self.schedule(&plan);
-        let recipients = self.fleet.begin(schedule.window)?;
-        let before = (self.processes.cpu(), MachineUse::now());
+        self.wait_for_connections(&plan)?;
+        let window = self.window(&plan);
+        let recipients = self.fleet.begin(window)?;
+        let before = self.reading();
         if plan.scenario == Scenario::Recover {
             self.fleet.order(|| Order::Cut)?;
         }
-        let published = self.publish(&plan, schedule, &lines)?;
+        let published = self.publish(&plan, window, &lines)?;
+        let publishing = self.reading().since(&before);
         self.wait_for_deliveries(&plan, &recipients, &published)?;
-        let took = Duration::from_nanos(self.clock.now().saturating_sub(schedule.window.start));
-        let server_cpu = self.processes.cpu().zip(before.0).map(|(after, before)| after.saturating_sub(before));
-        let stolen = MachineUse::now().stolen_since(before.1);
+        let all = self.reading().since(&before);
+        let ready_at_end = self.fleet.ready();
         let mut collected = self.fleet.collect()?;
-        let loaders = collected.iter().map(|one| one.usage).collect();
         let missing = collected.iter_mut().flat_map(|one| std::mem::take(&mut one.missing)).collect();
         let record = collected.into_iter().map(|one| one.record).reduce(|mut all, one| {
             all.add(&one);
             all
         });
         let record = record.ok_or(Ended)?;
-        Ok(Measured { schedule, record, published, recipients, missing, took, server_cpu, loaders, stolen })
+        Ok(Measured { window, record, published, recipients, missing, publishing, all, ready_at_end })
     }
 
-    fn schedule(&self, plan: &Plan) -> Schedule {
+    fn reading(&self) -> Reading {
+        Reading::now(self.clock, self.processes, self.fleet)
+    }
+
+    /// Everyone has to be there: in a search, the run before may have cost connections.
+    fn wait_for_connections(&self, plan: &Plan) -> Result<(), Error> {
+        let deadline = self.clock.now() + nanoseconds(plan.patience);
+        while self.fleet.ready() < plan.connections {
+            if self.clock.now() > deadline {
+                return Err(not_ready(plan, self.fleet));
+            }
+            self.look(Step::Connecting, self.fleet.ready() as u64, plan.connections as u64)?;
+        }
+        Ok(())
+    }
+
+    fn window(&self, plan: &Plan) -> Window {
         let publications = plan.publications();
         let gap = 1e9 / plan.rate;
         let start = self.clock.now() + nanoseconds(LEAD);
-        let window = Window {
+        Window {
             run: rand::rng().random_range(1..=u16::MAX),
             start,
             timed_from: start + nanoseconds(plan.warm_up),
             end: start + (publications as f64 * gap) as u64,
             publications,
             channels: plan.channels,
-        };
-        Schedule { window, gap }
+            gap,
+        }
     }
 
     /// Publishes all, while the scenario takes its course.
-    fn publish(&self, plan: &Plan, schedule: Schedule, lines: &Lines) -> Result<Published, Error> {
+    fn publish(&self, plan: &Plan, window: Window, lines: &Lines) -> Result<Published, Error> {
         let job = Job {
-            schedule,
+            window,
             channels: plan.channels(),
             payload_bytes: plan.payload_bytes,
             in_flight_max: plan.in_flight_max,
@@ -106,7 +123,7 @@ impl Runner<'_> {
                 .name("publisher".to_owned())
                 .spawn_scoped(scope, || publisher::publish(&job, lines, &progress));
             let publisher = publisher.map_err(Error::Machine)?;
-            let course = self.take_course(plan, &schedule, &progress, || publisher.is_finished());
+            let course = self.take_course(plan, window, &progress, || publisher.is_finished());
             progress.stop.store(course.is_err(), Ordering::Relaxed);
             let published = publisher.join().map_err(|_| Error::Ended)?.map_err(Error::Machine)?;
             course.map(|()| published)
@@ -121,11 +138,10 @@ impl Runner<'_> {
     fn take_course(
         &self,
         plan: &Plan,
-        schedule: &Schedule,
+        window: Window,
         progress: &Progress,
         done: impl Fn() -> bool,
     ) -> Result<(), Error> {
-        let window = schedule.window;
         let mut middle = Some(window.timed_from + (window.end - window.timed_from) / 2);
         self.begin_course(plan)?;
         while !done() {
@@ -169,8 +185,9 @@ impl Runner<'_> {
 
     /// Waits until everything that is owed has come and everyone is back, or the time for it is over.
     fn wait_for_deliveries(&self, plan: &Plan, recipients: &Recipients, published: &Published) -> Result<(), Error> {
-        let owed =
-            owed(published, &recipients.ordinary, plan.channels) + owed(published, &recipients.slow, plan.channels);
+        // What has no answer may be on its way all the same.
+        let states = [State::Acknowledged, State::Sent];
+        let owed = owed(published, &states, &recipients.ordinary) + owed(published, &states, &recipients.slow);
         let deadline = self.clock.now() + nanoseconds(plan.drain);
         let mut settled = None;
         loop {
@@ -201,11 +218,12 @@ pub(crate) fn look(watch: &dyn Watch, fleet: &Fleet, step: Step, [done, of]: [u6
     Ok(())
 }
 
-/// Acknowledged publications, each by the recipients of its channel.
-pub(crate) fn owed(published: &Published, recipients: &[u32], channels: u32) -> u64 {
-    let mut acknowledged = vec![0_u64; channels as usize];
+/// Publications in these states, each by the recipients of its channel.
+pub(crate) fn owed(published: &Published, states: &[State], recipients: &[u32]) -> u64 {
+    let mut publications = vec![0_u64; recipients.len()];
     for index in 0..published.states.len() {
-        acknowledged[index % channels as usize] += u64::from(published.states.is(index, State::Acknowledged));
+        let counts = states.iter().any(|state| published.states.is(index, *state));
+        publications[index % recipients.len()] += u64::from(counts);
     }
-    acknowledged.iter().zip(recipients).map(|(publications, each)| publications * u64::from(*each)).sum()
+    publications.iter().zip(recipients).map(|(publications, each)| publications * u64::from(*each)).sum()
 }

@@ -20,18 +20,20 @@ use crate::channels::Channels;
 use crate::clock::Clock;
 use crate::latency::Latencies;
 use crate::record::Window;
-use crate::stamp::Stamp;
 
 pub(crate) use answers::Answered;
 pub(crate) use dialect::Dialect;
 pub(crate) use http::Http;
 pub use http::PusherKeys;
-pub(crate) use line::Lines;
+pub(crate) use line::{Lines, Queued};
 pub(crate) use redis::Redis;
 pub(crate) use websocket::{ClientPublish, PlainPublish};
 
 /// Publications of one thread's turn before it looks at the clock again.
 const BURST_MAX: usize = 256;
+
+/// The longest sleep, in nanoseconds.
+const SLEEP_MAX: u64 = 100_000_000;
 
 /// Higher than others on the machine, where that is allowed: the publisher has to be on time.
 const NICE: i32 = -10;
@@ -78,29 +80,9 @@ impl States {
     }
 }
 
-/// When the publications of a run are due, and of which channel each is.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Schedule {
-    pub(crate) window: Window,
-    /// Nanoseconds between two.
-    pub(crate) gap: f64,
-}
-
-impl Schedule {
-    pub(crate) fn due(&self, index: usize) -> u64 {
-        self.window.start + (index as f64 * self.gap) as u64
-    }
-
-    fn stamp(&self, index: usize) -> Stamp {
-        let channels = self.window.channels as usize;
-        let (channel, number) = ((index % channels) as u32, (index / channels) as u32);
-        Stamp { run: self.window.run, channel, number, due: self.due(index) }
-    }
-}
-
 /// What is to be published.
 pub(crate) struct Job {
-    pub(crate) schedule: Schedule,
+    pub(crate) window: Window,
     pub(crate) channels: Channels,
     pub(crate) payload_bytes: usize,
     pub(crate) in_flight_max: u64,
@@ -134,7 +116,7 @@ pub(crate) struct Progress {
 
 /// Publishes to the end of the schedule, and waits for the answers.
 pub(crate) fn publish(job: &Job, lines: &Lines, progress: &Progress) -> io::Result<Published> {
-    let states = Arc::new(States::new(job.schedule.window.publications));
+    let states = Arc::new(States::new(job.window.publications));
     thread::scope(|scope| {
         let answers = thread::Builder::new().name("answers".to_owned());
         let answers = answers.spawn_scoped(scope, || answers::take(job, lines, &states, progress))?;
@@ -171,8 +153,9 @@ impl<'a> Pace<'a> {
     fn run(&mut self) {
         be_punctual();
         let mut next = 0;
-        while next < self.job.schedule.window.publications && !self.progress.stop.load(Ordering::Relaxed) {
-            self.job.clock.sleep_until(self.job.schedule.due(next));
+        while next < self.job.window.publications && !self.progress.stop.load(Ordering::Relaxed) {
+            // In slices, so that it ends soon when it is told to.
+            self.job.clock.sleep_until(self.job.window.due(next).min(self.job.clock.now() + SLEEP_MAX));
             next = self.burst(next);
             self.progress.due.store(next as u64, Ordering::Relaxed);
         }
@@ -182,17 +165,17 @@ impl<'a> Pace<'a> {
     /// Writes what is due by now, each connection once; returns what comes next.
     fn burst(&mut self, first: usize) -> usize {
         let now = self.job.clock.now();
-        let end = self.job.schedule.window.publications.min(first + BURST_MAX);
+        let end = self.job.window.publications.min(first + BURST_MAX);
         let mut next = first;
-        while next < end && self.job.schedule.due(next) <= now {
+        while next < end && self.job.window.due(next) <= now {
             self.enqueue(next);
             next += 1;
         }
         self.lines.flush();
         let written = self.job.clock.now();
         for index in first..next {
-            let due = self.job.schedule.due(index);
-            if due >= self.job.schedule.window.timed_from {
+            let due = self.job.window.due(index);
+            if due >= self.job.window.timed_from {
                 self.lateness.record(written.saturating_sub(due));
             }
         }
@@ -200,7 +183,7 @@ impl<'a> Pace<'a> {
     }
 
     fn enqueue(&mut self, index: usize) {
-        let stamp = self.job.schedule.stamp(index);
+        let stamp = self.job.window.stamp(index);
         if self.sent.saturating_sub(self.progress.answered.load(Ordering::Relaxed)) >= self.job.in_flight_max {
             self.over_bound += 1;
             return;
@@ -210,13 +193,17 @@ impl<'a> Pace<'a> {
         let channel = self.names.get(stamp.channel as usize).map_or("", String::as_str);
         // Before it is written: the answer may be here at once.
         self.states.set(index, State::Sent);
-        if !self.lines.enqueue(stamp.channel, index, channel, &self.payload) {
-            self.states.set(index, State::NotSent);
-            self.without_line += 1;
-        } else if self.lines.dialect().answers() {
-            self.sent += 1;
-        } else {
-            self.states.set(index, State::Acknowledged);
+        match self.lines.enqueue(stamp.channel, index, channel, &self.payload) {
+            Queued::Done if self.lines.dialect().answers() => self.sent += 1,
+            Queued::Done => self.states.set(index, State::Acknowledged),
+            Queued::Full => {
+                self.states.set(index, State::NotSent);
+                self.over_bound += 1;
+            }
+            Queued::Broken => {
+                self.states.set(index, State::NotSent);
+                self.without_line += 1;
+            }
         }
     }
 }

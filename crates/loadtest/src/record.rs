@@ -37,12 +37,38 @@ pub(crate) struct Window {
     pub(crate) publications: usize,
     /// Channels, which take turns.
     pub(crate) channels: u32,
+    /// Nanoseconds between two publications.
+    pub(crate) gap: f64,
 }
 
 impl Window {
     /// The nanoseconds of a point of the timeline.
     pub(crate) fn interval(&self) -> u64 {
         ((self.end - self.start) / INTERVALS_MAX).max(INTERVAL_MIN)
+    }
+
+    /// When a publication is due, by its number among all of the run.
+    pub(crate) fn due(&self, index: usize) -> u64 {
+        self.start + (index as f64 * self.gap) as u64
+    }
+
+    /// The stamp of a publication.
+    pub(crate) fn stamp(&self, index: usize) -> Stamp {
+        let channels = self.channels as usize;
+        let (channel, number) = ((index % channels) as u32, (index / channels) as u32);
+        Stamp { run: self.run, channel, number, due: self.due(index) }
+    }
+
+    /// Publications of a channel.
+    pub(crate) fn of_channel(&self, channel: u32) -> u32 {
+        self.publications.saturating_sub(channel as usize).div_ceil(self.channels as usize) as u32
+    }
+
+    /// The number, within a channel, of the first publication that is due after this time.
+    pub(crate) fn next_of_channel(&self, channel: u32, now: u64) -> u32 {
+        let due = (now.saturating_sub(self.start) as f64 / self.gap.max(1.0)).ceil() as usize;
+        let next = due.saturating_sub(channel as usize).div_ceil(self.channels as usize) as u32;
+        next.min(self.of_channel(channel))
     }
 
     /// Number of a publication among all of the run.
@@ -148,6 +174,8 @@ pub(crate) struct Record {
     pub(crate) last: Vec<u64>,
     pub(crate) copies: Vec<u32>,
     pub(crate) timeline: Vec<Interval>,
+    /// When the last delivery came.
+    pub(crate) last_arrival: u64,
 }
 
 impl Record {
@@ -162,6 +190,7 @@ impl Record {
             last: vec![0; window.publications],
             copies: vec![0; window.publications],
             timeline: Vec::new(),
+            last_arrival: 0,
         }
     }
 
@@ -175,6 +204,7 @@ impl Record {
                 return;
             }
         }
+        self.last_arrival = now;
         if way == Way::Slow {
             self.counts.slow += 1;
             return;
@@ -238,6 +268,7 @@ impl Record {
         for (ours, theirs) in self.copies.iter_mut().zip(&other.copies) {
             *ours += theirs;
         }
+        self.last_arrival = self.last_arrival.max(other.last_arrival);
         let longer = self.timeline.len().max(other.timeline.len());
         self.timeline.resize_with(longer, Interval::default);
         for (ours, theirs) in self.timeline.iter_mut().zip(&other.timeline) {
@@ -265,7 +296,7 @@ mod tests {
     use super::*;
 
     const WINDOW: Window =
-        Window { run: 1, start: 0, timed_from: 1_000, end: 10_000_000_000, publications: 4, channels: 2 };
+        Window { run: 1, start: 0, timed_from: 1_000, end: 10_000_000_000, publications: 4, channels: 2, gap: 1e9 };
 
     fn stamp(channel: u32, number: u32, due: u64) -> Stamp {
         Stamp { run: 1, channel, number, due }
@@ -282,6 +313,15 @@ mod tests {
         assert_eq!((counts.live, counts.recovered, counts.doubled, counts.reordered), (2, 1, 1, 1));
         assert_eq!((record.live.count(), record.recovered.count()), (1, 1));
         assert_eq!(record.copies, [0, 2, 1, 0]);
+    }
+
+    #[test]
+    fn publications_take_turns_over_the_channels() {
+        let window = Window { publications: 5, ..WINDOW };
+        assert_eq!([0, 1, 2].map(|channel| window.of_channel(channel)), [3, 2, 2]);
+        assert_eq!(window.due(3), 3_000_000_000);
+        assert_eq!([0, 1].map(|channel| window.next_of_channel(channel, 2_500_000_000)), [2, 1]);
+        assert_eq!(window.next_of_channel(0, u64::MAX), 3);
     }
 
     #[test]

@@ -106,6 +106,8 @@ pub struct Asked {
 pub struct Connections {
     /// That got ready: connected, upgraded and subscribed.
     pub ready: usize,
+    /// That were so at the end.
+    pub ready_at_end: usize,
     /// Seconds until all were.
     pub seconds: f64,
     /// Sessions a second over that time.
@@ -220,8 +222,10 @@ pub struct Loader {
     pub cpu_us_per_delivery: Option<f64>,
     /// That against the server's; has to be below a half.
     pub share_of_server: Option<f64>,
-    /// The share of the time that the thread that waited most for a core did so, 0 to 1.
+    /// The share of the time of publishing that the thread that waited most for a core did so, 0 to 1.
     pub waited: f64,
+    /// The share of the machine's time that others on its host took meanwhile, 0 to 1.
+    pub stolen: f64,
 }
 
 /// A point of the timeline.

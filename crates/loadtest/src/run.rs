@@ -11,12 +11,13 @@ use crate::fleet::{Ended, Fleet};
 use crate::loader::{Order, Setup};
 use crate::machine::Machine;
 use crate::measure::{Runner, look};
+use crate::meter::Reading;
 use crate::objective::Objective;
 use crate::plan::{Plan, PlanError};
 use crate::record::{Record, Window};
 use crate::report::{Connections, Report};
 use crate::search;
-use crate::usage::{MachineUse, Processes, ThreadUse};
+use crate::usage::Processes;
 
 /// Steps of a run, for whoever watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -192,7 +193,7 @@ fn open(plan: &Plan, fleet: &Fleet, clock: Clock, processes: &Processes, watch: 
     Ok(Opened { connections, cpu })
 }
 
-fn not_ready(plan: &Plan, fleet: &Fleet) -> Error {
+pub(crate) fn not_ready(plan: &Plan, fleet: &Fleet) -> Error {
     let mut why: Vec<(String, u64)> = Vec::new();
     for one in fleet.collect().unwrap_or_default() {
         for (reason, times) in one.record.counts.failures {
@@ -216,19 +217,16 @@ fn watch_idle(
 ) -> Result<Evaluation, Error> {
     let start = clock.now();
     let end = start + nanoseconds(plan.duration);
-    let window = Window { run: 0, start, timed_from: start, end, publications: 0, channels: plan.channels };
+    let window = Window { run: 0, start, timed_from: start, end, publications: 0, channels: plan.channels, gap: 0.0 };
     fleet.begin(window)?;
-    let before = (processes.cpu(), MachineUse::now());
+    let before = Reading::now(clock, processes, fleet);
     while clock.now() < end {
         let done = Duration::from_nanos(clock.now() - start).as_millis() as u64;
         look(watch, fleet, Step::Watching, [done, plan.duration.as_millis() as u64])?;
     }
-    let took = Duration::from_nanos(clock.now() - start);
-    let server_cpu = processes.cpu().zip(before.0).map(|(after, before)| after.saturating_sub(before));
-    let stolen = MachineUse::now().stolen_since(before.1);
-    let collected = fleet.collect()?;
-    let loaders: Vec<ThreadUse> = collected.iter().map(|one| one.usage).collect();
+    let spent = Reading::now(clock, processes, fleet).since(&before);
+    let ready_at_end = fleet.ready();
     let mut record = Record::new(window);
-    collected.iter().for_each(|one| record.add(&one.record));
-    Ok(Evaluation::Watched { record: Box::new(record), took, server_cpu, loaders, stolen })
+    fleet.collect()?.iter().for_each(|one| record.add(&one.record));
+    Ok(Evaluation::Watched { record: Box::new(record), spent, ready_at_end })
 }

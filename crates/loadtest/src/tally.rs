@@ -27,8 +27,10 @@ pub(crate) struct Tally {
     next: u32,
     /// Numbers before `next` that have not arrived, in order.
     holes: Vec<Range<u32>>,
-    /// Whether the next one that comes begins anew, whatever its number.
-    begins_anew: bool,
+    /// Numbers before `next` that may come and need not: they were published while nobody was subscribed.
+    optional: Range<u32>,
+    /// Whether the subscription was ended on purpose, and what comes until it is live again is not expected.
+    parted: bool,
 }
 
 impl Tally {
@@ -36,28 +38,40 @@ impl Tally {
     pub(crate) fn take(&mut self, number: u32) -> Arrival {
         if number == self.next {
             self.next += 1;
-            self.begins_anew = false;
             return Arrival::InOrder;
         }
         if number > self.next {
-            if !std::mem::take(&mut self.begins_anew) {
-                self.open_hole(self.next..number);
-            }
+            self.open_hole(self.next..number);
             self.next = number + 1;
             return Arrival::InOrder;
+        }
+        if self.optional.contains(&number) {
+            let in_order = self.next == self.optional.end;
+            self.optional.start = number + 1;
+            return if in_order { Arrival::InOrder } else { Arrival::Reordered };
         }
         self.fill_hole(number)
     }
 
-    /// What comes while nobody is subscribed is not expected: the next that arrives is the next in order.
-    pub(crate) fn begin_anew(&mut self) {
-        self.begins_anew = true;
+    /// The subscription ends on purpose, without a position to come back to: what is published until it is live again is
+    /// not expected. If it never is, it is.
+    pub(crate) fn part(&mut self) {
+        self.parted = true;
+    }
+
+    /// The subscription is live. If it was ended on purpose, it expects what is published from a number on.
+    pub(crate) fn resume(&mut self, from: impl FnOnce() -> u32) {
+        if std::mem::take(&mut self.parted) {
+            let from = from().max(self.next);
+            self.optional = self.next..from;
+            self.next = from;
+        }
     }
 
     /// The numbers that have not arrived, of `published` in all.
     pub(crate) fn missing(&self, published: u32) -> impl Iterator<Item = Range<u32>> + '_ {
-        let rest = (!self.begins_anew).then_some(self.next..published.max(self.next));
-        self.holes.iter().cloned().chain(rest).filter(|range| !range.is_empty())
+        let rest = self.next..published.max(self.next);
+        self.holes.iter().cloned().chain([rest]).filter(|range| !range.is_empty())
     }
 
     fn open_hole(&mut self, hole: Range<u32>) {
@@ -125,9 +139,21 @@ mod tests {
     #[test]
     fn what_comes_while_nobody_listens_is_not_expected() {
         let (mut tally, _) = taken(&[0, 1]);
-        tally.begin_anew();
-        assert_eq!(missing(&tally, 9), [0_u32; 0]);
+        tally.part();
+        tally.resume(|| 7);
+        assert_eq!(missing(&tally, 9), [7, 8]);
+        assert_eq!(tally.take(6), Arrival::InOrder);
         assert_eq!(tally.take(7), Arrival::InOrder);
+        assert_eq!(tally.take(5), Arrival::Doubled);
         assert_eq!(missing(&tally, 9), [8]);
+    }
+
+    #[test]
+    fn who_parts_and_never_comes_back_has_lost_the_rest() {
+        let (mut tally, _) = taken(&[0, 1]);
+        tally.part();
+        assert_eq!(missing(&tally, 4), [2, 3]);
+        tally.resume(|| 1);
+        assert_eq!(missing(&tally, 4), [2, 3]);
     }
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 /// Bytes of a page and clock ticks a second, as Linux has them on the machines that are measured on.
 const PAGE_BYTES: u64 = 4_096;
 const TICKS_PER_SECOND: u32 = 100;
+/// By this much ticks may be ahead of the scheduler's time by being coarse.
+const TICKS_TOO_MANY: Duration = Duration::from_millis(200);
 
 /// What a thread has had of the cores.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -18,9 +20,9 @@ pub(crate) struct ThreadUse {
 }
 
 impl ThreadUse {
-    /// Of the calling thread; zero where the kernel does not say.
-    pub(crate) fn now() -> Self {
-        Self::read("/proc/thread-self/schedstat").unwrap_or_default()
+    /// Of a thread of this process; zero where the kernel does not say.
+    pub(crate) fn of(thread: u32) -> Self {
+        Self::read(&format!("/proc/self/task/{thread}/schedstat")).unwrap_or_default()
     }
 
     fn read(path: &str) -> Option<Self> {
@@ -31,10 +33,6 @@ impl ThreadUse {
 
     pub(crate) fn since(self, before: Self) -> Self {
         Self { cpu: self.cpu.saturating_sub(before.cpu), waited: self.waited.saturating_sub(before.waited) }
-    }
-
-    pub(crate) fn and(self, other: Self) -> Self {
-        Self { cpu: self.cpu + other.cpu, waited: self.waited + other.waited }
     }
 }
 
@@ -65,8 +63,8 @@ impl Process {
         Ok(pages.ok_or(io::ErrorKind::InvalidData)? * PAGE_BYTES)
     }
 
-    /// CPU time used so far, user and system. Read from the scheduler, in nanoseconds, summed over its threads;
-    /// the coarser ticks where that is not to be had.
+    /// CPU time used so far, user and system. Read from the scheduler, in nanoseconds, summed over its threads; the coarser
+    /// ticks where that is not to be had, or where threads have ended, whose time is in the ticks alone.
     ///
     /// # Errors
     /// The process has ended, or is not ours to look at.
@@ -77,7 +75,9 @@ impl Process {
             let path = thread?.path().join("schedstat");
             sum += ThreadUse::read(&path.to_string_lossy()).unwrap_or_default().cpu;
         }
-        if sum.is_zero() { self.cpu_ticks() } else { Ok(sum) }
+        // The last tick may be counted there and not be over: it is no reason to prefer the ticks.
+        let ticks = self.cpu_ticks()?;
+        Ok(if ticks > sum + TICKS_TOO_MANY { ticks } else { sum })
     }
 
     fn cpu_ticks(self) -> io::Result<Duration> {
@@ -104,7 +104,8 @@ impl Processes {
     }
 
     fn sum<T: std::iter::Sum>(&self, read: fn(Process) -> io::Result<T>) -> Option<T> {
-        (!self.0.is_empty()).then(|| self.0.iter().filter_map(|process| read(*process).ok()).sum())
+        let read = self.0.iter().map(|process| read(*process).ok());
+        if self.0.is_empty() { None } else { read.sum() }
     }
 }
 
@@ -143,8 +144,9 @@ mod tests {
     fn this_process_uses_memory_and_time() {
         let us = Process::of(std::process::id());
         assert!(us.resident_bytes().unwrap() > 100_000);
-        let before = (us.cpu().unwrap(), ThreadUse::now());
-        while ThreadUse::now().since(before.1).cpu < Duration::from_millis(2) {}
+        let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
+        let before = (us.cpu().unwrap(), ThreadUse::of(thread));
+        while ThreadUse::of(thread).since(before.1).cpu < Duration::from_millis(2) {}
         assert!(us.cpu().unwrap() >= before.0 + Duration::from_millis(2));
     }
 

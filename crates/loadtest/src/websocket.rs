@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use rand::RngExt as _;
 
 /// A server's frame or message that is larger ends the connection: far above what recovery sends at once.
-pub(crate) const FRAME_BYTES_MAX: usize = 64 << 20;
+pub(crate) const FRAME_BYTES_MAX: usize = 16 << 20;
 
 /// The most that the answer to an upgrade may take.
 const HEAD_BYTES_MAX: usize = 16 << 10;

@@ -185,3 +185,56 @@ async fn a_server_that_refuses_its_subscribers_is_told_with_its_reason() {
     assert_eq!(output.status.code(), Some(3), "{told}");
     assert!(told.contains("0 of 3 connections got ready: error 103: permission denied"), "{told}");
 }
+
+/// Without positions nothing is owed for the time away, but everything from the return on: whoever does not come back has
+/// lost it.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_recovery_a_storm_costs_what_was_published_meanwhile_and_nothing_else() {
+    let node = node(&[]).await;
+    let words = ["storm", "-n", "30", "--rate", "100", "-d", "2s", "--warmup", "0s", "--drain", "1s", "--no-recovery"];
+    let run = bench(node.address(), node.address(), &words);
+    assert_eq!(["lost", "doubled", "reordered", "recovered"].map(|name| run.deliveries(name)), [0; 4], "{}", run.told);
+    assert_eq!(run.number("/connections/ready_at_end"), 30.0);
+    let received = run.deliveries("received");
+    assert!((100 * 30..=200 * 30).contains(&received), "{received} of {}", 200 * 30);
+}
+
+/// Where nothing is published a connection that ends is all that can go wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_ends_in_the_middle_of_a_connect_run_fails_it() {
+    let node = node(&[]).await;
+    let (address, id) = (node.address(), Pid::from_raw(node.id().cast_signed()).unwrap());
+    let end = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_secs(2));
+        kill_process(id, Signal::KILL).unwrap();
+    });
+    let run = bench(address, address, &["connect", "-n", "20", "-d", "4s"]);
+    end.join().unwrap();
+    assert_eq!(run.code, 1, "{}", run.told);
+    assert_eq!(run.number("/connections/closed/0"), 20.0);
+    assert_eq!(run.number("/connections/ready_at_end"), 0.0);
+    assert!(run.told.contains("not there at the end: 20 connections"), "{}", run.told);
+}
+
+/// A Pusher application is taken from the environment: it was asked for before anybody had looked there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pusher_application_comes_from_the_environment() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let bench = |application: &[(&str, &str)]| {
+        let output = Command::new(BINARY)
+            .args(["bench", "fanout", "--adapter", "pusher", "-n", "1", "--patience", "1s", "--target", &nobody])
+            .env_clear()
+            .envs(application.iter().copied())
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, told) = bench(&[]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains("the application's id, key and secret"), "{told}");
+    let application =
+        [("FANFARE_BENCH_PUSHER_ID", "i"), ("FANFARE_BENCH_PUSHER_KEY", "k"), ("FANFARE_BENCH_PUSHER_SECRET", "s")];
+    let (code, told) = bench(&application);
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("0 of 1 connections got ready: connect: connection refused"), "{told}");
+}

@@ -99,7 +99,9 @@ impl Fanfare {
         }
         subscription.joined = true;
         let offset = result.publications.last().map_or(result.offset, |last| last.offset.max(result.offset));
-        subscription.position = result.positioned.then(|| Position { offset, epoch: result.epoch.into() });
+        // A server may give positions that nobody asked for.
+        subscription.position =
+            (self.recovers && result.positioned).then(|| Position { offset, epoch: result.epoch.into() });
     }
 
     /// A subscription was ended on request, and is begun again. Not before: what is on its way until then moves the
@@ -107,7 +109,11 @@ impl Fanfare {
     fn left(&self, membership: &mut Membership<'_>, id: u32) {
         let at = id.checked_sub(UNSUBSCRIBE).map(|at| at as usize);
         if let Some(at) = at.filter(|at| *at < membership.subscriptions.len()) {
-            membership.subscriptions[at].joined = false;
+            let subscription = &mut membership.subscriptions[at];
+            subscription.joined = false;
+            if subscription.position.is_none() {
+                subscription.tally.part();
+            }
             self.subscribe(membership, at);
         }
     }

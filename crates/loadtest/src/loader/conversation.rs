@@ -164,8 +164,7 @@ impl Loader {
             record.counts.bytes += bytes as u64;
             setup.adapter.follow(&mut connection.subscriptions, &setup.channels, payload);
         }
-        let settled = connection.subscriptions.iter().all(|subscription| subscription.joined);
-        if found && settled && !setup.adapter.asks(payload) {
+        if found && connection.joined && !setup.adapter.asks(payload) {
             return Outcome::GoOn;
         }
         let mut membership = membership(connection, *first + id, &setup.channels);
@@ -178,20 +177,28 @@ impl Loader {
         Outcome::GoOn
     }
 
-    /// Counts a connection as ready if all its subscriptions have become live.
+    /// Looks which subscriptions are live, and counts the connection as ready if all have become so.
     fn become_ready(&mut self, id: usize, now: u64) {
-        let connection = &mut self.connections[id];
-        let whole = connection.subscriptions.iter().all(|subscription| subscription.joined);
-        if connection.phase != Phase::Joining || !whole {
+        let Self { connections, record, .. } = self;
+        let connection = &mut connections[id];
+        connection.joined = true;
+        for subscription in &mut connection.subscriptions {
+            connection.joined &= subscription.joined;
+            if subscription.joined {
+                let (tally, channel) = (&mut subscription.tally, subscription.channel);
+                tally.resume(|| record.window.next_of_channel(channel, now));
+            }
+        }
+        if connection.phase != Phase::Joining || !connection.joined {
             return;
         }
         connection.phase = Phase::Ready;
         connection.tries = 0;
         let late = now.saturating_sub(connection.due);
         if connection.returning {
-            self.record.returns.record(late)
+            record.returns.record(late)
         } else {
-            self.record.connects.record(late)
+            record.connects.record(late)
         }
         self.opening -= 1;
         self.ready += 1;

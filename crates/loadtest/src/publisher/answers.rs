@@ -30,6 +30,8 @@ pub(crate) struct Answered {
     pub(crate) refusals: BTreeMap<String, u64>,
     /// Connections that broke.
     pub(crate) broken: u64,
+    /// When the last answer came.
+    pub(crate) last: u64,
 }
 
 /// Takes answers until all publications have one, or until the job's patience is over.
@@ -41,7 +43,7 @@ pub(super) fn take(job: &Job, lines: &Lines, states: &States, progress: &Progres
         taker.watch(at)?;
     }
     let mut events = Events::with_capacity(256);
-    let deadline = job.schedule.window.end.saturating_add(job.patience);
+    let deadline = job.window.end.saturating_add(job.patience);
     loop {
         match taker.poll.poll(&mut events, Some(LOOK)) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
@@ -50,9 +52,10 @@ pub(super) fn take(job: &Job, lines: &Lines, states: &States, progress: &Progres
         for event in &events {
             taker.on_event(event.token().0);
         }
-        taker.reopen();
+        taker.reopen_one();
         let open = (0..lines.len()).any(|at| !lines.line(at).in_flight.is_empty());
-        if progress.paced.load(Ordering::Acquire) && (!open || job.clock.now() > deadline) {
+        let given_up = job.clock.now() > deadline || progress.stop.load(Ordering::Relaxed);
+        if progress.paced.load(Ordering::Acquire) && (!open || given_up) {
             return Ok(taker.answered);
         }
     }
@@ -114,9 +117,7 @@ impl Taker<'_> {
         let bytes = std::mem::take(&mut self.buffers[at].bytes);
         while let Some((length, known)) = self.lines.dialect().hear(&bytes[taken..], &mut to_say)? {
             taken += length;
-            if let Some(known) = known {
-                self.answer(at, known);
-            }
+            known.into_iter().for_each(|known| self.answer(at, known));
         }
         self.buffers[at].bytes = bytes[taken..].to_vec();
         if !to_say.is_empty() {
@@ -127,9 +128,10 @@ impl Taker<'_> {
 
     fn answer(&mut self, at: usize, known: Known) {
         let Some(index) = self.lines.line(at).in_flight.pop_front() else { return };
-        let due = self.job.schedule.due(index);
-        if due >= self.job.schedule.window.timed_from {
-            self.answered.latencies.record(self.job.clock.now().saturating_sub(due));
+        let (due, now) = (self.job.window.due(index), self.job.clock.now());
+        self.answered.last = now;
+        if due >= self.job.window.timed_from {
+            self.answered.latencies.record(now.saturating_sub(due));
         }
         match known {
             Known::Acknowledged => self.states.set(index, State::Acknowledged),
@@ -152,23 +154,24 @@ impl Taker<'_> {
         self.buffers[at] = Buffer { bytes: Vec::new(), reopen_at: self.job.clock.now() + REOPEN };
     }
 
-    fn reopen(&mut self) {
+    /// Opens one broken connection again, which takes its time, unless nothing more is published.
+    fn reopen_one(&mut self) {
         let now = self.job.clock.now();
+        let over = self.progress.paced.load(Ordering::Acquire) || self.progress.stop.load(Ordering::Relaxed);
         for at in 0..self.buffers.len() {
             if self.lines.line(at).stream.is_none() && self.buffers[at].reopen_at == 0 {
                 // It broke while it was written to.
                 self.broke(at);
             }
-            if self.buffers[at].reopen_at == 0 || self.buffers[at].reopen_at > now {
-                continue;
-            }
-            self.buffers[at].reopen_at = now + REOPEN;
-            if let Ok(line) = self.lines.open_one() {
-                *self.lines.line(at) = line;
-                // Without a place in the poll its answers would not be seen.
-                if self.watch(at).is_ok() {
-                    self.buffers[at].reopen_at = 0;
-                }
+        }
+        let due = |buffer: &Buffer| buffer.reopen_at != 0 && buffer.reopen_at <= now;
+        let Some(at) = self.buffers.iter().position(due).filter(|_| !over) else { return };
+        self.buffers[at].reopen_at = now + REOPEN;
+        if let Ok(line) = self.lines.open_one() {
+            *self.lines.line(at) = line;
+            // Without a place in the poll its answers would not be seen.
+            if self.watch(at).is_ok() {
+                self.buffers[at].reopen_at = 0;
             }
         }
     }

@@ -30,12 +30,12 @@ pub(crate) trait Dialect: Send + Sync {
     /// Appends a publication.
     fn say(&self, channel: &str, payload: &[u8], out: &mut Vec<u8>);
 
-    /// Takes the first whole answer off the bytes: how many it takes, and what it says if it is one to a publication.
+    /// Takes the first whole answer off the bytes: how many it takes, and what it says of publications, in their order.
     /// Anything to say at once goes to `out`.
     ///
     /// # Errors
     /// Nothing more can be read from this connection.
-    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<(usize, Option<Known>)>>;
+    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<(usize, Vec<Known>)>>;
 
     /// Whether there is an answer to each publication. Else it counts as acknowledged once it is written.
     fn answers(&self) -> bool {

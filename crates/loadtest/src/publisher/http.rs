@@ -87,13 +87,13 @@ impl Dialect for Http {
         }
     }
 
-    fn hear(&self, bytes: &[u8], _out: &mut Vec<u8>) -> io::Result<Option<(usize, Option<Known>)>> {
+    fn hear(&self, bytes: &[u8], _out: &mut Vec<u8>) -> io::Result<Option<(usize, Vec<Known>)>> {
         let Some(answer) = Answer::first(bytes)? else { return Ok(None) };
         let good = answer.status.starts_with(b"2")
             && memmem::find(&answer.body[..answer.body.len().min(12)], b"\"error\"").is_none();
         let known =
             if good { Known::Acknowledged } else { Known::refused(&[answer.status, b": ", answer.body].concat()) };
-        Ok(Some((answer.bytes, Some(known))))
+        Ok(Some((answer.bytes, vec![known])))
     }
 }
 
@@ -120,6 +120,7 @@ impl<'a> Answer<'a> {
             (Some(length), _) => length.parse::<usize>().map_err(|_| invalid())?,
             (None, Some("chunked")) => match memmem::find(rest, b"0\r\n\r\n") {
                 Some(at) => at + 5,
+                None if rest.len() > ANSWER_BYTES_MAX => return Err(invalid()),
                 None => return Ok(None),
             },
             _ => 0,
@@ -139,7 +140,7 @@ mod tests {
         Http::Api { host: "h".to_owned(), path: "/api/publish".to_owned(), key: Some("k".to_owned()) }
     }
 
-    fn heard(bytes: &[u8]) -> Option<(usize, Option<Known>)> {
+    fn heard(bytes: &[u8]) -> Option<(usize, Vec<Known>)> {
         api().hear(bytes, &mut Vec::new()).unwrap()
     }
 
@@ -148,16 +149,18 @@ mod tests {
         let two =
             b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nno!!";
         let (length, known) = heard(two).unwrap();
-        assert_eq!(known, Some(Known::Acknowledged));
-        assert_eq!(heard(&two[length..]).unwrap().1, Some(Known::Refused("403 Forbidden: no!!".to_owned())));
+        assert_eq!(known, [Known::Acknowledged]);
+        assert_eq!(heard(&two[length..]).unwrap().1, [Known::Refused("403 Forbidden: no!!".to_owned())]);
         assert_eq!(heard(&two[..length - 1]), None);
+        let endless = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(), vec![b'1'; 2 << 20]].concat();
+        assert!(api().hear(&endless, &mut Vec::new()).is_err());
         assert!(api().hear(b"SSH-2.0\r\n\r\n", &mut Vec::new()).is_err());
     }
 
     #[test]
     fn an_error_in_the_body_is_a_refusal() {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{\"error\":{\"code\":103}}";
-        assert!(matches!(heard(answer), Some((_, Some(Known::Refused(_))))));
+        assert!(matches!(heard(answer).unwrap().1[..], [Known::Refused(_)]));
     }
 
     #[test]

@@ -15,6 +15,16 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes that wait on a connection whose socket takes no more: beyond that nothing is sent over it.
 const UNSENT_BYTES_MAX: usize = 8 << 20;
 
+/// Whether a publication was put on its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queued {
+    Done,
+    /// Too much waits for the socket.
+    Full,
+    /// There is no connection at the moment.
+    Broken,
+}
+
 /// Connections to publish over.
 pub(crate) struct Lines {
     target: Target,
@@ -112,17 +122,20 @@ impl Lines {
         self.lines[at].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a publication on the connection of its channel. `false` if that is broken or takes no more.
-    pub(crate) fn enqueue(&self, channel: u32, index: usize, name: &str, payload: &[u8]) -> bool {
+    /// Puts a publication on the connection of its channel.
+    pub(crate) fn enqueue(&self, channel: u32, index: usize, name: &str, payload: &[u8]) -> Queued {
         let mut line = self.line(channel as usize % self.lines.len());
-        if line.stream.is_none() || line.unsent.len() > UNSENT_BYTES_MAX {
-            return false;
+        if line.stream.is_none() {
+            return Queued::Broken;
+        }
+        if line.unsent.len() > UNSENT_BYTES_MAX {
+            return Queued::Full;
         }
         self.dialect.say(name, payload, &mut line.unsent);
         if self.dialect.answers() {
             line.in_flight.push_back(index);
         }
-        true
+        Queued::Done
     }
 
     /// Writes what waits on all of them.

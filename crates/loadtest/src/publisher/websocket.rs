@@ -23,6 +23,9 @@ pub(crate) struct PlainPublish {
     pub(crate) channel: String,
 }
 
+/// The id of all commands that publish: answers come in order.
+const PUBLISH: u32 = 2;
+
 /// The user that publishes: after all subscribers.
 const PUBLISHER: usize = 10_000_000;
 
@@ -87,18 +90,23 @@ impl Dialect for ClientPublish {
     fn say(&self, channel: &str, payload: &[u8], out: &mut Vec<u8>) {
         let data = bytes::Bytes::copy_from_slice(payload);
         let publish = Some(PublishRequest { channel: channel.to_owned(), data, ..PublishRequest::default() });
-        // Answers are in order, so one id does for all.
-        Self::say_command(&Command { id: 2, publish, ..Command::default() }, out);
+        Self::say_command(&Command { id: PUBLISH, publish, ..Command::default() }, out);
     }
 
-    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<(usize, Option<Known>)>> {
+    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<(usize, Vec<Known>)>> {
         hear_frame(bytes, out, |message, out| {
-            if message == b"{}" {
-                write_frame(Opcode::Text, b"{}", out);
-                return None;
+            let mut known = Vec::new();
+            for reply in Encoding::Json.decode_replies(message).flatten() {
+                match reply.error {
+                    Some(error) if reply.id == PUBLISH => {
+                        known.push(Known::refused(format!("error {}: {}", error.code, error.message).as_bytes()));
+                    }
+                    None if reply.id == PUBLISH => known.push(Known::Acknowledged),
+                    _ if reply.id == 0 && reply.push.is_none() => write_frame(Opcode::Text, b"{}", out),
+                    _ => {}
+                }
             }
-            let refused = memchr::memmem::find(message, b"\"error\"").is_some();
-            Some(if refused { Known::refused(message) } else { Known::Acknowledged })
+            known
         })
     }
 }
@@ -112,8 +120,8 @@ impl Dialect for PlainPublish {
         write_frame(Opcode::Text, payload, out);
     }
 
-    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<(usize, Option<Known>)>> {
-        hear_frame(bytes, out, |_, _| None)
+    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<(usize, Vec<Known>)>> {
+        hear_frame(bytes, out, |_, _| Vec::new())
     }
 
     fn answers(&self) -> bool {
@@ -121,18 +129,18 @@ impl Dialect for PlainPublish {
     }
 }
 
-type Heard = io::Result<Option<(usize, Option<Known>)>>;
+type Heard = io::Result<Option<(usize, Vec<Known>)>>;
 
-fn hear_frame(bytes: &[u8], out: &mut Vec<u8>, hear: impl Fn(&[u8], &mut Vec<u8>) -> Option<Known>) -> Heard {
+fn hear_frame(bytes: &[u8], out: &mut Vec<u8>, hear: impl Fn(&[u8], &mut Vec<u8>) -> Vec<Known>) -> Heard {
     let Some(frame) = first_frame(bytes).map_err(io::Error::other)? else { return Ok(None) };
     let payload = &bytes[frame.payload.clone()];
     let known = match frame.opcode {
         Opcode::Text | Opcode::Binary | Opcode::Continuation => hear(payload, out),
         Opcode::Ping => {
             write_frame(Opcode::Pong, payload, out);
-            None
+            Vec::new()
         }
-        Opcode::Pong => None,
+        Opcode::Pong => Vec::new(),
         Opcode::Close => return Err(io::ErrorKind::ConnectionAborted.into()),
     };
     Ok(Some((frame.payload.end, known)))

@@ -21,6 +21,7 @@ pub(super) fn quiet() -> Report {
         invalid_because: Vec::new(),
         connections: Connections {
             ready: 1_000,
+            ready_at_end: 1_000,
             seconds: 0.42,
             sessions_per_second: 2_380.95,
             connect_us: Some(percentiles(1_000, 21_300.0)),
@@ -41,7 +42,13 @@ pub(super) fn quiet() -> Report {
         messages_per_read: Some(1.04),
         messages: Messages { count: 551_000, bytes: 94_300_000 },
         server: Some(server()),
-        loader: Loader { cpu_s: 1.65, cpu_us_per_delivery: Some(0.3), share_of_server: Some(0.353), waited: 0.004 },
+        loader: Loader {
+            cpu_s: 1.65,
+            cpu_us_per_delivery: Some(0.3),
+            share_of_server: Some(0.353),
+            waited: 0.004,
+            stolen: 0.0,
+        },
         curve: curve(),
         timeline: (0..44).map(moment).collect(),
         objectives: Vec::new(),

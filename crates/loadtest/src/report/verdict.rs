@@ -82,7 +82,20 @@ impl Report {
         let objectives = self.objectives.iter().filter(|outcome| !outcome.kept).map(missed_objective);
         let search = self.search.iter().filter(|search| search.rate.is_none());
         let search = search.map(|search| format!("missed: {} at every rate that was tried", search.objective));
-        objectives.chain(search).chain(self.not_taken()).collect()
+        objectives.chain(search).chain(self.not_taken()).chain(self.not_there()).chain(self.not_kept()).collect()
+    }
+
+    /// Connections that were gone at the end.
+    fn not_there(&self) -> Option<String> {
+        let gone = self.connections.ready.saturating_sub(self.connections.ready_at_end);
+        (gone > 0).then(|| format!("not there at the end: {}", units::counted(gone as u64, "connection")))
+    }
+
+    /// Where nothing is published a connection that ends is all that can be lost.
+    fn not_kept(&self) -> Option<String> {
+        let closed: u64 = self.connections.closed.values().sum();
+        (self.publications.is_none() && closed > 0)
+            .then(|| format!("closed by the server: {}", units::counted(closed, "connection")))
     }
 
     fn not_taken(&self) -> Option<String> {

@@ -36,6 +36,7 @@ pub(super) fn loader(report: &Report) -> Facts {
         .say_some("against the server", loader.share_of_server.map(share))
         .say("CPU", time(loader.cpu_s * 1e6))
         .say("waited for a core", percent(loader.waited))
+        .say_some("stolen by the host", (loader.stolen > 0.0).then(|| percent(loader.stolen)))
 }
 
 /// Microseconds for one are seconds for a million.
