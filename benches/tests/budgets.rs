@@ -32,8 +32,9 @@ const SESSION_BYTES_MAX: usize = 1_408;
 /// The same with three channels.
 const SESSION_OF_THREE_CHANNELS_BYTES_MAX: usize = 1_664;
 
-/// What a session may keep of a burst that has gone by.
-const LEFT_OF_A_BURST_BYTES_MAX: usize = 32;
+/// What may be left of a burst that has gone by, for each session. The 32 bytes that were seen are the rings' and the shards'
+/// own; an outbox that kept its places would have 512.
+const LEFT_OF_A_BURST_BYTES_MAX: usize = 64;
 
 /// Allocations of a whole publication, from the HTTP request to the last of 500 outboxes. Each delivery by itself
 /// must allocate nothing once its outbox has been used: then there would be 500 more. What the node does meanwhile, such
@@ -148,6 +149,8 @@ async fn an_idle_session_and_a_delivery_stay_within_their_budgets() {
 
     let before = quiet_bytes().await;
     burst(node.address()).await;
+    // The places of a burst go with the next write that is not one, a ping at the latest.
+    publish(&mut api).await;
     let left = quiet_bytes().await.saturating_sub(before) / SESSIONS;
     println!("left of a burst: {left} bytes a session");
     assert!(left <= LEFT_OF_A_BURST_BYTES_MAX, "{left} bytes of a burst are left in each session");

@@ -114,12 +114,24 @@ impl RedisServer {
     fn answers(&mut self) -> bool {
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
-            if TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
+            if self.is_ours() {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
         false
+    }
+
+    /// Whether it is our process that answers: another may have taken the port in the meantime.
+    fn is_ours(&self) -> bool {
+        let mut answer = [0; 4_096];
+        let asked = TcpStream::connect(("127.0.0.1", self.port)).and_then(|mut stream| {
+            stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+            stream.write_all(b"INFO server\r\n")?;
+            stream.read(&mut answer)
+        });
+        let text = String::from_utf8_lossy(&answer[..asked.unwrap_or(0)]);
+        text.lines().any(|line| line == format!("process_id:{}", self.child.id()))
     }
 
     /// Where it is.

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fanfare_testkit::patience::within;
 use fanfare_testkit::{Node, RedisCluster, Setup, json, on_1_and_3_shards};
 
 on_1_and_3_shards!(
@@ -21,7 +22,24 @@ async fn start(cluster: &RedisCluster, shards: usize) -> Node {
     });
     let node = setup.channels(|options| options.join_leave = false).start().await;
     node.becomes_ready().await;
+    within("channels of all masters to be subscribed to", Box::pin(serves_all_masters(&node))).await;
     node
+}
+
+/// Masters that have only just become a cluster may take longer than a node waits for them. Such an answer is temporary.
+async fn serves_all_masters(node: &Node) {
+    let mut client = node.client().connect().await;
+    for number in 0..12 {
+        let subscribe = json!({"subscribe": {"channel": format!("first{number}")}});
+        loop {
+            let reply = client.ask(subscribe.clone()).await;
+            if reply.get("subscribe").is_some() {
+                break;
+            }
+            assert_eq!(reply["error"]["temporary"], json!(true), "{reply}");
+        }
+    }
+    client.close().await;
 }
 
 async fn every_node_sees_one_order_in_channels_of_all_shards(shards: usize) {
