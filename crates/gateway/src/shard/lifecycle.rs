@@ -50,8 +50,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id).filter(|session| session.state == State::Opening) else {
             return 0;
         };
-        let user = self.directory.add_user(self.index, identity.user);
-        let sessions = user.sessions();
+        let (user, sessions) = self.directory.add_user(self.index, identity.user);
         session.client = identity.client;
         session.set_conn_info(identity.info);
         session.rights = rights;
