@@ -138,6 +138,13 @@ impl Shard {
         session.is_some_and(|session| session.outbox.bytes() > self.options.outbox_bytes_max / 4)
     }
 
+    /// Has a session of which a command waits for what was queued written with those of small channels.
+    pub(crate) fn hasten(&mut self, id: SlotId) {
+        if self.is_filling(id) {
+            self.mark_dirty(id);
+        }
+    }
+
     /// The socket takes nothing at the moment: it has `write_timeout` to take something.
     pub(crate) fn blocked(&mut self, id: SlotId) {
         let at = self.tick_in(millis(self.options.write_timeout));

@@ -151,3 +151,17 @@ fn defect_a_whole_channel_that_was_written_already_was_skipped_at_once() {
     assert_eq!(nothing.unwrap(), Left::Nothing);
     assert!(crowd.bench.shard.has_dirty(), "the others are left to the tick's share of writes");
 }
+
+#[test]
+fn defect_a_command_waited_until_a_whole_large_channel_was_written() {
+    let mut crowd = Crowd::new();
+    let [idle, asks] = [crowd.many[0], *crowd.many.last().unwrap()];
+    crowd.publish("large", 1);
+    crowd.bench.shard.hasten(asks);
+    assert!(!crowd.bench.shard.is_filling(asks));
+    assert_eq!(crowd.bench.shard.next_dirty(), Some(idle), "nothing waits");
+    crowd.publish("large", 2);
+    assert!(crowd.bench.shard.is_filling(asks));
+    crowd.bench.shard.hasten(asks);
+    assert_eq!(crowd.bench.shard.next_dirty(), Some(asks));
+}
