@@ -117,9 +117,10 @@ impl RedisBroker {
             let revocations = Arc::clone(&revocations);
             async move { revocations.keep_up().await }
         });
+        let admission = Admission::new(&options, Arc::clone(&counters));
         Self {
-            admission: Admission::new(&options, Arc::clone(&counters)),
             streams: Streams {
+                admission: admission.clone(),
                 options: Arc::clone(&options),
                 keys: Arc::clone(&keys),
                 routes: Arc::clone(&routes),
@@ -128,6 +129,7 @@ impl RedisBroker {
                 reads: Reads::default(),
             },
             rosters: Rosters { keys: Arc::clone(&keys), routes: Arc::clone(&routes) },
+            admission,
             options,
             keys,
             routes,
@@ -282,7 +284,6 @@ impl Publications for RedisBroker {
     }
 
     async fn history(&self, channel: &Channel, query: HistoryQuery) -> Result<History, Error> {
-        let _place = self.admission.enter(0)?;
         self.streams.history(channel, &query).await
     }
 

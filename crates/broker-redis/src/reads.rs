@@ -25,7 +25,8 @@ struct Kind {
     positioned: bool,
 }
 
-/// The reads of one kind, while somebody waits for one. As many as there are callers, which the broker's admission bounds.
+/// The reads of one kind, while somebody waits for one. At most as many as there are callers: a session or a request has
+/// one at a time. Of what they send the broker's admission bounds how much is in flight.
 #[derive(Debug, Default)]
 struct Lane {
     callers: usize,

@@ -6,6 +6,7 @@ use fanfare_broker::fault_points;
 use fanfare_broker::{Error, History, HistoryQuery, Publication, Since, StreamPosition};
 use fanfare_protocol::Channel;
 
+use crate::admission::Admission;
 use crate::envelope::Body;
 use crate::fault::Fault;
 use crate::interest::Interest;
@@ -24,6 +25,7 @@ pub(crate) struct Streams {
     pub(crate) keys: Arc<Keys>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) interest: Arc<Interest>,
+    pub(crate) admission: Admission,
     pub(crate) counters: Arc<Counters>,
     pub(crate) reads: Reads,
 }
@@ -37,7 +39,9 @@ impl Streams {
         self.reads.share(channel, query, |query| async move { self.read_part(channel, &query).await }).await
     }
 
+    /// Only what is sent takes a place among what is in flight: who shares a read sends nothing.
     async fn read_part(&self, channel: &Channel, query: &HistoryQuery) -> Result<History, Error> {
+        let _place = self.admission.enter(0)?;
         let reading = self.interest.begin_reading();
         let (command, first, last) = range(query);
         let meta = self.keys.meta(channel);

@@ -90,7 +90,12 @@ impl Peer {
         if count.is_multiple_of(limits::COMMANDS_PER_TURN) {
             tokio::task::yield_now().await;
         }
-        while self.local.look(|shard| shard.is_filling(self.session)) {
+        let is_filling = || self.local.look(|shard| shard.is_filling(self.session));
+        if !is_filling() {
+            return;
+        }
+        self.local.with(|shard| shard.hasten(self.session));
+        while is_filling() {
             // Only until it takes something; then the loop writes. A reader that takes nothing is ended meanwhile.
             if self.socket.writable().await.is_err() {
                 return;

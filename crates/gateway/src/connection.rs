@@ -129,7 +129,7 @@ impl Connection {
     /// not carry the state of the largest command around (I11).
     fn carry_out(&mut self, length: usize) -> Option<Pin<Box<impl Future<Output = ()> + '_>>> {
         let inbound = self.take(length);
-        let partial = self.partial_bytes(&inbound, length);
+        let partial = self.intake.partial_bytes(&inbound, length, self.peer.local.options().message_bytes_max);
         self.count_messages(partial + inbound.bytes());
         if inbound.is_empty() {
             return None;
@@ -187,15 +187,6 @@ impl Connection {
             inbound.last_answers = answers;
         }
         inbound
-    }
-
-    /// What has come of a message that is not whole, after a read of this length: at most, since what else the read
-    /// brought is counted too.
-    fn partial_bytes(&self, inbound: &Inbound, length: usize) -> u32 {
-        let message_bytes_max = u32::try_from(self.peer.local.options().message_bytes_max).unwrap_or(u32::MAX);
-        let before = if inbound.messages.is_empty() { self.intake.counted_bytes } else { 0 };
-        let partial = before.saturating_add(length as u32).min(message_bytes_max);
-        if inbound.is_followed { partial } else { 0 }
     }
 
     /// Counts what this connection has in hand of messages from now on.

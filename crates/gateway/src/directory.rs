@@ -154,19 +154,20 @@ impl Directory {
         }
     }
 
-    /// One more session of a user on a shard.
-    pub(crate) fn add_user(&self, shard: usize, id: &str) -> Arc<User> {
+    /// One more session of a user on a shard. Returns how many the user has with it: asked for afterwards, those that
+    /// come at once would be counted for each of them.
+    pub(crate) fn add_user(&self, shard: usize, id: &str) -> (Arc<User>, usize) {
         let enter = |user: &ById| {
-            user.0.enter(shard);
-            Arc::clone(&user.0)
+            let sessions = user.0.enter(shard);
+            (Arc::clone(&user.0), sessions)
         };
         if let Some(known) = self.users.view(id, |user, ()| enter(user)) {
             return known;
         }
         let entry = self.users.entry(ById(Arc::new(User::new(id))));
-        let user = enter(entry.key());
+        let entered = enter(entry.key());
         entry.or_insert(());
-        user
+        entered
     }
 
     /// One session less, the last of its shard or not.
@@ -370,9 +371,7 @@ mod tests {
     #[test]
     fn a_user_is_gone_with_the_last_session() {
         let directory = Directory::new(&Options { shards: 2, ..Options::default() });
-        assert_eq!(directory.add_user(0, "42").sessions(), 1);
-        assert_eq!(directory.add_user(0, "42").sessions(), 2);
-        assert_eq!(directory.add_user(1, "42").sessions(), 3);
+        assert_eq!([0, 0, 1].map(|shard| directory.add_user(shard, "42").1), [1, 2, 3]);
         let target = Target { user: Some("42".to_owned()), ..Target::default() };
         directory.remove_user(0, "42", false);
         assert_eq!(directory.concerned(&target), [0, 1]);
@@ -381,6 +380,20 @@ mod tests {
         directory.remove_user(1, "42", true);
         assert!(directory.concerned(&target).is_empty());
         assert_eq!(directory.users.len(), 0);
+    }
+
+    /// With one session allowed neither got it.
+    #[test]
+    fn defect_sessions_of_a_user_that_came_at_once_all_counted_as_the_last() {
+        const SESSIONS: usize = 1_000;
+        let directory = Directory::new(&Options { shards: 2, ..Options::default() });
+        let come = |shard| (0..SESSIONS).map(|_| directory.add_user(shard, "42").1).collect::<Vec<_>>();
+        let mut numbers = std::thread::scope(|scope| {
+            let other = scope.spawn(|| come(1));
+            [come(0), other.join().unwrap()].concat()
+        });
+        numbers.sort_unstable();
+        assert!(numbers.into_iter().eq(1..=2 * SESSIONS));
     }
 
     #[tokio::test(start_paused = true)]

@@ -121,10 +121,9 @@ fn take_entries(local: &Rc<Local>, intake: &mut Intake) -> Next {
         local.ring.take(&mut intake.batch, limits::ENTRIES_PER_TICK);
     }
     let before = local.in_tick(|shard| shard.stats().deliveries.get());
-    let is_enough = |shard: &mut Shard| {
-        shard.is_pressed() || shard.stats().deliveries.get() - before >= limits::DELIVERIES_PER_TICK
-    };
-    while !local.in_tick(is_enough) {
+    let is_enough =
+        |shard: &Shard| shard.is_pressed() || shard.stats().deliveries.get() - before >= limits::DELIVERIES_PER_TICK;
+    while !local.look(is_enough) {
         let Some(entry) = intake.batch.pop_front() else { break };
         match entry {
             Entry::Event(event, _room) => {
@@ -228,12 +227,7 @@ fn wait_until_writable(local: &Rc<Local>, id: SlotId, socket: Rc<Socket>) {
     local.spawn(async move {
         // An error shows again at the write.
         let writable = socket.writable().await;
-        owner.with(|shard| {
-            if let Some(session) = shard.session_mut(id) {
-                session.blocked = false;
-            }
-            shard.mark_dirty(id);
-        });
+        owner.with(|shard| shard.writable(id));
         if writable.is_err() {
             socket.cut();
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::{WebSocketConfig, WebSocketContext};
 
 /// Shards of a node. A listener table holds a counter a shard and channel: 64 × 4 bytes at most.
 pub const SHARDS_MAX: usize = 64;
@@ -58,6 +58,9 @@ pub const TLS_UNWRITTEN_BYTES_MAX: usize = 64 * 1024;
 /// Read buffer of a WebSocket, while one of its messages is read. Measured elsewhere at 87 to 91 ns for a small frame
 /// from 64 B to 1 KiB.
 pub const WEBSOCKET_READ_BUFFER_BYTES: usize = 256;
+
+/// What tungstenite keeps of a message that is not whole, beside what has come of it.
+pub const WEBSOCKET_STATE_BYTES: usize = size_of::<WebSocketContext>() + WEBSOCKET_READ_BUFFER_BYTES;
 
 /// What tungstenite may hold back unsent. Its writes go to our outbox at once, so this is never reached:
 /// a pong or a close frame is at most 127 bytes.

@@ -109,7 +109,17 @@ impl Outbox {
             freed += freed_with(head);
             self.head = self.rest.pop_front();
         }
+        self.shrink();
         freed
+    }
+
+    /// Gives back the places of a burst where most of them are free: an outbox may never become empty again, and
+    /// places are accounted for only as far as frames stand in them.
+    fn shrink(&mut self) {
+        let (frames, places) = (self.rest.len(), self.rest.capacity());
+        if places > SPARE_FRAMES && frames <= places / 4 {
+            self.rest.shrink_to(SPARE_FRAMES.max(2 * frames));
+        }
     }
 
     /// Takes everything out; returns how much memory that freed.
@@ -214,6 +224,15 @@ mod tests {
         outbox.push(Frame::from(&b"abc"[..]));
         outbox.advance(3);
         assert_eq!(outbox.rest.capacity(), 0);
+    }
+
+    #[test]
+    fn defect_an_outbox_that_never_became_empty_kept_the_places_of_a_burst() {
+        let mut outbox = outbox(&["abc"; 1_000]);
+        outbox.advance(2_400);
+        assert!(outbox.rest.capacity() <= 2 * outbox.rest.len(), "{} places", outbox.rest.capacity());
+        outbox.advance(3 * 190);
+        assert_eq!((outbox.rest.len(), outbox.rest.capacity()), (9, SPARE_FRAMES));
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl Buckets {
         now_millis: u64,
     ) -> Reading {
         let own = self.take_bytes(rates, bytes, now_millis);
-        let users = user.and_then(|(user, rates)| user.lock().take_bytes(rates, bytes, now_millis));
+        let users = user.and_then(|(user, rates)| user.take_bytes(rates, bytes, now_millis));
         match (own, users) {
             (_, Some(debt)) if debt.lacking > debt.holds => Reading::TooMuch(Excess::UserBytes),
             (own, Some(debt)) => {
@@ -224,7 +224,8 @@ impl Debt {
     }
 }
 
-/// The buckets of a user, which all shards take from. The lock is held for some nanoseconds.
+/// The buckets of a user, which all shards take from. The lock is held for some nanoseconds, and not taken where nothing is
+/// limited.
 #[derive(Debug, Default)]
 pub(crate) struct UserBuckets(Mutex<Buckets>);
 
@@ -234,7 +235,15 @@ impl UserBuckets {
     }
 
     fn take(&self, rates: &Rates, is_publish: bool, now_millis: u64) -> Result<(), Excess> {
+        if rates.commands.is_none() && rates.publishes.is_none() {
+            return Ok(());
+        }
         self.lock().take_command(rates, is_publish, now_millis).map_err(Excess::of_user)
+    }
+
+    fn take_bytes(&self, rates: &Rates, bytes: usize, now_millis: u64) -> Option<Debt> {
+        rates.bytes?;
+        self.lock().take_bytes(rates, bytes, now_millis)
     }
 }
 

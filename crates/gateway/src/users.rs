@@ -28,10 +28,6 @@ impl User {
         &self.id
     }
 
-    pub(crate) fn sessions(&self) -> usize {
-        self.sessions.load(Ordering::Relaxed) as usize
-    }
-
     pub(crate) fn shards(&self) -> u64 {
         self.shards.load(Ordering::Relaxed)
     }
@@ -41,10 +37,10 @@ impl User {
         (!self.id.is_empty()).then_some(&self.sent)
     }
 
-    /// One more session on a shard.
-    pub(crate) fn enter(&self, shard: usize) {
-        self.sessions.fetch_add(1, Ordering::Relaxed);
+    /// One more session on a shard. Returns how many there are with it.
+    pub(crate) fn enter(&self, shard: usize) -> usize {
         self.shards.fetch_or(1 << shard, Ordering::Relaxed);
+        self.sessions.fetch_add(1, Ordering::Relaxed) as usize + 1
     }
 
     /// One session less, the last of its shard or not. Returns whether it was the last of all.

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use fanfare_gateway::limits::WEBSOCKET_STATE_BYTES;
 use fanfare_server::memory::Max;
 use fanfare_testkit::bad_input::case;
 use fanfare_testkit::patience::eventually;
@@ -107,12 +108,13 @@ async fn a_message_that_is_not_whole_is_accounted_for(shards: usize) {
     let mut raw = Raw::upgrade(node.address(), "", b"").await;
     let message = client_frame(0x81, &[b' '; 40_000]);
     raw.write(&message[..30_000]).await;
-    accounted_becomes(&node, "messages", |bytes| bytes == 30_000.0).await;
+    let one = (30_000 + WEBSOCKET_STATE_BYTES) as f64;
+    accounted_becomes(&node, "messages", |bytes| bytes == one).await;
     let mut whole = Raw::upgrade(node.address(), "", b"").await;
     whole.write(&message[..30_000]).await;
-    accounted_becomes(&node, "messages", |bytes| bytes == 60_000.0).await;
+    accounted_becomes(&node, "messages", |bytes| bytes == 2.0 * one).await;
     drop(raw);
-    accounted_becomes(&node, "messages", |bytes| bytes == 30_000.0).await;
+    accounted_becomes(&node, "messages", |bytes| bytes == one).await;
     whole.write(&message[30_000..]).await;
     accounted_becomes(&node, "messages", |bytes| bytes == 0.0).await;
 }
@@ -192,8 +194,8 @@ async fn nobody_is_closed_where_outboxes_hold_next_to_nothing(shards: usize) {
     assert_eq!(node.metric("fanfare_gateway_shed_total").await, 0.0);
 }
 
-/// What one of them may make the node keep: the pongs of a second or two.
-const PINGER_BYTES_MAX: usize = 16 * 1024;
+/// What one of them may make the node keep: the pongs of a second or two, and the state of a ping that is not whole.
+const PINGER_BYTES_MAX: usize = 16 * 1024 + WEBSOCKET_STATE_BYTES;
 
 /// They want all the pongs that they can get, before any login, and take none.
 async fn a_thousand_that_ping_and_never_read_take_little_each(shards: usize) {

@@ -38,3 +38,19 @@ async fn all_clients_of_a_channel_recover_with_a_few_reads() {
     let reads = calls(&bench.server, "xrange") - before;
     assert!((1..=2).contains(&reads), "{reads} reads for a thousand recoveries");
 }
+
+#[tokio::test]
+async fn defect_who_only_shared_a_read_took_a_place_among_what_is_in_flight() {
+    let Some(server) = Server::start() else { return };
+    let bench = Bench::with(server, |options| {
+        options.command_timeout = Duration::from_secs(5);
+        options.in_flight_max = 2;
+    })
+    .await;
+    bench.publish("a", kept("1")).await;
+    let channel = channel("a");
+    let read = || bench.broker.history(&channel, HistoryQuery { limit: 10, ..HistoryQuery::default() });
+    for history in join_all((0..1_000).map(|_| read())).await {
+        assert_eq!(history.unwrap().publications.len(), 1);
+    }
+}

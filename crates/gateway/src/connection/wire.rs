@@ -85,8 +85,24 @@ impl Intake {
         Self { check: FrameCheck::new(), websocket: None, counted_bytes: 0, native_ping }
     }
 
+    /// What is kept of a message that is not whole, after a read of this length: at most, since what else the read brought
+    /// is counted too.
+    pub(crate) fn partial_bytes(&self, inbound: &Inbound, length: usize, message_bytes_max: usize) -> u32 {
+        if !inbound.is_followed {
+            return 0;
+        }
+        let state = limits::WEBSOCKET_STATE_BYTES as u32;
+        let before = if inbound.messages.is_empty() { self.counted_bytes.saturating_sub(state) } else { 0 };
+        let message_bytes_max = u32::try_from(message_bytes_max).unwrap_or(u32::MAX);
+        before.saturating_add(length as u32).min(message_bytes_max).saturating_add(state)
+    }
+
     /// Takes what one read brought, in the given second. Returns what came in and what is to be answered.
     pub(crate) fn take(&mut self, input: &[u8], limits: &FrameLimits, second: u64) -> (Inbound, Vec<u8>) {
+        // The first turn of a connection, or TLS records that hold nothing: no state is made for that.
+        if input.is_empty() {
+            return (Inbound { is_followed: self.websocket.is_some(), ..Inbound::default() }, Vec::new());
+        }
         // Only whether it is the same second is of interest.
         let judged = self.check.take(input, limits, second as u32);
         let mut websocket = self.websocket.take().map_or_else(|| websocket(limits), |kept| *kept);
@@ -260,6 +276,24 @@ mod tests {
         assert!(!keeps(&mut peer, &next[3..]));
         assert!(keeps(&mut peer, &fragment));
         assert!(keeps(&mut peer, &frame(0x89, b"hi")), "the message is not whole");
+        assert!(keeps(&mut peer, b""), "nothing has come");
         assert!(!keeps(&mut peer, &frame(0x80, b"b")));
+    }
+
+    #[test]
+    fn defect_the_state_of_a_message_that_is_not_whole_was_not_counted() {
+        let mut peer = Peer::new(1_000);
+        let mut counted = |input: &[u8]| {
+            let (inbound, _) = peer.take(input);
+            peer.intake.counted_bytes = peer.intake.partial_bytes(&inbound, input.len(), 1_000);
+            peer.intake.counted_bytes
+        };
+        let state = limits::WEBSOCKET_STATE_BYTES as u32;
+        let message = frame(0x81, &[b' '; 100]);
+        assert_eq!(counted(b""), 0);
+        assert_eq!(counted(&message[..10]), 10 + state);
+        assert_eq!(counted(b""), 10 + state);
+        assert_eq!(counted(&message[10..50]), 50 + state, "the state is there once");
+        assert_eq!(counted(&message[50..]), 0);
     }
 }

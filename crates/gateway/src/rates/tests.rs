@@ -124,3 +124,16 @@ fn a_session_and_a_user_carry_little() {
     assert_eq!(size_of::<Buckets>(), 20);
     assert!(size_of::<UserBuckets>() <= 28);
 }
+
+#[test]
+fn defect_a_user_was_locked_where_nothing_limits_users() {
+    let user = UserBuckets::default();
+    let _locked = user.lock();
+    let none = Rates::default();
+    let (charged, read) = std::sync::mpsc::sync_channel(1);
+    std::thread::scope(|scope| {
+        scope.spawn(|| charged.send(Buckets::default().charge_command(&none, Some((&user, &none)), true, 0)));
+        assert_eq!(read.recv_timeout(Duration::from_secs(10)), Ok(Charged::Fine));
+    });
+    assert_eq!(Buckets::default().charge_bytes(&none, Some((&user, &none)), 1, 0), Reading::GoesOn);
+}

@@ -50,8 +50,7 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(id).filter(|session| session.state == State::Opening) else {
             return 0;
         };
-        let user = self.directory.add_user(self.index, identity.user);
-        let sessions = user.sessions();
+        let (user, sessions) = self.directory.add_user(self.index, identity.user);
         session.client = identity.client;
         session.set_conn_info(identity.info);
         session.rights = rights;
@@ -137,6 +136,13 @@ impl Shard {
     pub(crate) fn is_filling(&self, id: SlotId) -> bool {
         let session = self.sessions.get(id).filter(|session| session.state != State::Closing);
         session.is_some_and(|session| session.outbox.bytes() > self.options.outbox_bytes_max / 4)
+    }
+
+    /// Has a session of which a command waits for what was queued written with those of small channels.
+    pub(crate) fn hasten(&mut self, id: SlotId) {
+        if self.is_filling(id) {
+            self.mark_dirty(id);
+        }
     }
 
     /// The socket takes nothing at the moment: it has `write_timeout` to take something.

@@ -81,6 +81,8 @@ pub(crate) struct Session {
     pub(crate) dirty: bool,
     /// Stands in the list of those that a large channel has brought something.
     pub(crate) dirty_in_bulk: bool,
+    /// What waits was brought by large channels alone, as far as it is known.
+    pub(crate) bulk_only: bool,
     /// The socket took less than offered; a task waits until it takes more.
     pub(crate) blocked: bool,
     /// The write half is closed.
@@ -118,6 +120,7 @@ impl Session {
             native_ping,
             dirty: false,
             dirty_in_bulk: false,
+            bulk_only: false,
             blocked: false,
             finished: false,
             awaits_refresh: false,

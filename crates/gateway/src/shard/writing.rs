@@ -16,6 +16,10 @@ use crate::stats::Stats;
 /// While others wait, every so many-th session is one of a large channel.
 const BULK_SHARE: u8 = 4;
 
+/// The same while nothing is taken from the ring before everything is written: the large channel's outboxes are then
+/// what all others wait for.
+const BULK_SHARE_PRESSED: u8 = 2;
+
 /// Sessions that have something queued, each at most once in a list.
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
@@ -26,6 +30,7 @@ pub(super) struct Dirty {
 
 impl Dirty {
     pub(super) fn mark(&mut self, id: SlotId, session: &mut Session) {
+        session.bulk_only = false;
         if !session.dirty {
             session.dirty = true;
             self.prompt.push_back(id);
@@ -34,6 +39,8 @@ impl Dirty {
 
     /// Marks a session for what a large channel brought.
     pub(super) fn mark_bulk(&mut self, id: SlotId, session: &mut Session) {
+        // What a socket refused of something else still waits for it.
+        session.bulk_only |= !session.dirty && !session.blocked;
         if !session.dirty && !session.dirty_in_bulk {
             session.dirty_in_bulk = true;
             self.bulk.push_back(id);
@@ -45,11 +52,11 @@ impl Dirty {
     }
 
     /// Whether the next one is of a large channel, where some are.
-    fn is_turn_of_bulk(&mut self) -> bool {
+    fn is_turn_of_bulk(&mut self, share: u8) -> bool {
         if self.prompt.is_empty() {
             return true;
         }
-        self.turn = (self.turn + 1) % BULK_SHARE;
+        self.turn = (self.turn + 1) % share;
         self.turn == 0
     }
 }
@@ -70,17 +77,24 @@ pub(crate) enum Left {
 impl Shard {
     /// Whether an outbox is so full that everything queued is to be written before more is taken from the ring. The
     /// ring then fills, and who publishes waits: a burst alone makes nobody a slow consumer.
-    pub(crate) fn is_pressed(&mut self) -> bool {
-        self.pressed &= !self.dirty.is_empty();
+    pub(crate) fn is_pressed(&self) -> bool {
         self.pressed
     }
 
-    /// The next session to write.
+    /// The next session to write. It may have nothing queued any more.
     pub(crate) fn next_dirty(&mut self) -> Option<SlotId> {
+        let next = self.next_in_turn();
+        // Until the next tick others may have something again: that everything was offered is seen only here.
+        self.pressed &= !self.dirty.is_empty();
+        next
+    }
+
+    fn next_in_turn(&mut self) -> Option<SlotId> {
         if self.dirty.bulk.is_empty() {
             return self.next_of_prompt();
         }
-        if self.dirty.is_turn_of_bulk() {
+        let share = if self.pressed { BULK_SHARE_PRESSED } else { BULK_SHARE };
+        if self.dirty.is_turn_of_bulk(share) {
             self.next_of_bulk().or_else(|| self.next_of_prompt())
         } else {
             self.next_of_prompt().or_else(|| self.next_of_bulk())
@@ -97,12 +111,12 @@ impl Shard {
         None
     }
 
+    /// It may have been written since, for something else. It counts as a write all the same: skipping a whole channel of
+    /// such would take longer than a tick has for its writes.
     fn next_of_bulk(&mut self) -> Option<SlotId> {
         while let Some(id) = self.dirty.bulk.pop_front() {
-            let Some(session) = self.sessions.get_mut(id) else { continue };
-            session.dirty_in_bulk = false;
-            // It may have been written since, for something else.
-            if !session.outbox.is_empty() {
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.dirty_in_bulk = false;
                 return Some(id);
             }
         }
@@ -115,6 +129,17 @@ impl Shard {
 
     pub(crate) fn mark_dirty(&mut self, id: SlotId) {
         if let Some(session) = self.sessions.get_mut(id) {
+            self.dirty.mark(id, session);
+        }
+    }
+
+    /// The socket takes something again: the session stands in line where it stood when the socket refused.
+    pub(crate) fn writable(&mut self, id: SlotId) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.blocked = false;
+        if session.bulk_only {
+            self.dirty.mark_bulk(id, session);
+        } else {
             self.dirty.mark(id, session);
         }
     }
