@@ -2,7 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -219,7 +220,7 @@ async fn a_server_that_ends_in_the_middle_of_a_connect_run_fails_it() {
 /// A Pusher application is taken from the environment: it was asked for before anybody had looked there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pusher_application_comes_from_the_environment() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let bench = |application: &[(&str, &str)]| {
         let output = Command::new(BINARY)
             .args(["bench", "fanout", "--adapter", "pusher", "-n", "1", "--patience", "1s", "--target", &nobody])
@@ -237,4 +238,34 @@ async fn a_pusher_application_comes_from_the_environment() {
     let (code, told) = bench(&application);
     assert_eq!(code, Some(3), "{told}");
     assert!(told.contains("0 of 1 connections got ready: connect: connection refused"), "{told}");
+}
+
+/// A server API that takes one request of a connection and ends it, in front of a node's.
+fn closing_api(node: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for client in listener.incoming() {
+            let (mut client, mut node) = (client.unwrap(), TcpStream::connect(node).unwrap());
+            let mut bytes = [0; 4_096];
+            // A request is small and comes at once, and so does its answer; further ones stay unread.
+            let length = client.read(&mut bytes).unwrap();
+            let first = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            let first = first.find("}}").map_or(first.as_str(), |end| &first[..end + 2]);
+            node.write_all(first.as_bytes()).unwrap();
+            let length = node.read(&mut bytes).unwrap();
+            let answer = String::from_utf8_lossy(&bytes[..length]).replacen("\r\n", "\r\nConnection: close\r\n", 1);
+            client.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_publications_behind_an_answer_that_ends_the_connection_were_given_up() {
+    let node = node(&[]).await;
+    let words = ["fanout", "-n", "10", "--rate", "100", "-d", "1s", "--warmup", "0s"];
+    let run = bench(node.address(), closing_api(node.address()), &words);
+    assert_eq!(run.number("/publications/acknowledged"), 100.0, "{}", run.told);
+    assert_eq!(["lost", "doubled", "reordered"].map(|name| run.deliveries(name)), [0; 3], "{}", run.told);
 }

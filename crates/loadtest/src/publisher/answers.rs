@@ -53,7 +53,7 @@ pub(super) fn take(job: &Job, lines: &Lines, states: &States, progress: &Progres
             taker.on_event(event.token().0);
         }
         taker.reopen_one();
-        let open = (0..lines.len()).any(|at| !lines.line(at).in_flight.is_empty());
+        let open = (0..lines.len()).any(|at| lines.line(at).is_open());
         let given_up = job.clock.now() > deadline || progress.stop.load(Ordering::Relaxed);
         if progress.paced.load(Ordering::Acquire) && (!open || given_up) {
             return Ok(taker.answered);
@@ -115,15 +115,43 @@ impl Taker<'_> {
     fn hear(&mut self, at: usize) -> io::Result<()> {
         let (mut taken, mut to_say) = (0, Vec::new());
         let bytes = std::mem::take(&mut self.buffers[at].bytes);
-        while let Some((length, known)) = self.lines.dialect().hear(&bytes[taken..], &mut to_say)? {
-            taken += length;
-            known.into_iter().for_each(|known| self.answer(at, known));
+        while let Some(heard) = self.lines.dialect().hear(&bytes[taken..], &mut to_say)? {
+            taken += heard.bytes;
+            heard.known.into_iter().for_each(|known| self.answer(at, known));
+            if heard.closes {
+                self.lines.line(at).begin_one_by_one();
+                self.open(at);
+                return Ok(());
+            }
         }
         self.buffers[at].bytes = bytes[taken..].to_vec();
         if !to_say.is_empty() {
             self.lines.line(at).add(&to_say);
         }
         Ok(())
+    }
+
+    /// Opens a connection in place of one that is gone, or says when to try it again. Says the next publication that waits
+    /// for it.
+    fn open(&mut self, at: usize) {
+        self.buffers[at].reopen_at = self.job.clock.now() + REOPEN;
+        let Ok(opened) = self.lines.open_one() else { return };
+        self.lines.line(at).take_over(opened);
+        // Without a place in the poll its answers would not be seen.
+        if self.watch(at).is_err() {
+            return;
+        }
+        self.buffers[at].reopen_at = 0;
+        let next = self.lines.line(at).waiting.pop_front();
+        if let Some(index) = next {
+            let (stamp, mut payload) = (self.job.window.stamp(index), Vec::new());
+            stamp.payload(self.job.payload_bytes, &mut payload);
+            let mut said = Vec::new();
+            self.lines.dialect().say(&self.job.channels.name(stamp.channel), &payload, &mut said);
+            let mut line = self.lines.line(at);
+            line.in_flight.push_back(index);
+            line.add(&said);
+        }
     }
 
     fn answer(&mut self, at: usize, known: Known) {
@@ -164,15 +192,12 @@ impl Taker<'_> {
                 self.broke(at);
             }
         }
-        let due = |buffer: &Buffer| buffer.reopen_at != 0 && buffer.reopen_at <= now;
-        let Some(at) = self.buffers.iter().position(due).filter(|_| !over) else { return };
-        self.buffers[at].reopen_at = now + REOPEN;
-        if let Ok(line) = self.lines.open_one() {
-            *self.lines.line(at) = line;
-            // Without a place in the poll its answers would not be seen.
-            if self.watch(at).is_ok() {
-                self.buffers[at].reopen_at = 0;
-            }
+        let due = |at: &usize| {
+            let wanted = !over || !self.lines.line(*at).waiting.is_empty();
+            wanted && self.buffers[*at].reopen_at != 0 && self.buffers[*at].reopen_at <= now
+        };
+        if let Some(at) = (0..self.buffers.len()).find(due) {
+            self.open(at);
         }
     }
 }

@@ -20,6 +20,23 @@ impl Known {
     }
 }
 
+/// An answer at the front of some bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Heard {
+    /// Bytes that it takes.
+    pub(crate) bytes: usize,
+    /// What it says of publications, in their order.
+    pub(crate) known: Vec<Known>,
+    /// The server ends the connection behind it, and has not looked at what was said after this (RFC 9112, 9.6).
+    pub(crate) closes: bool,
+}
+
+impl Heard {
+    pub(crate) fn of(bytes: usize, known: Vec<Known>) -> Self {
+        Self { bytes, known, closes: false }
+    }
+}
+
 /// A way to publish. Answers come in the order of what was said.
 pub(crate) trait Dialect: Send + Sync {
     /// Opens a fresh connection, waiting for what has to be waited for. What was read beyond that is returned.
@@ -30,12 +47,11 @@ pub(crate) trait Dialect: Send + Sync {
     /// Appends a publication.
     fn say(&self, channel: &str, payload: &[u8], out: &mut Vec<u8>);
 
-    /// Takes the first whole answer off the bytes: how many it takes, and what it says of publications, in their order.
-    /// Anything to say at once goes to `out`.
+    /// Looks at the first answer of the bytes, if it is whole. Anything to say at once goes to `out`.
     ///
     /// # Errors
     /// Nothing more can be read from this connection.
-    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<(usize, Vec<Known>)>>;
+    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<Heard>>;
 
     /// Whether there is an answer to each publication. Else it counts as acknowledged once it is written.
     fn answers(&self) -> bool {

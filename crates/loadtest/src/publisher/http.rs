@@ -7,7 +7,7 @@ use aws_lc_rs::hmac;
 use md5::{Digest as _, Md5};
 use memchr::memmem;
 
-use super::dialect::{Dialect, Known};
+use super::dialect::{Dialect, Heard, Known};
 
 /// The most that an answer may take.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -87,13 +87,13 @@ impl Dialect for Http {
         }
     }
 
-    fn hear(&self, bytes: &[u8], _out: &mut Vec<u8>) -> io::Result<Option<(usize, Vec<Known>)>> {
+    fn hear(&self, bytes: &[u8], _out: &mut Vec<u8>) -> io::Result<Option<Heard>> {
         let Some(answer) = Answer::first(bytes)? else { return Ok(None) };
         let good = answer.status.starts_with(b"2")
             && memmem::find(&answer.body[..answer.body.len().min(12)], b"\"error\"").is_none();
         let known =
             if good { Known::Acknowledged } else { Known::refused(&[answer.status, b": ", answer.body].concat()) };
-        Ok(Some((answer.bytes, vec![known])))
+        Ok(Some(Heard { closes: answer.closes, ..Heard::of(answer.bytes, vec![known]) }))
     }
 }
 
@@ -103,6 +103,7 @@ struct Answer<'a> {
     status: &'a [u8],
     body: &'a [u8],
     bytes: usize,
+    closes: bool,
 }
 
 impl<'a> Answer<'a> {
@@ -125,10 +126,11 @@ impl<'a> Answer<'a> {
             },
             _ => 0,
         };
+        let closes = header("connection:") == Some("close");
         if length > ANSWER_BYTES_MAX {
             return Err(invalid());
         }
-        Ok(rest.get(..length).map(|body| Self { status, body, bytes: head + 4 + length }))
+        Ok(rest.get(..length).map(|body| Self { status, body, bytes: head + 4 + length, closes }))
     }
 }
 
@@ -140,7 +142,7 @@ mod tests {
         Http::Api { host: "h".to_owned(), path: "/api/publish".to_owned(), key: Some("k".to_owned()) }
     }
 
-    fn heard(bytes: &[u8]) -> Option<(usize, Vec<Known>)> {
+    fn heard(bytes: &[u8]) -> Option<Heard> {
         api().hear(bytes, &mut Vec::new()).unwrap()
     }
 
@@ -148,9 +150,10 @@ mod tests {
     fn answers_are_taken_one_by_one() {
         let two =
             b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}HTTP/1.1 403 Forbidden\r\nContent-Length: 4\r\n\r\nno!!";
-        let (length, known) = heard(two).unwrap();
-        assert_eq!(known, [Known::Acknowledged]);
-        assert_eq!(heard(&two[length..]).unwrap().1, [Known::Refused("403 Forbidden: no!!".to_owned())]);
+        let first = heard(two).unwrap();
+        let length = first.bytes;
+        assert_eq!((first.known, first.closes), (vec![Known::Acknowledged], false));
+        assert_eq!(heard(&two[length..]).unwrap().known, [Known::Refused("403 Forbidden: no!!".to_owned())]);
         assert_eq!(heard(&two[..length - 1]), None);
         let endless = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec(), vec![b'1'; 2 << 20]].concat();
         assert!(api().hear(&endless, &mut Vec::new()).is_err());
@@ -158,9 +161,14 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_ends_the_connection_behind_its_answer_says_so() {
+        assert!(heard(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}").unwrap().closes);
+    }
+
+    #[test]
     fn an_error_in_the_body_is_a_refusal() {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{\"error\":{\"code\":103}}";
-        assert!(matches!(heard(answer).unwrap().1[..], [Known::Refused(_)]));
+        assert!(matches!(heard(answer).unwrap().known[..], [Known::Refused(_)]));
     }
 
     #[test]

@@ -42,6 +42,10 @@ pub(crate) struct Line {
     unsent: Vec<u8>,
     /// Numbers of the publications without an answer, in order.
     pub(crate) in_flight: VecDeque<usize>,
+    /// The server takes one publication of a connection, then ends it.
+    pub(crate) one_by_one: bool,
+    /// Numbers of the publications that wait for a connection of their own.
+    pub(crate) waiting: VecDeque<usize>,
     /// Publications that will have no answer, since their connection broke.
     unanswered: u64,
 }
@@ -77,9 +81,30 @@ impl Line {
         self.in_flight.clear();
     }
 
+    /// The server has ended the connection behind an answer. What it has not looked at is said again, each on a connection of
+    /// its own.
+    pub(crate) fn begin_one_by_one(&mut self) {
+        self.one_by_one = true;
+        self.stream = None;
+        self.unsent.clear();
+        while let Some(index) = self.in_flight.pop_back() {
+            self.waiting.push_front(index);
+        }
+    }
+
+    /// Takes an open connection in place of the one that is gone.
+    pub(crate) fn take_over(&mut self, opened: Self) {
+        (self.stream, self.read) = (opened.stream, opened.read);
+    }
+
     /// How many have become so since the last time.
     pub(crate) fn take_unanswered(&mut self) -> u64 {
         std::mem::take(&mut self.unanswered)
+    }
+
+    /// Whether an answer is still to come.
+    pub(crate) fn is_open(&self) -> bool {
+        !(self.in_flight.is_empty() && self.waiting.is_empty())
     }
 
     /// Something to say that is no publication.
@@ -125,6 +150,10 @@ impl Lines {
     /// Puts a publication on the connection of its channel.
     pub(crate) fn enqueue(&self, channel: u32, index: usize, name: &str, payload: &[u8]) -> Queued {
         let mut line = self.line(channel as usize % self.lines.len());
+        if line.one_by_one && !(line.stream.is_some() && line.in_flight.is_empty() && line.waiting.is_empty()) {
+            line.waiting.push_back(index);
+            return Queued::Done;
+        }
         if line.stream.is_none() {
             return Queued::Broken;
         }

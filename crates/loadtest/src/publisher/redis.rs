@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::dialect::{Dialect, Known};
+use super::dialect::{Dialect, Heard, Known};
 
 /// The most that an answer may take: ids are short.
 const ANSWER_BYTES_MAX: usize = 4_096;
@@ -25,18 +25,18 @@ impl Dialect for Redis {
         }
     }
 
-    fn hear(&self, bytes: &[u8], _out: &mut Vec<u8>) -> io::Result<Option<(usize, Vec<Known>)>> {
+    fn hear(&self, bytes: &[u8], _out: &mut Vec<u8>) -> io::Result<Option<Heard>> {
         let invalid = || io::Error::new(io::ErrorKind::InvalidData, "the answer is not one of Redis");
         let Some(end) = memchr::memmem::find(bytes, b"\r\n") else {
             return if bytes.len() > ANSWER_BYTES_MAX { Err(invalid()) } else { Ok(None) };
         };
         let line = bytes.get(1..end).ok_or_else(invalid)?;
         match bytes[0] {
-            b'-' => Ok(Some((end + 2, vec![Known::refused(line)]))),
+            b'-' => Ok(Some(Heard::of(end + 2, vec![Known::refused(line)]))),
             b'$' => {
                 let length = std::str::from_utf8(line).ok().and_then(|length| length.parse::<usize>().ok());
                 let whole = end + 2 + length.filter(|length| *length < ANSWER_BYTES_MAX).ok_or_else(invalid)? + 2;
-                Ok((bytes.len() >= whole).then_some((whole, vec![Known::Acknowledged])))
+                Ok((bytes.len() >= whole).then(|| Heard::of(whole, vec![Known::Acknowledged])))
             }
             _ => Err(invalid()),
         }
@@ -54,9 +54,9 @@ mod tests {
         redis.say("news", b"{}", &mut out);
         assert!(out.starts_with(b"*7\r\n$4\r\nXADD\r\n$14\r\nfanfare:ingest\r\n$1\r\n*\r\n"));
         let heard = |bytes: &[u8]| redis.hear(bytes, &mut Vec::new()).unwrap();
-        assert_eq!(heard(b"$3\r\n1-1\r\n-"), Some((9, vec![Known::Acknowledged])));
+        assert_eq!(heard(b"$3\r\n1-1\r\n-"), Some(Heard::of(9, vec![Known::Acknowledged])));
         assert_eq!(heard(b"$3\r\n1-1\r"), None);
-        assert_eq!(heard(b"-OOM no\r\n"), Some((9, vec![Known::Refused("OOM no".to_owned())])));
+        assert_eq!(heard(b"-OOM no\r\n"), Some(Heard::of(9, vec![Known::Refused("OOM no".to_owned())])));
         assert!(redis.hear(b"HTTP\r\n", &mut Vec::new()).is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use fanfare_protocol::{Command, ConnectRequest, Encoding, PublishRequest};
 
-use super::dialect::{Dialect, Known};
+use super::dialect::{Dialect, Heard, Known};
 use crate::adapter::Tokens;
 use crate::target::Target;
 use crate::websocket::{Opcode, first_frame, read_upgrade, write_frame, write_upgrade};
@@ -93,7 +93,7 @@ impl Dialect for ClientPublish {
         Self::say_command(&Command { id: PUBLISH, publish, ..Command::default() }, out);
     }
 
-    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<(usize, Vec<Known>)>> {
+    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<Heard>> {
         hear_frame(bytes, out, |message, out| {
             let mut known = Vec::new();
             for reply in Encoding::Json.decode_replies(message).flatten() {
@@ -120,7 +120,7 @@ impl Dialect for PlainPublish {
         write_frame(Opcode::Text, payload, out);
     }
 
-    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<(usize, Vec<Known>)>> {
+    fn hear(&self, bytes: &[u8], out: &mut Vec<u8>) -> io::Result<Option<Heard>> {
         hear_frame(bytes, out, |_, _| Vec::new())
     }
 
@@ -129,9 +129,11 @@ impl Dialect for PlainPublish {
     }
 }
 
-type Heard = io::Result<Option<(usize, Vec<Known>)>>;
-
-fn hear_frame(bytes: &[u8], out: &mut Vec<u8>, hear: impl Fn(&[u8], &mut Vec<u8>) -> Vec<Known>) -> Heard {
+fn hear_frame(
+    bytes: &[u8],
+    out: &mut Vec<u8>,
+    hear: impl Fn(&[u8], &mut Vec<u8>) -> Vec<Known>,
+) -> io::Result<Option<Heard>> {
     let Some(frame) = first_frame(bytes).map_err(io::Error::other)? else { return Ok(None) };
     let payload = &bytes[frame.payload.clone()];
     let known = match frame.opcode {
@@ -143,5 +145,5 @@ fn hear_frame(bytes: &[u8], out: &mut Vec<u8>, hear: impl Fn(&[u8], &mut Vec<u8>
         Opcode::Pong => Vec::new(),
         Opcode::Close => return Err(io::ErrorKind::ConnectionAborted.into()),
     };
-    Ok(Some((frame.payload.end, known)))
+    Ok(Some(Heard::of(frame.payload.end, known)))
 }
