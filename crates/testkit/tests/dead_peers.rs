@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use fanfare_gateway::limits::WEBSOCKET_STATE_BYTES;
 use fanfare_testkit::bad_input::{Case, case};
 use fanfare_testkit::{Client, Ending, Node, Proxy, Raw, Setup, client_frame, json, on_1_and_3_shards};
 
@@ -90,8 +91,9 @@ async fn a_reset_within_a_frame_ends_one_session(shards: usize) {
         assert!(canary.expect_push().await["join"].is_object());
         let frame = client_frame(0x81, &[b' '; 10_000]);
         client.send_bytes(&frame[..6_000]).await;
+        let half = (6_000 + WEBSOCKET_STATE_BYTES) as f64;
         let partial = || async {
-            (node.metric_row("fanfare_memory_accounted_bytes", "kind=\"messages\"").await == 6_000.0).then_some(())
+            (node.metric_row("fanfare_memory_accounted_bytes", "kind=\"messages\"").await == half).then_some(())
         };
         fanfare_testkit::patience::eventually("the half of it to be there", partial).await;
         let id = client.id.clone();

@@ -377,7 +377,7 @@ fn flags(words: &[&str]) -> BTreeSet<String> {
     let flag = |line: &str| {
         let line = line.trim_start();
         let line = line.split_once(", ").filter(|(short, _)| short.len() == 2).map_or(line, |(_, long)| long);
-        let name = line.strip_prefix("--")?.split([' ', '\n']).next()?;
+        let name = line.strip_prefix("--")?.split([' ', '[', '\n']).next()?;
         Some(format!("--{name}"))
     };
     help(words).lines().filter_map(flag).collect()
