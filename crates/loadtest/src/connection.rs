@@ -5,7 +5,8 @@ use std::io::{self, Read as _, Write as _};
 use mio::net::TcpStream;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::adapter::Subscription;
+use crate::adapter::{Membership, Subscription};
+use crate::channels::Channels;
 use crate::target::Target;
 
 /// The receive buffer of a slow reader: what the kernel takes for it is soon full.
@@ -78,6 +79,11 @@ impl Connection {
             attempt: 0,
             joined: false,
         }
+    }
+
+    /// What an adapter sees of it.
+    pub(crate) fn membership<'a>(&'a mut self, who: usize, channels: &'a Channels) -> Membership<'a> {
+        Membership { who, subscriptions: &mut self.subscriptions, channels, out: &mut self.outbound }
     }
 
     /// Begins to connect.

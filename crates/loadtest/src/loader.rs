@@ -17,7 +17,7 @@ use std::time::Duration;
 use mio::event::Event;
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use crate::adapter::{Adapter, Membership};
+use crate::adapter::Adapter;
 use crate::channels::Channels;
 use crate::clock::Clock;
 use crate::connection::{Connection, Phase};
@@ -51,6 +51,13 @@ pub(crate) struct Setup {
     pub(crate) clock: Clock,
     /// Connects under way at once in a thread.
     pub(crate) connecting_max: usize,
+}
+
+impl Setup {
+    /// Where a connection goes after so many tries in vain: each time to the next one.
+    fn target(&self, connection: usize, tries: u32) -> &Target {
+        &self.targets[(connection + tries as usize) % self.targets.len()]
+    }
 }
 
 /// How subscriptions come and go during a run.
@@ -367,7 +374,7 @@ impl Loader {
         if connection.due == 0 {
             connection.due = self.setup.clock.now();
         }
-        let target = &self.setup.targets[(number + connection.tries as usize) % self.setup.targets.len()];
+        let target = self.setup.target(number, connection.tries);
         if let Err(error) = connection.connect(target, number) {
             return self.fail(id, format!("connect: {}", error.kind()));
         }
@@ -448,12 +455,7 @@ impl Loader {
     fn rejoin(&mut self, id: usize) -> bool {
         let Self { connections, setup, first, .. } = self;
         let connection = &mut connections[id];
-        let mut membership = Membership {
-            who: *first + id,
-            subscriptions: &mut connection.subscriptions,
-            channels: &setup.channels,
-            out: &mut connection.outbound,
-        };
+        let mut membership = connection.membership(*first + id, &setup.channels);
         let done = setup.adapter.rejoin(&mut membership, 0);
         if done {
             self.flush(id);

@@ -1,7 +1,6 @@
 //! What comes over a connection, from bytes to publications and answers.
 
-use crate::adapter::Membership;
-use crate::connection::{Connection, Phase};
+use crate::connection::Phase;
 use crate::record::Way;
 use crate::websocket::{self, Frame, Opcode, Violation};
 
@@ -29,8 +28,7 @@ impl Loader {
     pub(super) fn upgrade(&mut self, id: usize) {
         let number = self.first + id;
         let connection = &mut self.connections[id];
-        let target =
-            &self.setup.targets[(number + connection.tries.saturating_sub(1) as usize) % self.setup.targets.len()];
+        let target = self.setup.target(number, connection.tries.saturating_sub(1));
         let path = self.setup.adapter.path(&target.path, &connection.subscriptions, &self.setup.channels);
         websocket::write_upgrade(&target.host, &path, self.setup.adapter.headers(), &mut connection.outbound);
         connection.phase = Phase::Upgrading;
@@ -105,7 +103,7 @@ impl Loader {
     fn greet(&mut self, id: usize, now: u64) {
         self.connections[id].phase = Phase::Joining;
         let Self { connections, setup, first, .. } = self;
-        setup.adapter.greet(&mut membership(&mut connections[id], *first + id, &setup.channels));
+        setup.adapter.greet(&mut connections[id].membership(*first + id, &setup.channels));
         self.become_ready(id, now);
     }
 
@@ -167,7 +165,7 @@ impl Loader {
         if found && connection.joined && !setup.adapter.asks(payload) {
             return Outcome::GoOn;
         }
-        let mut membership = membership(connection, *first + id, &setup.channels);
+        let mut membership = connection.membership(*first + id, &setup.channels);
         let heard = setup.adapter.hear(&mut membership, opcode, payload);
         record.counts.told_losses += u64::from(heard.told_losses);
         if let Some(why) = heard.refused {
@@ -203,12 +201,4 @@ impl Loader {
         self.opening -= 1;
         self.ready += 1;
     }
-}
-
-fn membership<'a>(
-    connection: &'a mut Connection,
-    who: usize,
-    channels: &'a crate::channels::Channels,
-) -> Membership<'a> {
-    Membership { who, subscriptions: &mut connection.subscriptions, channels, out: &mut connection.outbound }
 }
