@@ -105,6 +105,20 @@ async fn quiet_bytes() -> usize {
     dhat::HeapStats::get().curr_bytes
 }
 
+/// What each session has kept of a burst. Its places go with the next write that is not part of it, a ping at the latest;
+/// a publication that follows at once may still be written together with the burst's last ones.
+async fn left_of_a_burst(api: &mut TcpStream, before: usize) -> usize {
+    let mut left = usize::MAX;
+    for _ in 0..5 {
+        publish(api).await;
+        left = quiet_bytes().await.saturating_sub(before) / SESSIONS;
+        if left <= LEFT_OF_A_BURST_BYTES_MAX {
+            break;
+        }
+    }
+    left
+}
+
 /// Heap of each of so many further sessions.
 async fn session_bytes(address: SocketAddr, channels: usize) -> (usize, Clients) {
     let before = quiet_bytes().await;
@@ -149,9 +163,7 @@ async fn an_idle_session_and_a_delivery_stay_within_their_budgets() {
 
     let before = quiet_bytes().await;
     burst(node.address()).await;
-    // The places of a burst go with the next write that is not one, a ping at the latest.
-    publish(&mut api).await;
-    let left = quiet_bytes().await.saturating_sub(before) / SESSIONS;
+    let left = left_of_a_burst(&mut api, before).await;
     println!("left of a burst: {left} bytes a session");
     assert!(left <= LEFT_OF_A_BURST_BYTES_MAX, "{left} bytes of a burst are left in each session");
 
