@@ -15,6 +15,7 @@ mod contest;
 mod machine;
 mod memory;
 mod page;
+mod part;
 mod peer;
 mod result;
 mod saturation;
@@ -26,6 +27,7 @@ use std::path::Path;
 
 use self::contest::{Answer, Contest, Entrant};
 use self::page::Comparison;
+use self::part::Part;
 use self::peer::{History, Peer};
 use self::result::Measured;
 use self::server::Server;
@@ -38,6 +40,12 @@ const PING_INTERVAL_S: u32 = 25;
 
 /// A run that does not count, because the load tester was held up, is made again so often.
 const ATTEMPTS: usize = 3;
+
+/// Seconds of a run that only looks for a rate to begin with.
+const SEARCH_S: u64 = 3;
+
+/// So many servers hold idle connections at once: their memory does not depend on who else is there.
+const MEMORIES_AT_ONCE: usize = 4;
 
 /// The share of its messages that the bare loop has to have written in time.
 const LOOP_PACE_MIN: f64 = 0.98;
@@ -142,29 +150,29 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 
 fn measure(plan: Plan, peers: Vec<Peer>, missing: Vec<(Peer, String)>) -> Answer<Comparison> {
     let every = || Entrant::with_a_pair(peers.iter().copied().map(Entrant::Peer));
-    let fixed =
-        fixed_rate(&plan, Entrant::with_a_pair(peers.iter().copied().map(Entrant::Peer).chain([Entrant::Loop(1)])))?;
+    let memory = memories(&plan, every())?;
+    let connect = connects(&plan, every())?;
+    let with_loop = peers.iter().copied().map(Entrant::Peer).chain([Entrant::Loop(1)]);
+    let fixed = fixed_rate(&plan, Entrant::with_a_pair(with_loop))?;
     let saturation = saturations(&plan, every())?;
     let busy_rate = saturation.spread(Entrant::FANFARE, |rate| *rate).map_or(0.0, |rate| rate.median * 0.75) as u32;
     let busy = busy(&plan, busy_rate)?;
     let half_rate = half_of_the_best_peer(&saturation);
     let latency = latency(&plan, every(), half_rate)?;
-    let connect = connects(&plan, every())?;
-    let memory = memories(&plan, every())?;
     Ok(Comparison { plan, peers, missing, fixed, saturation, busy_rate, busy, half_rate, latency, connect, memory })
 }
 
 /// CPU of a delivery at a rate that saturates nobody.
 fn fixed_rate(plan: &Plan, entrants: Vec<Entrant>) -> Answer<Contest<Measured>> {
-    say("CPU of a delivery at a fixed rate")?;
     let run = plan.fanout(plan.publications_per_second);
     let frames = frames_of(plan.rounds)?;
-    contest(entrants, plan.rounds, |entrant, round| repeated(|| once(entrant, &run, &frames[round])))
+    contest("CPU of a delivery at a fixed rate", entrants, plan.rounds, cpu, |entrant, round| {
+        repeated(|| once(entrant, &run, &frames[round]))
+    })
 }
 
 /// The same where Fanfare is busy enough to put several messages into a write, beside a loop that does the same.
 fn busy(plan: &Plan, rate: u32) -> Answer<Contest<Measured>> {
-    say(&format!("CPU of a delivery at {rate} publications a second"))?;
     let run = plan.fanout(rate.max(1));
     let frames = frames_of(plan.rounds)?;
     let seen = repeated(|| once(Entrant::FANFARE, &run, &frames[0]))?;
@@ -173,22 +181,25 @@ fn busy(plan: &Plan, rate: u32) -> Answer<Contest<Measured>> {
     if reached > 1 {
         entrants.push(Entrant::Loop(reached));
     }
-    let measure = |entrant, round: usize| repeated(|| once(entrant, &run, &frames[round]));
-    contest(Entrant::with_a_pair(entrants), plan.rounds, measure)
+    let title = format!("CPU of a delivery at {rate} publications a second");
+    contest(&title, Entrant::with_a_pair(entrants), plan.rounds, cpu, |entrant, round| {
+        repeated(|| once(entrant, &run, &frames[round]))
+    })
 }
 
 /// The highest rate that each holds, in publications a second.
 fn saturations(plan: &Plan, entrants: Vec<Entrant>) -> Answer<Contest<Option<f64>>> {
-    say("the highest rate that is held")?;
+    // The first round looks in short runs where to begin.
+    let shorter = Plan { duration_s: plan.duration_s.min(SEARCH_S), ..plan.clone() };
     let mut found: Vec<(Entrant, u32)> = Vec::new();
-    contest(entrants, plan.rounds, |entrant, _| {
+    let shown = |rate: &Option<f64>| rate.map_or("none".to_owned(), |rate| format!("{rate} publications a second"));
+    contest("the highest rate that is held", entrants, plan.rounds, shown, |entrant, _| {
         let before = found.iter().find(|(one, _)| *one == entrant).map(|(_, rate)| *rate);
-        // A step that other work on the machine has spoilt is made once more.
-        let holds = |rate: u32| Ok(holds(plan, entrant, rate)? || holds(plan, entrant, rate)?);
-        let rate = match before {
-            Some(before) => saturation::search_near(before, holds)?,
-            None => saturation::search(plan.publications_per_second, holds)?,
+        let near = match before {
+            Some(before) => Some(before),
+            None => saturation::search(plan.publications_per_second, |rate| holds(&shorter, entrant, rate))?,
         };
+        let rate = near.map_or(Ok(None), |near| saturation::search_near(near, |rate| holds(plan, entrant, rate)))?;
         found.retain(|(one, _)| *one != entrant);
         found.extend(rate.map(|rate| (entrant, rate)));
         Ok(rate.map(f64::from))
@@ -208,24 +219,28 @@ fn half_of_the_best_peer(saturation: &Contest<Option<f64>>) -> u32 {
 
 /// How late publications are at one rate for all.
 fn latency(plan: &Plan, entrants: Vec<Entrant>, rate: u32) -> Answer<Contest<Measured>> {
-    say(&format!("latency at {rate} publications a second"))?;
     let run = plan.fanout(rate.max(1));
-    contest(entrants, plan.rounds, |entrant, _| repeated(|| once(entrant, &run, &[])))
+    let shown = |run: &Measured| noted(run, &format!("p50 {} µs, p99 {} µs", run.p50_us, run.p99_us));
+    contest(&format!("latency at {rate} publications a second"), entrants, plan.rounds, shown, |entrant, _| {
+        repeated(|| once(entrant, &run, &[]))
+    })
 }
 
 /// Sessions a second that connect and subscribe.
 fn connects(plan: &Plan, entrants: Vec<Entrant>) -> Answer<Contest<Measured>> {
-    say("sessions a second")?;
     let run = Run { scenario: "connect", connections: plan.sessions, publications_per_second: 1, duration_s: 1 };
-    contest(entrants, plan.rounds, |entrant, _| repeated(|| once(entrant, &run, &[])))
+    let shown = |run: &Measured| noted(run, &format!("{:.0} a second", run.sessions_per_second));
+    contest("sessions a second", entrants, plan.rounds, shown, |entrant, _| repeated(|| once(entrant, &run, &[])))
 }
 
 /// Resident bytes of an idle connection.
 fn memories(plan: &Plan, entrants: Vec<Entrant>) -> Answer<Contest<f64>> {
-    say("memory of an idle connection")?;
-    contest(entrants, plan.memory_rounds, |entrant, _| {
-        memory::slope(entrant.peer().ok_or("the bare loop has no connections at rest")?, plan.held)
-    })
+    let slope = |entrant: Entrant| memory::slope(entrant.peer().ok_or("the bare loop holds none")?, plan.held);
+    let mut part = begin("memory of an idle connection", entrants.len() * plan.memory_rounds)?;
+    let told = |entrant, round, bytes: &Result<f64, String>| {
+        tell(&mut part, entrant, round, bytes, |bytes| format!("{bytes:.0} bytes"))
+    };
+    Ok(Contest::run_together(entrants, plan.memory_rounds, MEMORIES_AT_ONCE, slope, told))
 }
 
 /// One run against a server of its own.
@@ -269,19 +284,44 @@ fn frames_of(rounds: usize) -> Answer<Vec<Vec<u8>>> {
     (0..rounds).map(frame).collect()
 }
 
-fn contest<T: std::fmt::Debug>(
+/// What is told of a run whose CPU is measured.
+fn cpu(run: &Measured) -> String {
+    noted(run, &format!("{:.2} µs a delivery", run.server_cpu_us))
+}
+
+/// A figure, and what keeps it from counting.
+fn noted(run: &Measured, figure: &str) -> String {
+    if run.is_valid() { figure.to_owned() } else { format!("{figure}, invalid: {}", run.invalid_because.join(", ")) }
+}
+
+fn contest<T>(
+    title: &str,
     entrants: Vec<Entrant>,
     rounds: usize,
-    mut measure: impl FnMut(Entrant, usize) -> Answer<T>,
+    shown: impl Fn(&T) -> String,
+    measure: impl FnMut(Entrant, usize) -> Answer<T>,
 ) -> Answer<Contest<T>> {
+    let mut part = begin(title, entrants.len() * rounds)?;
+    Ok(Contest::run(entrants, rounds, measure, |entrant, round, measured| {
+        tell(&mut part, entrant, round, measured, &shown)
+    }))
+}
+
+fn begin(title: &str, measurements: usize) -> Answer<Part> {
+    say(title)?;
+    Ok(Part::begin(measurements))
+}
+
+fn tell<T>(
+    part: &mut Part,
+    entrant: Entrant,
+    round: usize,
+    measured: &Result<T, String>,
+    shown: impl Fn(&T) -> String,
+) {
+    let outcome = measured.as_ref().map_or_else(|error| format!("failed: {error}"), shown);
     // What is told here is lost without a terminal, and that is all: the figures are in the page.
-    let told = |line: String| drop(say(&line));
-    let measure = |entrant: Entrant, round: usize| {
-        let measured = measure(entrant, round)?;
-        told(format!("  round {}: {}: {measured:?}", round + 1, entrant.title()));
-        Ok(measured)
-    };
-    Ok(Contest::run(entrants, rounds, measure, |entrant, error| told(format!("  {} failed: {error}", entrant.title()))))
+    let _ = say(&part.line(round, &entrant.title(), &outcome));
 }
 
 #[cfg(test)]

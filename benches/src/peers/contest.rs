@@ -52,20 +52,50 @@ pub(crate) struct Contest<T> {
 }
 
 impl<T> Contest<T> {
-    /// Runs it. What fails is told to `failed`, and the others go on.
+    /// Runs it. Every outcome is told; after one that failed the others go on.
     pub(crate) fn run(
         entrants: Vec<Entrant>,
         rounds: usize,
         mut measure: impl FnMut(Entrant, usize) -> Answer<T>,
-        mut failed: impl FnMut(Entrant, &dyn std::error::Error),
+        mut told: impl FnMut(Entrant, usize, &Result<T, String>),
     ) -> Self {
-        let mut figures: Vec<Vec<Option<T>>> = entrants.iter().map(|_| Vec::with_capacity(rounds)).collect();
+        let mut contest = Self::begin(entrants, rounds);
         for round in 0..rounds {
-            for at in order(round, entrants.len()) {
-                let measured = measure(entrants[at], round).map_err(|error| failed(entrants[at], error.as_ref()));
-                figures[at].push(measured.ok());
+            for at in order(round, contest.entrants.len()) {
+                let measured = measure(contest.entrants[at], round).map_err(|error| error.to_string());
+                told(contest.entrants[at], round, &measured);
+                contest.figures[at].push(measured.ok());
             }
         }
+        contest
+    }
+
+    /// The same with several at once, for what does not depend on that.
+    pub(crate) fn run_together(
+        entrants: Vec<Entrant>,
+        rounds: usize,
+        at_once: usize,
+        measure: impl Fn(Entrant) -> Answer<T> + Sync,
+        mut told: impl FnMut(Entrant, usize, &Result<T, String>),
+    ) -> Self
+    where
+        T: Send,
+    {
+        let mut contest = Self::begin(entrants, rounds);
+        for round in 0..rounds {
+            for group in order(round, contest.entrants.len()).chunks(at_once) {
+                let together: Vec<Entrant> = group.iter().map(|at| contest.entrants[*at]).collect();
+                for (at, measured) in group.iter().zip(side_by_side(&together, &measure)) {
+                    told(contest.entrants[*at], round, &measured);
+                    contest.figures[*at].push(measured.ok());
+                }
+            }
+        }
+        contest
+    }
+
+    fn begin(entrants: Vec<Entrant>, rounds: usize) -> Self {
+        let figures = entrants.iter().map(|_| Vec::with_capacity(rounds)).collect();
         Self { entrants, figures }
     }
 
@@ -108,6 +138,20 @@ impl<T> Contest<T> {
     }
 }
 
+/// Each on a thread of its own; the outcomes in the order of the entrants.
+fn side_by_side<T: Send>(
+    entrants: &[Entrant],
+    measure: impl Fn(Entrant) -> Answer<T> + Sync,
+) -> Vec<Result<T, String>> {
+    let measure = &measure;
+    let one = |entrant: Entrant| move || measure(entrant).map_err(|error| error.to_string());
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = entrants.iter().map(|entrant| scope.spawn(one(*entrant))).collect();
+        let failed = || Err("the measurement has panicked".to_owned());
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| failed())).collect()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -119,7 +163,27 @@ mod tests {
             turn += 1.0;
             if entrant == Entrant::Loop(1) && round == 0 { Err("it has failed".into()) } else { Ok(turn) }
         };
-        Contest::run(entrants, 2, measure, |_, _| ())
+        Contest::run(entrants, 2, measure, |_, _, _| ())
+    }
+
+    #[test]
+    fn together_each_takes_part_once_a_round_too() {
+        let entrants = Entrant::with_a_pair([Entrant::Loop(1)]);
+        let barrier = std::sync::Barrier::new(2);
+        let measure = |entrant| {
+            // Passed by two at once only; the third of a round is alone.
+            if entrant != Entrant::FanfareAgain {
+                barrier.wait();
+            }
+            if entrant == Entrant::Loop(1) { Err("it has failed".into()) } else { Ok(1.0) }
+        };
+        let mut told = Vec::new();
+        let contest = Contest::run_together(entrants, 1, 2, measure, |entrant, _, outcome| {
+            told.push((entrant, outcome.clone()));
+        });
+        assert_eq!(contest.of(Entrant::FANFARE), [Some(1.0)]);
+        assert_eq!((contest.of(Entrant::Loop(1)), contest.of(Entrant::FanfareAgain)), (&[None][..], &[Some(1.0)][..]));
+        assert_eq!(told[1], (Entrant::Loop(1), Err("it has failed".to_owned())));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The highest rate that a server holds.
 
-type Answer<T> = Result<T, Box<dyn std::error::Error>>;
+use super::contest::Answer;
 
 /// A rate is found to a twentieth of itself.
 const STEP: f64 = 1.05;
@@ -21,12 +21,13 @@ pub(crate) fn search(first: u32, mut holds: impl FnMut(u32) -> Answer<bool>) -> 
     Ok(Some(held))
 }
 
-/// The same where an earlier round has found a rate: steps up from it while they are held, or down until one is.
+/// The same where a rate has been found before: steps up from it while they are held, or down until one is. It is asked
+/// twice for that rate, since other work on the machine may spoil a run.
 pub(crate) fn search_near(found: u32, mut holds: impl FnMut(u32) -> Answer<bool>) -> Answer<Option<u32>> {
     let up = |rate: u32| (f64::from(rate) * STEP).ceil() as u32;
     let down = |rate: u32| (f64::from(rate) / STEP).floor() as u32;
     let mut rate = found;
-    if holds(rate)? {
+    if holds(rate)? || holds(rate)? {
         while holds(up(rate))? {
             rate = up(rate);
         }
