@@ -50,25 +50,42 @@ impl Stamp {
         }
     }
 
+    /// Reads it without a branch or a loop for each digit: millions come in a second.
     fn read(digits: &[u8]) -> Option<Self> {
-        let mut rest = digits;
-        let mut next = |count: usize| {
-            let (number, after) = rest.split_at_checked(count)?;
-            rest = after;
-            number.iter().try_fold(0_u64, |value, digit| Some(value << 4 | hexadecimal(*digit)?))
-        };
-        let [run, channel, number, due] = DIGITS.map(&mut next);
-        Some(Self { run: run? as u16, channel: channel? as u32, number: number? as u32, due: due? })
+        let mut seen = 0;
+        let (run, digits) = read_digits::<{ DIGITS[0] }>(digits, &mut seen)?;
+        let (channel, digits) = read_digits::<{ DIGITS[1] }>(digits, &mut seen)?;
+        let (number, digits) = read_digits::<{ DIGITS[2] }>(digits, &mut seen)?;
+        let (due, _) = read_digits::<{ DIGITS[3] }>(digits, &mut seen)?;
+        (seen != NO_DIGIT).then_some(Self { run: run as u16, channel: channel as u32, number: number as u32, due })
     }
 }
 
-fn hexadecimal(digit: u8) -> Option<u64> {
-    match digit {
-        b'0'..=b'9' => Some(u64::from(digit - b'0')),
-        b'a'..=b'f' => Some(u64::from(digit - b'a') + 10),
-        _ => None,
+/// A number of so many digits and what comes behind it; `seen` becomes [`NO_DIGIT`] with anything that is none.
+fn read_digits<'a, const COUNT: usize>(text: &'a [u8], seen: &mut u8) -> Option<(u64, &'a [u8])> {
+    let (digits, rest) = text.split_first_chunk::<COUNT>()?;
+    let mut value = 0;
+    for digit in digits {
+        let digit = VALUES[usize::from(*digit)];
+        *seen |= digit;
+        value = value << 4 | u64::from(digit & 15);
     }
+    Some((value, rest))
 }
+
+/// Stands for what is no digit; in it are the bits of all that are.
+const NO_DIGIT: u8 = 0xff;
+
+/// The value of each hexadecimal digit.
+const VALUES: [u8; 256] = {
+    let mut values = [NO_DIGIT; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value] as usize] = value as u8;
+        value += 1;
+    }
+    values
+};
 
 /// Finds stamps. Made once for a thread.
 pub(crate) struct Stamps {

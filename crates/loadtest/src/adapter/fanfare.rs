@@ -180,15 +180,11 @@ impl Adapter for Fanfare {
     }
 
     fn follow(&self, subscriptions: &mut [Subscription], channels: &Channels, message: &[u8]) {
-        const OFFSET: &[u8] = b"\"offset\":";
         if !self.recovers || subscriptions.iter().all(|subscription| subscription.position.is_none()) {
             return;
         }
         if self.encoding == Encoding::Json && subscriptions.len() == 1 {
-            // The last offset of the message is the position; there is no other number of that name in it.
-            let Some(at) = memmem::rfind(message, OFFSET) else { return };
-            let digits = message[at + OFFSET.len()..].iter().take_while(|byte| byte.is_ascii_digit());
-            let offset = digits.fold(0_u64, |value, digit| value.wrapping_mul(10) + u64::from(digit - b'0'));
+            let Some(offset) = last_offset(message) else { return };
             if let Some(position) = subscriptions.first_mut().and_then(|only| only.position.as_mut()) {
                 position.offset = position.offset.max(offset);
             }
@@ -209,6 +205,25 @@ impl Adapter for Fanfare {
         self.say(&Command { id, unsubscribe, ..Command::default() }, membership.out);
         true
     }
+}
+
+/// The last offset of a message in JSON, which is the position; there is no other number of that name in it.
+fn last_offset(message: &[u8]) -> Option<u64> {
+    const OFFSET: &[u8] = b"\"offset\":";
+    // Mostly it is the last field of all, and nothing has to be searched for.
+    let fields = message.strip_suffix(b"}}}").unwrap_or(message);
+    let digits = fields.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (before, digits) = fields.split_at(fields.len() - digits);
+    if before.ends_with(OFFSET) {
+        return Some(number(digits));
+    }
+    let at = memmem::rfind(message, OFFSET)? + OFFSET.len();
+    let length = message[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    Some(number(&message[at..at + length]))
+}
+
+fn number(digits: &[u8]) -> u64 {
+    digits.iter().fold(0, |value, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
 }
 
 /// Whether a Protobuf frame has an empty message among others: it is walked by the lengths in front of them.
@@ -293,6 +308,21 @@ mod tests {
         assert!(said.contains(r#""offset":5"#) && said.contains(r#""recover":true"#), "{said}");
         assert!(!client.subscriptions[0].joined);
         assert_eq!(client.hear(br#"{"id":2,"subscribe":{"positioned":true,"epoch":"f"}}"#).told_losses, 1);
+    }
+
+    #[test]
+    fn the_last_offset_is_found_wherever_it_stands() {
+        for (message, offset) in [
+            (&br#"{"push":{"channel":"a","pub":{"data":{"offset":"no"},"offset":17}}}"#[..], Some(17)),
+            (br#"{"push":{"pub":{"offset":4,"data":1}}}"#, Some(4)),
+            (br#"{"push":{"pub":{"offset":4}}}{"push":{"pub":{"offset":5,"tags":{}}}}"#, Some(5)),
+            (br#"{"push":{"pub":{"data":17}}}"#, None),
+            (b"17", None),
+            (b"}}", None),
+            (b"", None),
+        ] {
+            assert_eq!(last_offset(message), offset, "{}", String::from_utf8_lossy(message));
+        }
     }
 
     #[test]
