@@ -155,11 +155,27 @@ fn measure(plan: Plan, peers: Vec<Peer>, missing: Vec<(Peer, String)>) -> Answer
     let with_loop = peers.iter().copied().map(Entrant::Peer).chain([Entrant::Loop(1)]);
     let fixed = fixed_rate(&plan, Entrant::with_a_pair(with_loop))?;
     let saturation = saturations(&plan, every())?;
-    let busy_rate = saturation.spread(Entrant::FANFARE, |rate| *rate).map_or(0.0, |rate| rate.median * 0.75) as u32;
-    let busy = busy(&plan, busy_rate)?;
-    let half_rate = half_of_the_best_peer(&saturation);
-    let latency = latency(&plan, every(), half_rate)?;
-    Ok(Comparison { plan, peers, missing, fixed, saturation, busy_rate, busy, half_rate, latency, connect, memory })
+    let busy_rate = measurable(&plan, (held(&saturation, Entrant::FANFARE) * 0.75) as u32)?;
+    let (busy, messages_per_write) = busy(&plan, busy_rate)?;
+    let half_rate = (best_of_the_others(&saturation) / 2.0) as u32;
+    let latency_rate = measurable(&plan, half_rate)?;
+    let able = every().into_iter().filter(|entrant| held(&saturation, *entrant) >= f64::from(latency_rate)).collect();
+    let latency = latency(&plan, able, latency_rate)?;
+    Ok(Comparison {
+        plan,
+        peers,
+        missing,
+        fixed,
+        saturation,
+        busy_rate,
+        messages_per_write,
+        busy,
+        half_rate,
+        latency_rate,
+        latency,
+        connect,
+        memory,
+    })
 }
 
 /// CPU of a delivery at a rate that saturates nobody.
@@ -171,20 +187,41 @@ fn fixed_rate(plan: &Plan, entrants: Vec<Entrant>) -> Answer<Contest<Measured>> 
     })
 }
 
-/// The same where Fanfare is busy enough to put several messages into a write, beside a loop that does the same.
-fn busy(plan: &Plan, rate: u32) -> Answer<Contest<Measured>> {
+/// The highest rate, halved as often as it takes, at which the load tester is not held up by its own receiving: it has one
+/// core.
+fn measurable(plan: &Plan, rate: u32) -> Answer<u32> {
+    let mut rate = rate.max(1);
+    while rate > plan.publications_per_second && !once(Entrant::FANFARE, &plan.fanout(rate), &[])?.is_valid() {
+        rate /= 2;
+    }
+    Ok(rate)
+}
+
+/// The same where Fanfare is busy enough to put several messages into a write, beside a loop that does the same. Tells
+/// also how many.
+fn busy(plan: &Plan, rate: u32) -> Answer<(Contest<Measured>, usize)> {
     let run = plan.fanout(rate.max(1));
     let frames = frames_of(plan.rounds)?;
-    let seen = repeated(|| once(Entrant::FANFARE, &run, &frames[0]))?;
-    let reached = seen.messages_per_read.round().max(1.0) as usize;
+    let reached = messages_per_write(&run)?;
     let mut entrants = vec![Entrant::Loop(1)];
     if reached > 1 {
         entrants.push(Entrant::Loop(reached));
     }
     let title = format!("CPU of a delivery at {rate} publications a second");
-    contest(&title, Entrant::with_a_pair(entrants), plan.rounds, cpu, |entrant, round| {
+    let contest = contest(&title, Entrant::with_a_pair(entrants), plan.rounds, cpu, |entrant, round| {
         repeated(|| once(entrant, &run, &frames[round]))
-    })
+    })?;
+    Ok((contest, reached))
+}
+
+/// What Fanfare puts into a write, of messages, in such a run.
+fn messages_per_write(run: &Run) -> Answer<usize> {
+    let peer = Peer::Fanfare(History::Kept);
+    let server = Server::start(peer, PING_INTERVAL_S)?;
+    run.against(&server, &peer.target())?;
+    let deliveries = server.metric("fanfare_gateway_deliveries_total")?;
+    let writes = server.metric("fanfare_gateway_writes_total")?;
+    Ok((deliveries / writes.max(1.0)).round().max(1.0) as usize)
 }
 
 /// The highest rate that each holds, in publications a second.
@@ -211,10 +248,14 @@ fn holds(plan: &Plan, entrant: Entrant, rate: u32) -> Answer<bool> {
     Ok(measured.is_whole() && measured.p99_us < HELD_P99_US_MAX)
 }
 
-fn half_of_the_best_peer(saturation: &Contest<Option<f64>>) -> u32 {
+/// What one holds, in publications a second; 0 where that could not be found.
+fn held(saturation: &Contest<Option<f64>>, entrant: Entrant) -> f64 {
+    saturation.spread(entrant, |rate| *rate).map_or(0.0, |rate| rate.median)
+}
+
+fn best_of_the_others(saturation: &Contest<Option<f64>>) -> f64 {
     let others = saturation.entrants.iter().filter(|entrant| !entrant.peer().is_some_and(Peer::is_fanfare));
-    let rates = others.filter_map(|entrant| saturation.spread(*entrant, |rate| *rate)).map(|rate| rate.median);
-    (rates.fold(0.0, f64::max) / 2.0) as u32
+    others.map(|entrant| held(saturation, *entrant)).fold(0.0, f64::max)
 }
 
 /// How late publications are at one rate for all.

@@ -19,8 +19,12 @@ pub(crate) struct Comparison {
     pub(crate) fixed: Contest<Measured>,
     pub(crate) saturation: Contest<Option<f64>>,
     pub(crate) busy_rate: u32,
+    /// What Fanfare puts into a write at that rate.
+    pub(crate) messages_per_write: usize,
     pub(crate) busy: Contest<Measured>,
+    /// Half of what the best peer holds, and the rate at which latency was measured.
     pub(crate) half_rate: u32,
+    pub(crate) latency_rate: u32,
     pub(crate) latency: Contest<Measured>,
     pub(crate) connect: Contest<Measured>,
     pub(crate) memory: Contest<f64>,
@@ -72,10 +76,11 @@ fn opening(plan: &Plan) -> String {
 fn peers(comparison: &Comparison) -> String {
     let row = |peer: &Peer| {
         let [history, recovery] = peer.features();
-        vec![peer.title().to_owned(), peer.version(), history.to_owned(), recovery.to_owned()]
+        let published = if peer.target().publish == "api" { "HTTP" } else { "WebSocket" };
+        [peer.title(), &peer.version(), history, recovery, published].map(str::to_owned).to_vec()
     };
     let mut text = String::from("## The peers\n\n");
-    text += &table(&["server", "version", "history", "recovery"], comparison.peers.iter().map(row));
+    text += &table(&["server", "version", "history", "recovery", "published over"], comparison.peers.iter().map(row));
     text += "\nTheir configurations are in `benches/peers/`. permessage-deflate is off everywhere.\n";
     for (peer, why) in &comparison.missing {
         // Writing to a string does not fail.
@@ -131,9 +136,11 @@ fn cpu(comparison: &Comparison) -> String {
 fn busy(comparison: &Comparison) -> String {
     let contest = &comparison.busy;
     let mut text = format!(
-        "## CPU of a delivery when busy\n\nThe same at {} publications a second, three quarters of what Fanfare holds. Several messages then go \
-         into one write; the loop\nis shown with one message a write and with as many. Noise floor {}.\n\n",
+        "## CPU of a delivery when busy\n\nThe same at {} publications a second: three quarters of what Fanfare holds, or half of that and so on, so that the load\n\
+         tester with its one core keeps up. Fanfare then puts {} messages into a write; the loop is shown with one message a\n\
+         write and with as many. Noise floor {}.\n\n",
         comparison.busy_rate,
+        comparison.messages_per_write,
         floor(contest.floor(server_cpu)),
     );
     let rows = contest.entrants.iter().map(|entrant| {
@@ -177,10 +184,12 @@ fn latency(comparison: &Comparison) -> String {
     };
     let p99 = Column { head: "p99, ms", digits: 2, figure: millis(|run| run.p99_us) };
     let mut text = format!(
-        "## Latency\n\nAt {} publications a second to {} subscribers, half of what the best peer holds, from the moment that a publication \
-         was due.\nNoise floor {}.\n\n",
-        comparison.half_rate,
+        "## Latency\n\nFrom the moment that a publication was due, at {} a second to {} subscribers. The best peer holds twice {}; the rate\n\
+         is that, or half of it and so on, so that the load tester with its one core keeps up. Who does not hold it is not\n\
+         here. Noise floor {}.\n\n",
+        comparison.latency_rate,
         comparison.plan.subscribers,
+        comparison.half_rate,
         floor(contest.floor(p99.figure)),
     );
     let rows = contest.entrants.iter().map(|entrant| {
@@ -357,8 +366,10 @@ mod tests {
             fixed: contest(run),
             saturation: contest(Some),
             busy_rate: 300,
+            messages_per_write: 4,
             busy: contest(run),
             half_rate: 100,
+            latency_rate: 50,
             latency: contest(run),
             connect: contest(run),
             memory: contest(|cpu| cpu * 1_000.0),

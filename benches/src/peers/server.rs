@@ -1,6 +1,6 @@
 //! A server under measurement: started on the first core, waited for, ended by its id.
 
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -87,6 +87,16 @@ impl Server {
 
     pub(crate) fn process(&self) -> Process {
         Process::of(self.working)
+    }
+
+    /// A row of a node's metrics.
+    pub(crate) fn metric(&self, row: &str) -> io::Result<f64> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        let value = text.lines().find_map(|line| line.strip_prefix(row)?.trim().parse().ok());
+        value.ok_or_else(|| io::Error::other(format!("the node does not tell {row}")))
     }
 
     /// Lets a parent end its child; the others have nothing to tidy up.

@@ -33,7 +33,7 @@ const GAUGES: [(&str, &str, Read); 5] = [
     }),
 ];
 
-const COUNTERS: [(&str, &str, Read); 15] = [
+const COUNTERS: [(&str, &str, Read); 16] = [
     ("fanfare_gateway_sessions_opened_total", "Sessions begun.", |stats| stats.sessions_opened.get()),
     ("fanfare_gateway_publications_total", "Publications taken by shards, once for each shard.", |stats| {
         stats.publications.get()
@@ -41,6 +41,7 @@ const COUNTERS: [(&str, &str, Read); 15] = [
     ("fanfare_gateway_deliveries_total", "Events queued for a session.", |stats| stats.deliveries.get()),
     ("fanfare_gateway_received_bytes_total", "Bytes read from sockets.", |stats| stats.bytes_in.get()),
     ("fanfare_gateway_sent_bytes_total", "Bytes written to sockets.", |stats| stats.bytes_out.get()),
+    ("fanfare_gateway_writes_total", "Writes to sockets that took something.", |stats| stats.writes.get()),
     ("fanfare_gateway_commands_total", "Commands of clients.", |stats| stats.commands.get()),
     ("fanfare_gateway_denials_total", "Commands denied for want of permission.", |stats| stats.denials.get()),
     (

@@ -76,6 +76,7 @@ pub(crate) struct Stats {
     pub(crate) deliveries: Cell,
     pub(crate) bytes_in: Cell,
     pub(crate) bytes_out: Cell,
+    pub(crate) writes: Cell,
     pub(crate) commands: Cell,
     /// By the code of the error; the last one counts the codes of applications.
     pub(crate) errors: [Cell; ERROR_CODES + 1],
@@ -122,6 +123,7 @@ impl Stats {
             deliveries: Cell::default(),
             bytes_in: Cell::default(),
             bytes_out: Cell::default(),
+            writes: Cell::default(),
             commands: Cell::default(),
             errors: Default::default(),
             bad_requests: Default::default(),

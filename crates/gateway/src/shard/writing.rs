@@ -184,6 +184,7 @@ impl Session {
         stats.outbox_bytes.subtract(bytes as u64);
         stats.outbox_memory.subtract(freed as u64);
         stats.bytes_out.add(bytes as u64);
+        stats.writes.add(1);
     }
 
     /// What is left where the socket has taken all that it was offered.
