@@ -15,6 +15,9 @@ use tokio::sync::Mutex;
 use crate::clients::{Stream, Target};
 use fanfare_loadtest::Process;
 
+/// Asks a node for its metrics.
+pub(crate) const METRICS_REQUEST: &[u8] = b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n";
+
 pub(crate) const API_KEY: &str = "measure-key-0123456789abcdefghij";
 pub(crate) const SECRET: &str = "measure-secret-0123456789abcdefghijklmnop";
 
@@ -98,11 +101,10 @@ impl Node {
     /// The sum of the rows of a metric that begin so.
     pub(crate) async fn metric(&self, row: &str) -> io::Result<f64> {
         let mut stream = TcpStream::connect(self.address).await?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n").await?;
+        stream.write_all(METRICS_REQUEST).await?;
         let mut text = String::new();
         stream.read_to_string(&mut text).await?;
-        let rows = text.lines().filter(|line| line.starts_with(row));
-        Ok(rows.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
+        Ok(sum_of(&text, row).unwrap_or(0.0))
     }
 
     /// Publishes over one kept connection and waits for the answer.
@@ -121,6 +123,12 @@ impl Node {
         }
         Err(io::Error::other(format!("the node refused a publication: {text}")))
     }
+}
+
+/// The sum of the rows of metrics that begin so; none of none.
+pub(crate) fn sum_of(metrics: &str, row: &str) -> Option<f64> {
+    let rows = metrics.lines().filter(|line| line.starts_with(row));
+    rows.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).reduce(|sum, value| sum + value)
 }
 
 /// A connection token of a user.

@@ -156,7 +156,7 @@ fn measure(plan: Plan, peers: Vec<Peer>, missing: Vec<(Peer, String)>) -> Answer
     let fixed = fixed_rate(&plan, Entrant::with_a_pair(with_loop))?;
     let saturation = saturations(&plan, every())?;
     let busy_rate = measurable(&plan, (held(&saturation, Entrant::FANFARE) * 0.75) as u32)?;
-    let (busy, messages_per_write) = busy(&plan, busy_rate)?;
+    let busy = busy(&plan, busy_rate)?;
     let half_rate = (best_of_the_others(&saturation) / 2.0) as u32;
     let latency_rate = measurable(&plan, half_rate)?;
     let able = every().into_iter().filter(|entrant| held(&saturation, *entrant) >= f64::from(latency_rate)).collect();
@@ -168,7 +168,6 @@ fn measure(plan: Plan, peers: Vec<Peer>, missing: Vec<(Peer, String)>) -> Answer
         fixed,
         saturation,
         busy_rate,
-        messages_per_write,
         busy,
         half_rate,
         latency_rate,
@@ -197,10 +196,9 @@ fn measurable(plan: &Plan, rate: u32) -> Answer<u32> {
     Ok(rate)
 }
 
-/// The same where Fanfare is busy enough to put several messages into a write, beside a loop that does the same. Tells
-/// also how many.
-fn busy(plan: &Plan, rate: u32) -> Answer<(Contest<Measured>, usize)> {
-    let run = plan.fanout(rate.max(1));
+/// The same where Fanfare is busy enough to put several messages into a write, beside a loop that does the same.
+fn busy(plan: &Plan, rate: u32) -> Answer<Contest<Measured>> {
+    let run = plan.fanout(rate);
     let frames = frames_of(plan.rounds)?;
     let reached = messages_per_write(&run)?;
     let mut entrants = vec![Entrant::Loop(1)];
@@ -208,10 +206,9 @@ fn busy(plan: &Plan, rate: u32) -> Answer<(Contest<Measured>, usize)> {
         entrants.push(Entrant::Loop(reached));
     }
     let title = format!("CPU of a delivery at {rate} publications a second");
-    let contest = contest(&title, Entrant::with_a_pair(entrants), plan.rounds, cpu, |entrant, round| {
+    contest(&title, Entrant::with_a_pair(entrants), plan.rounds, cpu, |entrant, round| {
         repeated(|| once(entrant, &run, &frames[round]))
-    })?;
-    Ok((contest, reached))
+    })
 }
 
 /// What Fanfare puts into a write, of messages, in such a run.
@@ -260,7 +257,7 @@ fn best_of_the_others(saturation: &Contest<Option<f64>>) -> f64 {
 
 /// How late publications are at one rate for all.
 fn latency(plan: &Plan, entrants: Vec<Entrant>, rate: u32) -> Answer<Contest<Measured>> {
-    let run = plan.fanout(rate.max(1));
+    let run = plan.fanout(rate);
     let shown = |run: &Measured| noted(run, &format!("p50 {} µs, p99 {} µs", run.p50_us, run.p99_us));
     contest(&format!("latency at {rate} publications a second"), entrants, plan.rounds, shown, |entrant, _| {
         repeated(|| once(entrant, &run, &[]))

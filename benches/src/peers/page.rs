@@ -19,8 +19,6 @@ pub(crate) struct Comparison {
     pub(crate) fixed: Contest<Measured>,
     pub(crate) saturation: Contest<Option<f64>>,
     pub(crate) busy_rate: u32,
-    /// What Fanfare puts into a write at that rate.
-    pub(crate) messages_per_write: usize,
     pub(crate) busy: Contest<Measured>,
     /// Half of what the best peer holds, and the rate at which latency was measured.
     pub(crate) half_rate: u32,
@@ -135,12 +133,15 @@ fn cpu(comparison: &Comparison) -> String {
 
 fn busy(comparison: &Comparison) -> String {
     let contest = &comparison.busy;
+    // One of the loops puts as many into a write as Fanfare does.
+    let of_loop = |entrant: &Entrant| if let Entrant::Loop(messages) = entrant { Some(*messages) } else { None };
+    let messages_per_write = contest.entrants.iter().filter_map(of_loop).max().unwrap_or(1);
     let mut text = format!(
         "## CPU of a delivery when busy\n\nThe same at {} publications a second: three quarters of what Fanfare holds, or half of that and so on, so that the load\n\
          tester with its one core keeps up. Fanfare then puts {} messages into a write; the loop is shown with one message a\n\
          write and with as many. Noise floor {}.\n\n",
         comparison.busy_rate,
-        comparison.messages_per_write,
+        messages_per_write,
         floor(contest.floor(server_cpu)),
     );
     let rows = contest.entrants.iter().map(|entrant| {
@@ -366,7 +367,6 @@ mod tests {
             fixed: contest(run),
             saturation: contest(Some),
             busy_rate: 300,
-            messages_per_write: 4,
             busy: contest(run),
             half_rate: 100,
             latency_rate: 50,

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::peer::{Launch, Peer, Works, built, launch_loop};
 use crate::bare_loop::paced::Load;
+use crate::node::{METRICS_REQUEST, sum_of};
 use fanfare_loadtest::Process;
 
 /// Servers have the first core, the load tester has the second: some of them use only one.
@@ -89,14 +90,13 @@ impl Server {
         Process::of(self.working)
     }
 
-    /// A row of a node's metrics.
+    /// The sum of the rows of a node's metrics that begin so.
     pub(crate) fn metric(&self, row: &str) -> io::Result<f64> {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(METRICS_REQUEST)?;
         let mut text = String::new();
         stream.read_to_string(&mut text)?;
-        let value = text.lines().find_map(|line| line.strip_prefix(row)?.trim().parse().ok());
-        value.ok_or_else(|| io::Error::other(format!("the node does not tell {row}")))
+        sum_of(&text, row).ok_or_else(|| io::Error::other(format!("the node does not tell {row}")))
     }
 
     /// Lets a parent end its child; the others have nothing to tidy up.
