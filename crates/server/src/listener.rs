@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener as StdListener};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,7 @@ use crate::tls::{Tls, Trouble};
 
 /// Connections waiting to be accepted. The usual 128 overflow in a burst of connects, and each one that does waits
 /// a whole second.
-const BACKLOG: i32 = 4_096;
+pub(crate) const BACKLOG: i32 = 4_096;
 
 /// Refused requests that are logged in a second; the rest is counted.
 const LOG_LINES_PER_SECOND: u32 = 5;
@@ -68,6 +69,9 @@ const TURNED_AWAY_AT_ONCE: usize = 64;
 /// Refused connections that are still told so; further ones are closed without a word. Each is a task of some 2 KiB
 /// and a socket: 512 KiB and 256 descriptors.
 const REFUSALS_MAX: usize = 256;
+
+/// How long connections are read from when the node ends.
+const LAST_REQUESTS_WAIT: Duration = Duration::from_millis(100);
 
 /// How long a refused connection is read from, so that the refusal arrives, and how much of it.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -111,6 +115,9 @@ pub(crate) struct Listener {
     pub(crate) counts: Counts,
     pub(crate) arrivals: Arc<Arrivals>,
     pub(crate) log: Arc<RefusalLog>,
+    /// Cleared when the node drains: what is answered from then on is the last on its connection, so that a proxy keeps
+    /// none that is about to end.
+    pub(crate) takes_connections: Arc<AtomicBool>,
     /// Changes to `true` when no further connection is to be accepted.
     pub(crate) ending: watch::Receiver<bool>,
 }
@@ -134,6 +141,14 @@ impl Listener {
                 }
             }
             while connections.try_join_next().is_some() {}
+        }
+        // Who is connected already, as far as the kernel goes, may have sent a request: closing would take it back.
+        while let (Some(Ok((stream, peer))), Ok(place)) =
+            (self.listener.accept().now_or_never(), Arc::clone(&places).try_acquire_owned())
+        {
+            if let Ok(seat) = self.arrivals.accept(peer.ip()) {
+                connections.spawn(self.connection(seat, place).run(stream));
+            }
         }
         drop(self.listener);
         while connections.join_next().await.is_some() {}
@@ -211,6 +226,7 @@ impl Listener {
             header_timeout: self.header_timeout,
             arrivals: Arc::clone(&self.arrivals),
             log: Arc::clone(&self.log),
+            takes_connections: Arc::clone(&self.takes_connections),
             ending: self.ending.clone(),
             seat,
             counted: Counted(self.counts.clone()),
@@ -236,6 +252,7 @@ struct Connection {
     header_timeout: Duration,
     arrivals: Arc<Arrivals>,
     log: Arc<RefusalLog>,
+    takes_connections: Arc<AtomicBool>,
     ending: watch::Receiver<bool>,
     seat: Arc<Seat>,
     counted: Counted,
@@ -300,6 +317,7 @@ impl Connection {
             not_upgraded: Arc::clone(&not_upgraded),
             counts: self.counted.0.clone(),
             log: Arc::clone(&self.log),
+            takes_connections: Arc::clone(&self.takes_connections),
         };
         let service = service_fn(move |request| answers.clone().answer(request));
         let mut server = http1::Builder::new();
@@ -308,7 +326,7 @@ impl Connection {
             let mut connection = pin!(server.serve_connection(TokioIo::new(gate), service).with_upgrades());
             tokio::select! {
                 served = connection.as_mut() => served,
-                () = told(&mut self.ending) => {
+                () = told_and_read(&mut self.ending) => {
                     connection.as_mut().graceful_shutdown();
                     connection.await
                 }
@@ -390,6 +408,13 @@ async fn told(ending: &mut watch::Receiver<bool>) {
     }
 }
 
+/// The same, and a moment more: what was sent before is on its way in, and a connection of which nothing was read would be
+/// closed at once, the request with it.
+async fn told_and_read(ending: &mut watch::Receiver<bool>) {
+    told(ending).await;
+    tokio::time::sleep(LAST_REQUESTS_WAIT).await;
+}
+
 /// Answers the requests of one connection.
 #[derive(Clone)]
 struct Answers {
@@ -402,6 +427,7 @@ struct Answers {
     not_upgraded: Arc<Mutex<Option<OnUpgrade>>>,
     counts: Counts,
     log: Arc<RefusalLog>,
+    takes_connections: Arc<AtomicBool>,
 }
 
 impl Answers {
@@ -415,7 +441,7 @@ impl Answers {
         request.extensions_mut().insert(self.seat);
         let mut response = self.router.oneshot(request.map(Body::new)).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            if last {
+            if last || !self.takes_connections.load(Ordering::Acquire) {
                 response.headers_mut().insert(CONNECTION, CLOSE);
             }
             *self.not_upgraded.lock().unwrap_or_else(PoisonError::into_inner) = upgrade;
@@ -500,32 +526,49 @@ mod tests {
         assert_eq!(text, "no room\n");
     }
 
-    /// Only the sockets of sessions had it: the end of a long answer waited for an acknowledgement.
-    #[tokio::test]
-    async fn http_connections_do_not_wait_for_acknowledgements() {
+    /// A listener that nobody else has, without routes.
+    fn listener(ending: watch::Receiver<bool>) -> (Listener, SocketAddr) {
         let listener = TcpListener::from_std(bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let metrics = crate::metrics::Metrics::default();
-        let counts = metrics.listener().unwrap();
-        let (_node, ending) = watch::channel(false);
-        let header_timeout = Duration::from_secs(1);
-        let arrivals = Arrivals::new(crate::arrivals::Options::default(), metrics.arrivals().unwrap());
-        let router = Router::new();
-        let mut listener = Listener {
+        let (header_timeout, takes_connections) = (Duration::from_secs(1), !*ending.borrow());
+        let listener = Listener {
             listener,
-            router,
+            router: Router::new(),
             header_timeout,
             connections_max: 1,
             spare: Spare::default(),
-            counts,
-            arrivals,
+            counts: metrics.listener().unwrap(),
+            arrivals: Arrivals::new(crate::arrivals::Options::default(), metrics.arrivals().unwrap()),
             log: Arc::default(),
+            takes_connections: Arc::new(AtomicBool::new(takes_connections)),
             ending,
             tls: None,
             tls_handshake_timeout: header_timeout,
         };
+        (listener, address)
+    }
+
+    /// Only the sockets of sessions had it: the end of a long answer waited for an acknowledgement.
+    #[tokio::test]
+    async fn http_connections_do_not_wait_for_acknowledgements() {
+        let (_node, ending) = watch::channel(false);
+        let (mut listener, address) = listener(ending);
         let _client = TcpStream::connect(address).await.unwrap();
         let accepted = listener.accept(&Arc::new(Semaphore::new(1)), &mut BACK_OFF_MIN.clone()).await;
         assert!(accepted.unwrap().0.nodelay().unwrap());
+    }
+
+    /// The kernel had taken the connection, and the request with it: both were reset when the listener was closed.
+    #[tokio::test]
+    async fn a_request_that_waited_to_be_accepted_was_lost_when_the_node_ended() {
+        let (_node, ending) = watch::channel(true);
+        let (listener, address) = listener(ending);
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: fanfare\r\n\r\n").await.unwrap();
+        listener.run().await;
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("connection: close"), "{answer}");
     }
 }

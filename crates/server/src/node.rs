@@ -78,6 +78,9 @@ pub enum Error {
     Metrics(#[from] prometheus::Error),
 }
 
+/// How long a node that ends goes on to answer, for proxies that look at `/readyz` once a second.
+const NOTICE: Duration = Duration::from_secs(2);
+
 /// A running node. Dropping it ends it at once, without a word to its clients.
 #[derive(Debug)]
 pub struct Node {
@@ -157,7 +160,8 @@ impl Node {
         };
         let (live, ends) = Live::new(&config, running, issuers);
         let takes_connections = Arc::clone(&ready);
-        let readiness = Readiness { takes_connections, broker: broker.clone(), issuers: ends.issuers, memory };
+        let readiness =
+            Readiness { takes_connections: Arc::clone(&ready), broker: broker.clone(), issuers: ends.issuers, memory };
         let routes = Routes {
             gateway: gateway.handle(),
             arrivals: Arc::clone(&arrivals),
@@ -182,6 +186,7 @@ impl Node {
             counts,
             arrivals,
             log,
+            takes_connections,
             ending: told,
         };
         tasks.spawn(listener.run());
@@ -214,11 +219,13 @@ impl Node {
         &self.reloads
     }
 
-    /// Takes no new connections and closes the sessions over `window`.
+    /// Takes no new sessions and closes those that are there over `window`. Requests are answered meanwhile, and until
+    /// proxies had time to see that the node is not ready, if the window is as long as that.
     pub async fn drain(&self, window: Duration) {
         self.ready.store(false, Ordering::Release);
         tracing::info!(sessions = self.gateway.handle().sessions(), ?window, "draining");
-        self.gateway.handle().drain(window).await;
+        let gateway = self.gateway.handle();
+        tokio::join!(gateway.drain(window), tokio::time::sleep(window.min(NOTICE)));
     }
 
     /// Ends the node: no connection is accepted any more, requests under way are finished.

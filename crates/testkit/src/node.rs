@@ -175,7 +175,9 @@ impl Node {
             None => Http::connect(self.address()).await,
         };
         let response = http.request(line, headers, body).await;
-        self.idle.lock().expect("no test panics with the lock").push(http);
+        if response.header("connection") != Some("close") {
+            self.idle.lock().expect("no test panics with the lock").push(http);
+        }
         response
     }
 

@@ -6,6 +6,7 @@ use fanfare_testkit::{Client, Http, Node, Proxy, Setup, json, on_1_and_3_shards}
 
 on_1_and_3_shards!(
     a_draining_node_takes_nobody_in,
+    a_proxy_that_kept_a_connection_lost_the_request_that_came_at_the_end,
     sessions_are_closed_over_the_window,
     what_was_queued_is_sent_before_the_close,
     a_session_that_does_not_answer_does_not_hold_the_drain_up,
@@ -51,6 +52,22 @@ async fn a_draining_node_takes_nobody_in(shards: usize) {
         }
     };
     tokio::join!(node.drain(window), watching, closing);
+}
+
+async fn a_proxy_that_kept_a_connection_lost_the_request_that_came_at_the_end(shards: usize) {
+    let node = Setup::new(shards).start().await;
+    let mut clients = connected(&node, 1).await;
+    let mut kept = Http::connect(node.address()).await;
+    assert_eq!(kept.request("GET /healthz", &[], "").await.header("connection"), None);
+    let watching = async {
+        let not_ready = || async { (node.request("GET /readyz", &[], "").await.status == 503).then_some(()) };
+        fanfare_testkit::patience::eventually("not ready", not_ready).await;
+        // The node has not ended yet, and will not be asked over this connection when it does.
+        let answer = kept.request("GET /healthz", &[], "").await;
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+    };
+    let closing = async { clients[0].expect_close().await };
+    tokio::join!(node.drain(Duration::from_millis(500)), watching, closing);
 }
 
 async fn sessions_are_closed_over_the_window(shards: usize) {
