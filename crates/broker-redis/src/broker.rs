@@ -145,6 +145,7 @@ impl RedisBroker {
 
     /// Has this node read the ingest stream whenever it is its turn: one of all nodes does that were told to.
     pub fn start_ingest(&self, ingest: IngestOptions) {
+        self.counters.ingest.start();
         let ingest = Ingest {
             ingest,
             options: Arc::clone(&self.options),

@@ -137,8 +137,8 @@ impl Counters {
         self.by_reason[reason as usize].inc();
     }
 
-    fn collectors(&self) -> impl Iterator<Item = &dyn Collector> {
-        let own: [&dyn Collector; 18] = [
+    fn own(&self) -> [&dyn Collector; 18] {
+        [
             &self.publications,
             &self.faults,
             &self.links_lost,
@@ -157,8 +157,7 @@ impl Counters {
             &self.interest,
             &self.in_flight,
             &self.revocation_reads_failed,
-        ];
-        own.into_iter().chain(self.ingest.collectors())
+        ]
     }
 }
 
@@ -183,11 +182,13 @@ pub(crate) struct Metrics(pub(crate) Arc<Counters>);
 
 impl Collector for Metrics {
     fn desc(&self) -> Vec<&Desc> {
-        self.0.collectors().flat_map(Collector::desc).collect()
+        self.0.own().into_iter().chain(self.0.ingest.collectors()).flat_map(Collector::desc).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.0.collectors().flat_map(Collector::collect).collect()
+        // A node that never reads the ingest stream is not to look like one whose turn it is not.
+        let ingest = self.0.ingest.is_started().then(|| self.0.ingest.collectors());
+        self.0.own().into_iter().chain(ingest.into_iter().flatten()).flat_map(Collector::collect).collect()
     }
 }
 

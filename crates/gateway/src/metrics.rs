@@ -33,7 +33,7 @@ const GAUGES: [(&str, &str, Read); 5] = [
     }),
 ];
 
-const COUNTERS: [(&str, &str, Read); 16] = [
+const COUNTERS: [(&str, &str, Read); 15] = [
     ("fanfare_gateway_sessions_opened_total", "Sessions begun.", |stats| stats.sessions_opened.get()),
     ("fanfare_gateway_publications_total", "Publications taken by shards, once for each shard.", |stats| {
         stats.publications.get()
@@ -51,7 +51,6 @@ const COUNTERS: [(&str, &str, Read); 16] = [
     ),
     ("fanfare_gateway_gaps_total", "Gaps found in a channel on a shard.", |stats| stats.gaps.get()),
     ("fanfare_gateway_repairs_total", "Channels read again from history.", |stats| stats.repairs.get()),
-    ("fanfare_gateway_insufficient_state_total", "Subscriptions told of a gap.", |stats| stats.insufficient.get()),
     ("fanfare_gateway_outbox_overflows_total", "Sessions closed as slow.", |stats| stats.outbox_overflows.get()),
     ("fanfare_gateway_shed_total", "Sessions closed as slow since memory was short.", |stats| stats.shed.get()),
     ("fanfare_gateway_sockets_cut_total", "Sockets ended because the peer did not answer a close in time.", |stats| {
@@ -63,6 +62,10 @@ const COUNTERS: [(&str, &str, Read); 16] = [
 const CLOSES: (&str, &str) = ("fanfare_gateway_closes_total", "Sessions ended, by close code.");
 const VIOLATIONS: (&str, &str) =
     ("fanfare_gateway_violations_total", "Sessions closed because the client broke the WebSocket protocol, by reason.");
+const INSUFFICIENT: (&str, &str) = (
+    "fanfare_gateway_insufficient_state_total",
+    "Subscriptions told of a gap, by its cause: history did not cover it, or their client reads slowly.",
+);
 const DROPPED: (&str, &str) = (
     "fanfare_gateway_publications_dropped_total",
     "Publications that were queued for a session and not sent, by reason.",
@@ -97,6 +100,7 @@ impl Metrics {
             named.chain(others).map(|(name, help)| description(name, help, &[])).collect();
         descriptions.push(description(CLOSES.0, CLOSES.1, &["code"]));
         descriptions.push(description(VIOLATIONS.0, VIOLATIONS.1, &["reason"]));
+        descriptions.push(description(INSUFFICIENT.0, INSUFFICIENT.1, &["cause"]));
         descriptions.push(description(DROPPED.0, DROPPED.1, &["reason"]));
         descriptions.push(description(HEARTBEAT_AGE.0, HEARTBEAT_AGE.1, &[]));
         descriptions.push(description(REFUSED.0, REFUSED.1, &["reason"]));
@@ -133,6 +137,12 @@ impl Metrics {
             counter(count as f64, &[("reason", violation.label())])
         });
         family(VIOLATIONS, MetricType::COUNTER, rows.collect())
+    }
+
+    fn insufficient(&self) -> MetricFamily {
+        let history = counter(self.sum(|stats| stats.insufficient.get()), &[("cause", "history")]);
+        let slow = counter(self.sum(|stats| stats.insufficient_slow.get()), &[("cause", "slow_consumer")]);
+        family(INSUFFICIENT, MetricType::COUNTER, vec![history, slow])
     }
 
     fn dropped(&self) -> MetricFamily {
@@ -225,6 +235,7 @@ impl Collector for Metrics {
         families.extend(self.rings());
         families.push(self.closes());
         families.push(self.violations());
+        families.push(self.insufficient());
         families.push(self.dropped());
         families.push(self.heartbeat_age());
         families.push(self.refused());

@@ -87,7 +87,10 @@ pub(crate) struct Stats {
     pub(crate) repairs: Cell,
     /// In the order of [`Recovery::ALL`].
     pub(crate) recoveries: [Cell; Recovery::ALL.len()],
+    /// Subscriptions told of a gap that history did not cover.
     pub(crate) insufficient: Cell,
+    /// Subscriptions told of one since their client reads slowly.
+    pub(crate) insufficient_slow: Cell,
     pub(crate) outbox_bytes: Cell,
     /// What the outboxes take, each frame counted once however many hold it.
     pub(crate) outbox_memory: Cell,
@@ -132,6 +135,7 @@ impl Stats {
             repairs: Cell::default(),
             recoveries: Default::default(),
             insufficient: Cell::default(),
+            insufficient_slow: Cell::default(),
             outbox_bytes: Cell::default(),
             outbox_memory: Cell::default(),
             held_back_memory: Cell::default(),

@@ -1,5 +1,7 @@
 //! What is counted of the ingest stream. Label values come from closed sets (I12).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use prometheus::core::Collector;
 use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge};
 
@@ -17,6 +19,7 @@ pub(crate) struct Counts {
     pub(crate) reading: IntGauge,
     pub(crate) waiting: IntGauge,
     pub(crate) lag_seconds: Gauge,
+    started: AtomicBool,
 }
 
 impl Counts {
@@ -32,7 +35,17 @@ impl Counts {
             reading: gauge("fanfare_ingest_reading", "Whether this node reads the ingest stream."),
             waiting: gauge("fanfare_ingest_waiting", "Entries in the ingest stream."),
             lag_seconds: lag.expect("the name is a constant that a test registers"),
+            started: AtomicBool::new(false),
         }
+    }
+
+    /// The node is one of those that read the stream.
+    pub(crate) fn start(&self) {
+        self.started.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_started(&self) -> bool {
+        self.started.load(Ordering::Relaxed)
     }
 
     pub(crate) fn dead(&self, kind: Kind) {

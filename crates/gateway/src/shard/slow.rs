@@ -25,7 +25,7 @@ impl Shard {
         for channel in told {
             // It may have ended meanwhile: telling of another may have made the outbox too full again.
             if self.unsubscribe_with_push(id, channel, &Unsubscribe::INSUFFICIENT_STATE) {
-                self.stats.insufficient.add(1);
+                self.stats.insufficient_slow.add(1);
             }
         }
     }

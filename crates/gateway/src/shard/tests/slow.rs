@@ -79,7 +79,7 @@ fn the_oldest_are_dropped_and_that_is_told_once_behind_what_is_kept() {
     let last = dropped_at.iter().filter(|at| **at == 0).count() as u64 + 1;
     let kept: Vec<String> = (dropped + 1..=last).map(|number| format!("live {number}")).collect();
     assert_eq!(slow.reads(), [kept, vec!["live 2500".to_owned()]].concat());
-    assert_eq!(slow.stat(|stats| stats.insufficient.get()), 1);
+    assert_eq!(slow.stat(|stats| stats.insufficient_slow.get()), 1);
     assert_eq!(slow.stat(|stats| stats.outbox_overflows.get()), 0);
     assert_eq!((slow.stat(|stats| stats.outbox_bytes.get()), slow.stat(|stats| stats.outbox_memory.get())), (0, 0));
     // It is in neither (I5), and may come back.
@@ -148,6 +148,6 @@ fn each_channel_is_told_of_once() {
     for name in ["live 2500", "more 2500"] {
         assert_eq!(got.iter().filter(|sent| *sent == name).count(), 1, "{got:?}");
     }
-    assert_eq!(slow.stat(|stats| stats.insufficient.get()), 2);
+    assert_eq!(slow.stat(|stats| stats.insufficient_slow.get()), 2);
     assert_eq!(slow.stat(|stats| stats.outbox_bytes.get()), 0);
 }
