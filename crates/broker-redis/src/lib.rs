@@ -51,6 +51,7 @@ mod consumer;
 mod dial;
 mod envelope;
 mod eviction;
+mod examine;
 mod fault;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
@@ -79,6 +80,7 @@ mod topology;
 mod wire;
 
 pub use broker::{NotReady, RedisBroker};
+pub use examine::{Examined, Told, Unexamined, examine};
 pub use ingest::IngestOptions;
 pub use keys::live_name;
 pub use options::{Options, SentinelLogin, Tls};

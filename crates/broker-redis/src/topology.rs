@@ -227,6 +227,16 @@ impl Layout {
     }
 }
 
+/// The masters that CLUSTER SLOTS names, with a slot of each.
+pub(crate) fn masters(slots: &[Vec<Value>], by: &Address) -> Option<Vec<(Address, Slot)>> {
+    let layout = Layout::read(slots, by)?;
+    let with_slot = layout.masters.into_iter().map(|(address, ranges)| {
+        let first = ranges.first().and_then(|(first, _)| Slot::numbered(*first));
+        (address, first.unwrap_or(Slot::ONLY))
+    });
+    Some(with_slot.collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,7 +9,7 @@ const PORT_DEFAULT: u16 = 8000;
 
 /// A checked address: host, port and the path in front of the node's own paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Address {
+pub struct Address {
     is_tls: bool,
     host_and_port: String,
     prefix: String,
@@ -17,7 +17,7 @@ pub(crate) struct Address {
 
 impl Address {
     /// Reads an address. Without a scheme the port is 8000, with one it is 80, with TLS 443.
-    pub(crate) fn parse(text: &str) -> Result<Self, Error> {
+    pub fn parse(text: &str) -> Result<Self, Error> {
         let (scheme, rest) = match text.trim().split_once("://") {
             Some((scheme, rest)) => (Some(scheme.to_ascii_lowercase()), rest),
             None => (None, text.trim()),
@@ -33,31 +33,47 @@ impl Address {
     }
 
     /// `host:port`, as a TCP connect wants it.
-    pub(crate) fn host_and_port(&self) -> &str {
+    pub fn host_and_port(&self) -> &str {
         &self.host_and_port
     }
 
     /// Whether TLS is spoken there.
-    pub(crate) fn is_tls(&self) -> bool {
+    pub fn is_tls(&self) -> bool {
         self.is_tls
     }
 
     /// The name that its certificate has to bear.
-    pub(crate) fn host(&self) -> &str {
+    pub fn host(&self) -> &str {
         let host = self.host_and_port.rsplit_once(':').map_or(&*self.host_and_port, |(host, _)| host);
         host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
     }
 
+    /// Host and port as they stand in `Host`: without the port that the scheme has anyway.
+    pub fn authority(&self) -> &str {
+        let usual = if self.is_tls { ":443" } else { ":80" };
+        self.host_and_port.strip_suffix(usual).unwrap_or(&self.host_and_port)
+    }
+
+    /// The path in front of the node's own paths; mostly empty.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
     /// The WebSocket endpoint.
-    pub(crate) fn websocket_url(&self) -> String {
+    pub fn websocket_url(&self) -> String {
         let scheme = if self.is_tls { "wss" } else { "ws" };
         format!("{scheme}://{}{}{WEBSOCKET_PATH}", self.host_and_port, self.prefix)
     }
 
     /// The endpoint of a server API method.
-    pub(crate) fn api_url(&self, method: &str) -> String {
+    pub fn api_url(&self, method: &str) -> String {
+        self.page_url(&format!("/api/{method}"))
+    }
+
+    /// What is at a path of the node.
+    pub fn page_url(&self, path: &str) -> String {
         let scheme = if self.is_tls { "https" } else { "http" };
-        format!("{scheme}://{}{}/api/{method}", self.host_and_port, self.prefix)
+        format!("{scheme}://{}{}{path}", self.host_and_port, self.prefix)
     }
 }
 

@@ -151,6 +151,24 @@ impl Api {
         Ok(answer.nodes)
     }
 
+    /// Whether the node works; [`Error::Http`] with what is wrong where it does not. Needs no key.
+    pub async fn health(&self) -> Result<String, Error> {
+        self.page("/healthz").await
+    }
+
+    /// Whether the node should get new connections; [`Error::Http`] with the reason where it should not. Needs no key.
+    pub async fn readiness(&self) -> Result<String, Error> {
+        self.page("/readyz").await
+    }
+
+    async fn page(&self, path: &str) -> Result<String, Error> {
+        let (status, text) = self.transport.get(path).await?;
+        match status.is_success() {
+            true => Ok(String::from_utf8_lossy(&text).trim_end().to_owned()),
+            false => Err(Error::Http { status: status.as_u16(), message: words(status, &text) }),
+        }
+    }
+
     async fn revoke(&self, method: &str, request: &impl Serialize) -> Result<bool, Error> {
         self.call::<_, answer::Revoked>(method, request).await.map(|revoked| revoked.durable)
     }

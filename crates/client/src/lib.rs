@@ -41,6 +41,7 @@ mod stream;
 mod subscription;
 mod token;
 
+pub use address::Address;
 pub use api::Api;
 pub use client::{Client, History, HistoryQuery};
 pub use error::Error;

@@ -9,9 +9,11 @@ mod advice;
 mod bench;
 mod block;
 mod channels;
+mod check;
 mod completions;
 pub mod config_command;
 mod disconnect;
+mod doctor;
 mod history;
 mod info;
 pub mod init;
@@ -93,6 +95,9 @@ enum Command {
     Serve(Serve),
     /// Write an annotated configuration with new secrets
     Init(init::Init),
+    /// Ask a node whether it works, or is ready
+    #[command(subcommand)]
+    Check(check::CheckCommand),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(config_command::ConfigCommand),
@@ -122,6 +127,8 @@ enum Command {
     Revoke(revoke::Revoke),
     /// Print the nodes and how they are
     Info(info::Info),
+    /// Find what is wrong with a running deployment, and what to do about it
+    Doctor(doctor::Doctor),
     /// Measure a hub: how many, how fast, how late, how much lost
     Bench(Box<bench::Bench>),
     /// Print a completion script for a shell
@@ -222,6 +229,7 @@ fn dispatch(command: Command, io: &mut Io) -> Result<Exit, Failure> {
         Command::Dev(dev) => serve::dev(dev.config(), io)?,
         Command::Serve(command) => serve::serve(command.read(), io)?,
         Command::Init(init) => init.run(io)?,
+        Command::Check(check) => wait_for(check.run(io, Variables::of_process()))?,
         Command::Config(config) => config.run(io, Variables::of_process())?,
         Command::Access(access) => access.run(io, Variables::of_process())?,
         Command::Token(token) => token.run(io, Variables::of_process())?,
@@ -235,6 +243,7 @@ fn dispatch(command: Command, io: &mut Io) -> Result<Exit, Failure> {
         Command::Unblock(unblock) => wait_for(unblock.run(io))?,
         Command::Revoke(revoke) => wait_for(revoke.run(io))?,
         Command::Info(info) => wait_for(info.run(io))?,
+        Command::Doctor(doctor) => return wait_for(doctor.run(io, Variables::of_process())),
         Command::Bench(bench) => return wait_for(bench.run(io)),
         Command::Completions(completions) => completions.run(Cli::command(), io)?,
     }

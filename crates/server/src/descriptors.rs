@@ -6,12 +6,12 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// For everything but connections of clients: the runtimes' own, Redis, issuers, files. A quarter where there are few.
-const OTHERS: usize = 128;
+pub(crate) const OTHERS: usize = 128;
 
 /// HTTP connections at once; further ones wait in the backlog. An upgraded one counts no more. Each may hold
 /// [`crate::head::HEAD_BYTES_MAX`], in the gate or in hyper: 8,192 × 16 KiB = 128 MiB. An eighth of the descriptors, where
 /// these are fewer.
-const HTTP_CONNECTIONS_MAX: usize = 8_192;
+pub(crate) const HTTP_CONNECTIONS_MAX: usize = 8_192;
 
 /// How descriptors are shared out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

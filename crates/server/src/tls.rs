@@ -7,7 +7,7 @@
 //! keys of which nobody knows the ones of twelve hours ago. With a new certificate the tickets of the old one are
 //! worth nothing.
 
-mod validity;
+pub(crate) mod validity;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};

@@ -74,10 +74,32 @@ impl Http {
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
         let response = Response { status, headers, body: String::new() };
-        let length = response.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-        let mut body = vec![0; length];
-        self.stream.read_exact(&mut body).await.expect("an answer is whole");
+        let body = if response.header("transfer-encoding") == Some("chunked") {
+            self.chunks().await
+        } else {
+            let length = response.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+            self.bytes(length).await
+        };
         Response { body: String::from_utf8(body).expect("an answer is text"), ..response }
+    }
+
+    /// A body in chunks, as programs other than ours send it.
+    async fn chunks(&mut self) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let length = usize::from_str_radix(&self.line().await, 16).expect("a chunk begins with its length");
+            body.extend(self.bytes(length).await);
+            self.line().await;
+            if length == 0 {
+                return body;
+            }
+        }
+    }
+
+    async fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        self.stream.read_exact(&mut bytes).await.expect("an answer is whole");
+        bytes
     }
 
     async fn line(&mut self) -> String {

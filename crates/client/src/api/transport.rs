@@ -82,6 +82,18 @@ impl Transport {
         }
     }
 
+    /// Reads a page of the node, without the key.
+    pub(super) async fn get(&self, path: &str) -> Result<(StatusCode, Bytes), Error> {
+        let url = self.way.address().page_url(path);
+        let request = Request::get(url.as_str()).body(Full::default());
+        let request =
+            request.map_err(|_| Error::Address { address: url, problem: "it cannot be part of a request" })?;
+        match timeout(API_TIMEOUT, Box::pin(self.exchange(request))).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::TimedOut),
+        }
+    }
+
     fn request(&self, method: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, Error> {
         let url = self.way.address().api_url(method);
         let mut request = Request::post(url.as_str())

@@ -24,6 +24,11 @@ pub(crate) struct NodeFlags {
 }
 
 impl NodeFlags {
+    /// Whether a node was named, rather than the default being meant.
+    pub(crate) fn is_named(&self, io: &Io) -> bool {
+        self.server.is_some() || (io.environment)("FANFARE_SERVER").is_some()
+    }
+
     pub(crate) fn address(&self, io: &Io) -> String {
         let given = self.server.clone().or_else(|| (io.environment)("FANFARE_SERVER"));
         given.unwrap_or_else(|| config::ADDRESS_DEFAULT.to_string())

@@ -235,6 +235,7 @@ fn tables_can_be_written_in_any_way() {
 fn variables_of_others_and_empty_ones_are_left_alone() {
     let names = [
         ("FANFARE_SERVER", "x"),
+        ("FANFARE_CA_FILE", "x"),
         ("FANFARE_API_KEY", "x"),
         ("FANFARE_API_KEY_FILE", "x"),
         ("FANFARE_TOKEN", "x"),

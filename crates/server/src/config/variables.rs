@@ -13,6 +13,7 @@ use super::spelling;
 /// Variables of the commands that talk to a node, and the one that names the file.
 const COMMAND_VARIABLES: &[&str] = &[
     "FANFARE_SERVER",
+    "FANFARE_CA_FILE",
     "FANFARE_API_KEY",
     "FANFARE_API_KEY_FILE",
     "FANFARE_TOKEN",

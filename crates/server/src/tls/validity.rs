@@ -10,7 +10,7 @@ const SEQUENCE: u8 = 0x30;
 const VERSION: u8 = 0xA0;
 
 /// Unix time of `notAfter`.
-pub(super) fn not_after(certificate: &[u8]) -> Option<u64> {
+pub(crate) fn not_after(certificate: &[u8]) -> Option<u64> {
     let (certificate, _) = element(certificate, SEQUENCE)?;
     let (body, _) = element(certificate, SEQUENCE)?;
     let body = element(body, VERSION).map_or(body, |(_, rest)| rest);
