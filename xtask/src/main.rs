@@ -20,10 +20,11 @@ const HELP: &str = "\
 Chores of the project.
 
   cargo xtask test            everything: formatting, lints, tests, the SDK suites and the browser suite
-  cargo xtask test STEP...    only these: rust, deny, servers, instructions, docs, autobahn, fuzz, checker, js, python, go, browser
+  cargo xtask test STEP...    only these: rust, deny, servers, instructions, deploy, docs, autobahn, fuzz, checker, js, python, go, browser
   cargo xtask conformance     runs the Autobahn cases and writes docs/conformance.md
   cargo xtask fuzz TARGET ... runs one fuzz target; what follows goes to libFuzzer: files to try, -max_total_time=300
   cargo xtask check FILE      judges a history again that the consistency checker found wanting
+  cargo xtask image           builds the image of deploy/Dockerfile as it is shipped, starts it, and says its size
   cargo xtask picture         takes the README's picture of the demo page again
   cargo xtask help            this text
 
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         ["check", file] => steps::checker::judge(file),
         ["fuzz", target, arguments @ ..] => steps::fuzz::run_one(target, arguments),
         ["conformance"] => steps::autobahn::write_page(),
+        ["image"] => steps::image::measure(),
         ["picture"] => picture::take(),
         ["help" | "--help" | "-h"] => {
             say(HELP);

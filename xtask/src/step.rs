@@ -1,6 +1,8 @@
 //! The steps of `cargo xtask test`, in their order.
 
-use crate::steps::{autobahn, browser, checker, deny, docs, fuzz, go, instructions, js, python, redis, rust};
+use crate::steps::{
+    autobahn, browser, checker, deny, deploy, docs, fuzz, go, image, instructions, js, programs, python, redis, rust,
+};
 use crate::tally::Tally;
 
 /// How a step ended.
@@ -52,9 +54,12 @@ static STEPS: &[Step] = &[
     Step::new("clippy", &["rust"], rust::lints),
     Step::new("deny", &["deny"], deny::check),
     Step::new("redis", &["rust"], redis::server),
+    Step::new("programs", &["rust", "deploy", "js"], programs::install),
     Step::new("test", &["rust"], rust::tests),
     Step::new("servers", &["rust", "servers"], redis::further),
     Step::new("instructions", &["instructions"], instructions::count),
+    Step::new("deploy", &["deploy"], deploy::lint),
+    Step::new("image", &["deploy"], image::test),
     Step::new("docs", &["docs"], docs::check),
     Step::new("autobahn", &["autobahn"], autobahn::run),
     Step::new("fuzz", &["fuzz"], fuzz::run),
@@ -105,8 +110,8 @@ mod tests {
 
     #[test]
     fn words_choose_steps_in_their_order() {
-        assert_eq!(names(&["browser", "js"]), Ok(vec!["build", "js", "browser"]));
-        assert_eq!(names(&["rust"]), Ok(vec!["fmt", "clippy", "redis", "test", "servers"]));
+        assert_eq!(names(&["browser", "js"]), Ok(vec!["programs", "build", "js", "browser"]));
+        assert_eq!(names(&["rust"]), Ok(vec!["fmt", "clippy", "redis", "programs", "test", "servers"]));
         assert_eq!(names(&[]).map(|all| all.len()), Ok(STEPS.len()));
         assert_eq!(names(&["js", "ruby"]), Err("ruby"));
     }

@@ -16,6 +16,20 @@ pub(crate) fn find_any(programs: &[&str]) -> Option<PathBuf> {
     programs.iter().find_map(|program| find(program))
 }
 
+/// Sees to it that a program is there, from this package of Debian if it is not.
+pub(crate) fn find_or_install(program: &str, package: &str) -> Result<(), String> {
+    if is_installed(program) {
+        return Ok(());
+    }
+    install(package).map_err(|why| format!("no {program}; {why}"))?;
+    if is_installed(program) { Ok(()) } else { Err(format!("no {program}, although {package} is installed")) }
+}
+
+/// Some programs are where only root looks.
+fn is_installed(program: &str) -> bool {
+    find(program).is_some() || PathBuf::from("/usr/sbin").join(program).is_file()
+}
+
 /// Whether a program runs and is content.
 pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
     let mut command = Command::new(program);

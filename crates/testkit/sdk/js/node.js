@@ -1,17 +1,19 @@
 // A real node for a suite: the `fanfare` binary on a free port, its server API, and tokens for its clients.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import http from "node:http";
 import https from "node:https";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const fromHere = (path) => fileURLToPath(new URL(path, import.meta.url));
 const binary = process.env.SUITE_BINARY ?? fromHere("../../../../target/debug/fanfare");
 const config = fromHere("../node.toml");
-const apiKey = "suite-key-7Zq3kV9tXw2m";
+export const apiKey = "suite-key-7Zq3kV9tXw2m";
 const hmacSecret = "suite-secret-h4T8cQ1rYb6nJ0sWm5eKx3zPd7";
 const readyMs = 20_000;
 
@@ -89,11 +91,21 @@ export function token(claims) {
   return `${signed}.${createHmac("sha256", hmacSecret).update(signed).digest("base64url")}`;
 }
 
+// A certificate for this machine, its key, and whom to trust then.
+export function makeCertificate(folder) {
+  const [keyFile, certFile] = [join(folder, "key.pem"), join(folder, "cert.pem")];
+  const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+  const names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"];
+  const files = ["-keyout", keyFile, "-out", certFile];
+  execFileSync("openssl", ["req", "-x509", ...kind, ...names, ...files], { stdio: "ignore" });
+  return { keyFile, certFile, ca: readFileSync(certFile) };
+}
+
 export function inSeconds(seconds) {
   return Math.floor(Date.now() / 1000) + seconds;
 }
 
-async function freePort() {
+export async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address();

@@ -1,15 +1,14 @@
 // The JSON build over wss://, on a node that speaks TLS itself.
 
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { Centrifuge } from "centrifuge";
 import WebSocket from "ws";
 
-import { inSeconds, Node, token } from "./node.js";
+import { inSeconds, makeCertificate, Node, token } from "./node.js";
 
 describe("JSON over TLS", () => {
   let folder;
@@ -18,16 +17,11 @@ describe("JSON over TLS", () => {
 
   before(async () => {
     folder = mkdtempSync(join(tmpdir(), "fanfare-js-"));
-    const [keyFile, certFile] = [join(folder, "key.pem"), join(folder, "cert.pem")];
-    const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
-    const names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost"];
-    const files = ["-keyout", keyFile, "-out", certFile];
-    execFileSync("openssl", ["req", "-x509", ...kind, ...names, ...files], { stdio: "ignore" });
-    const ca = readFileSync(certFile);
-    node = await Node.start({}, { tls: { certFile, keyFile, ca } });
+    const tls = makeCertificate(folder);
+    node = await Node.start({}, { tls });
     Trusting = class extends WebSocket {
       constructor(url, protocols) {
-        super(url, protocols, { ca });
+        super(url, protocols, { ca: tls.ca });
       }
     };
   });
