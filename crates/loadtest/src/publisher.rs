@@ -123,8 +123,9 @@ pub(crate) fn publish(job: &Job, lines: &Lines, progress: &Progress) -> io::Resu
         let mut pace = Pace::new(job, lines, &states, progress);
         pace.run();
         progress.paced.store(true, Ordering::Release);
-        let Pace { lateness, over_bound, without_line, .. } = pace;
+        let Pace { mut lateness, over_bound, without_line, .. } = pace;
         let answered = answers.join().map_err(|_| io::Error::other("the thread of answers ended with a panic"))??;
+        lateness.add(&answered.lateness);
         Ok(Published { states: Arc::clone(&states), lateness, over_bound, without_line, answered })
     })
 }
@@ -137,6 +138,8 @@ struct Pace<'a> {
     progress: &'a Progress,
     names: Vec<String>,
     payload: Vec<u8>,
+    /// When those were due that the next flush writes.
+    unwritten: Vec<u64>,
     sent: u64,
     lateness: Latencies,
     over_bound: u64,
@@ -146,8 +149,19 @@ struct Pace<'a> {
 impl<'a> Pace<'a> {
     fn new(job: &'a Job, lines: &'a Lines, states: &'a States, progress: &'a Progress) -> Self {
         let names = (0..job.channels.count()).map(|channel| job.channels.name(channel)).collect();
-        let (payload, lateness) = (Vec::new(), Latencies::default());
-        Self { job, lines, states, progress, names, payload, sent: 0, lateness, over_bound: 0, without_line: 0 }
+        Self {
+            job,
+            lines,
+            states,
+            progress,
+            names,
+            payload: Vec::new(),
+            unwritten: Vec::with_capacity(BURST_MAX),
+            sent: 0,
+            lateness: Latencies::default(),
+            over_bound: 0,
+            without_line: 0,
+        }
     }
 
     fn run(&mut self) {
@@ -173,11 +187,8 @@ impl<'a> Pace<'a> {
         }
         self.lines.flush();
         let written = self.job.clock.now();
-        for index in first..next {
-            let due = self.job.window.due(index);
-            if due >= self.job.window.timed_from {
-                self.lateness.record(written.saturating_sub(due));
-            }
+        for due in self.unwritten.drain(..).filter(|due| *due >= self.job.window.timed_from) {
+            self.lateness.record(written.saturating_sub(due));
         }
         next
     }
@@ -194,8 +205,11 @@ impl<'a> Pace<'a> {
         // Before it is written: the answer may be here at once.
         self.states.set(index, State::Sent);
         match self.lines.enqueue(stamp.channel, index, channel, &self.payload) {
-            Queued::Done if self.lines.dialect().answers() => self.sent += 1,
-            Queued::Done => self.states.set(index, State::Acknowledged),
+            Queued::Done => {
+                self.unwritten.push(stamp.due);
+                self.count_sent(index);
+            }
+            Queued::Waits => self.count_sent(index),
             Queued::Full => {
                 self.states.set(index, State::NotSent);
                 self.over_bound += 1;
@@ -204,6 +218,14 @@ impl<'a> Pace<'a> {
                 self.states.set(index, State::NotSent);
                 self.without_line += 1;
             }
+        }
+    }
+
+    fn count_sent(&mut self, index: usize) {
+        if self.lines.dialect().answers() {
+            self.sent += 1;
+        } else {
+            self.states.set(index, State::Acknowledged);
         }
     }
 }
@@ -217,4 +239,74 @@ fn be_punctual() {
 fn be_ordinary() {
     let _ = rustix::process::setpriority_process(None, 0);
     let _ = rustix::thread::set_current_timer_slack(None);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A server API that takes its time for each request, and ends each connection behind so many answers: what comes after
+    /// that it does not look at.
+    fn api(answers: usize, time: Duration) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || listener.incoming().for_each(|client| serve(client.unwrap(), answers, time)));
+        address
+    }
+
+    fn serve(mut client: TcpStream, answers: usize, time: Duration) {
+        let (mut bytes, mut chunk) = (Vec::new(), [0; 4_096]);
+        let mut left = answers;
+        while let Ok(length @ 1..) = client.read(&mut chunk) {
+            bytes.extend_from_slice(&chunk[..length]);
+            while let Some(end) = memchr::memmem::find(&bytes, b"}}").filter(|_| left > 0) {
+                bytes.drain(..end + 2);
+                left -= 1;
+                thread::sleep(time);
+                let closes = if left == 0 { "Connection: close\r\n" } else { "" };
+                client
+                    .write_all(format!("HTTP/1.1 200 OK\r\n{closes}Content-Length: 2\r\n\r\n{{}}").as_bytes())
+                    .unwrap();
+            }
+        }
+    }
+
+    /// A publication every two milliseconds over one connection, with patience for two seconds.
+    fn published(api: SocketAddr) -> Published {
+        let clock = Clock::new();
+        let start = clock.now() + 10_000_000;
+        let window = Window {
+            run: 1,
+            start,
+            timed_from: start,
+            end: start + 400_000_000,
+            publications: 200,
+            channels: 1,
+            gap: 2_000_000.0,
+        };
+        let channels = Channels::new("bench", 1, 1);
+        let job = Job { window, channels, payload_bytes: 128, in_flight_max: 10_000, clock, patience: 2_000_000_000 };
+        let dialect = Http::Api { host: api.to_string(), path: "/api/publish".to_owned(), key: None };
+        let lines = Lines::open(api.to_string().parse().unwrap(), Box::new(dialect), 1).unwrap();
+        publish(&job, &lines, &Progress::default()).unwrap()
+    }
+
+    #[test]
+    fn defect_after_one_answer_that_ended_its_connection_all_that_came_later_waited_for_ever() {
+        let published = published(api(20, Duration::from_millis(3)));
+        assert_eq!(published.states.count(State::Acknowledged), 200);
+        assert_eq!(published.lateness.count(), 200);
+    }
+
+    #[test]
+    fn defect_who_waited_for_a_connection_of_its_own_was_not_late() {
+        let published = published(api(1, Duration::from_millis(5)));
+        assert_eq!(published.states.count(State::Acknowledged), 200);
+        // A server of 5 ms takes 200 in a second, and asked for were 500: the last ones are late by more than half of one.
+        assert!(published.lateness.at(99.0) > 400_000_000, "{}", published.lateness.at(99.0));
+    }
 }

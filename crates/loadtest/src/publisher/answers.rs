@@ -10,6 +10,7 @@ use mio::{Events, Interest, Poll, Token};
 use std::os::fd::AsRawFd as _;
 
 use super::dialect::Known;
+use super::line::Waiting;
 use super::{Job, Lines, Progress, State, States};
 use crate::latency::Latencies;
 
@@ -27,6 +28,8 @@ const REFUSALS_MAX: usize = 16;
 pub(crate) struct Answered {
     /// From when a publication was due until its answer.
     pub(crate) latencies: Latencies,
+    /// How late those were written that had to wait for their connection.
+    pub(crate) lateness: Latencies,
     pub(crate) refusals: BTreeMap<String, u64>,
     /// Connections that broke.
     pub(crate) broken: u64,
@@ -123,16 +126,20 @@ impl Taker<'_> {
                 self.open(at);
                 return Ok(());
             }
+            self.lines.line(at).one_by_one = false;
         }
         self.buffers[at].bytes = bytes[taken..].to_vec();
         if !to_say.is_empty() {
             self.lines.line(at).add(&to_say);
         }
+        if taken > 0 {
+            self.say_waiting(at, usize::MAX);
+        }
         Ok(())
     }
 
-    /// Opens a connection in place of one that is gone, or says when to try it again. Says the next publication that waits
-    /// for it.
+    /// Opens a connection in place of one that is gone, or says when to try it again. Says the first publication that waits
+    /// for it: its answer tells whether the others can follow.
     fn open(&mut self, at: usize) {
         self.buffers[at].reopen_at = self.job.clock.now() + REOPEN;
         let Ok(opened) = self.lines.open_one() else { return };
@@ -142,15 +149,29 @@ impl Taker<'_> {
             return;
         }
         self.buffers[at].reopen_at = 0;
-        let next = self.lines.line(at).waiting.pop_front();
-        if let Some(index) = next {
-            let (stamp, mut payload) = (self.job.window.stamp(index), Vec::new());
+        self.say_waiting(at, 1);
+    }
+
+    /// Writes publications that wait, in their order, so many at most and no more than the connection holds.
+    fn say_waiting(&mut self, at: usize, most: usize) {
+        let mut line = self.lines.line(at);
+        let (mut payload, mut late) = (Vec::new(), Vec::new());
+        for _ in 0..most {
+            if line.is_full() {
+                break;
+            }
+            let Some(Waiting { index, again }) = line.waiting.pop_front() else { break };
+            let stamp = self.job.window.stamp(index);
+            payload.clear();
             stamp.payload(self.job.payload_bytes, &mut payload);
-            let mut said = Vec::new();
-            self.lines.dialect().say(&self.job.channels.name(stamp.channel), &payload, &mut said);
-            let mut line = self.lines.line(at);
-            line.in_flight.push_back(index);
-            line.add(&said);
+            self.lines.say(&mut line, index, &self.job.channels.name(stamp.channel), &payload);
+            // What is written again was on time before, and what the server costs it since then is in its latency.
+            late.extend((!again).then(|| self.job.window.due(index)));
+        }
+        line.flush();
+        let written = self.job.clock.now();
+        for due in late.into_iter().filter(|due| *due >= self.job.window.timed_from) {
+            self.answered.lateness.record(written.saturating_sub(due));
         }
     }
 

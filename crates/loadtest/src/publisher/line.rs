@@ -18,11 +18,22 @@ const UNSENT_BYTES_MAX: usize = 8 << 20;
 /// Whether a publication was put on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Queued {
+    /// It goes out with the next flush.
     Done,
+    /// It is written once the connection takes more than one publication, or a fresh one is there for it.
+    Waits,
     /// Too much waits for the socket.
     Full,
     /// There is no connection at the moment.
     Broken,
+}
+
+/// A publication that waits for its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) index: usize,
+    /// It was written before, and the server has ended the connection without looking at it.
+    pub(crate) again: bool,
 }
 
 /// Connections to publish over.
@@ -42,10 +53,11 @@ pub(crate) struct Line {
     unsent: Vec<u8>,
     /// Numbers of the publications without an answer, in order.
     pub(crate) in_flight: VecDeque<usize>,
-    /// The server takes one publication of a connection, then ends it.
+    /// The server has ended a connection behind an answer. Until an answer does not end one, each publication has a
+    /// connection of its own.
     pub(crate) one_by_one: bool,
-    /// Numbers of the publications that wait for a connection of their own.
-    pub(crate) waiting: VecDeque<usize>,
+    /// Publications that wait for that, in order.
+    pub(crate) waiting: VecDeque<Waiting>,
     /// Publications that will have no answer, since their connection broke.
     unanswered: u64,
 }
@@ -88,8 +100,20 @@ impl Line {
         self.stream = None;
         self.unsent.clear();
         while let Some(index) = self.in_flight.pop_back() {
-            self.waiting.push_front(index);
+            self.waiting.push_front(Waiting { index, again: true });
         }
+    }
+
+    /// Whether a publication may be written now: none waits before it, and the server takes one behind the other, or has
+    /// answered what it has.
+    fn is_free(&self) -> bool {
+        let answered = self.stream.is_some() && self.in_flight.is_empty();
+        self.waiting.is_empty() && (answered || !self.one_by_one)
+    }
+
+    /// Whether so much waits for the socket that nothing is added.
+    pub(crate) fn is_full(&self) -> bool {
+        self.unsent.len() > UNSENT_BYTES_MAX
     }
 
     /// Takes an open connection in place of the one that is gone.
@@ -150,21 +174,26 @@ impl Lines {
     /// Puts a publication on the connection of its channel.
     pub(crate) fn enqueue(&self, channel: u32, index: usize, name: &str, payload: &[u8]) -> Queued {
         let mut line = self.line(channel as usize % self.lines.len());
-        if line.one_by_one && !(line.stream.is_some() && line.in_flight.is_empty() && line.waiting.is_empty()) {
-            line.waiting.push_back(index);
-            return Queued::Done;
+        if !line.is_free() {
+            line.waiting.push_back(Waiting { index, again: false });
+            return Queued::Waits;
         }
         if line.stream.is_none() {
             return Queued::Broken;
         }
-        if line.unsent.len() > UNSENT_BYTES_MAX {
+        if line.is_full() {
             return Queued::Full;
         }
+        self.say(&mut line, index, name, payload);
+        Queued::Done
+    }
+
+    /// Puts a publication behind what is to be written.
+    pub(crate) fn say(&self, line: &mut Line, index: usize, name: &str, payload: &[u8]) {
         self.dialect.say(name, payload, &mut line.unsent);
         if self.dialect.answers() {
             line.in_flight.push_back(index);
         }
-        Queued::Done
     }
 
     /// Writes what waits on all of them.
