@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use fanfare_testkit::{FrameProxy, Harm, Program, Value};
+use fanfare_testkit::{FrameProxy, Harm, Program, Proxy, Value};
 use rustix::process::{Pid, Signal, kill_process};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_fanfare");
@@ -268,4 +268,52 @@ async fn defect_publications_behind_an_answer_that_ends_the_connection_were_give
     let run = bench(node.address(), closing_api(node.address()), &words);
     assert_eq!(run.number("/publications/acknowledged"), 100.0, "{}", run.told);
     assert_eq!(["lost", "doubled", "reordered"].map(|name| run.deliveries(name)), [0; 3], "{}", run.told);
+}
+
+/// What is not sent since too much is on its way says nothing of the server: the run is not valid, and has not failed.
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_a_run_that_reached_the_bound_of_what_is_on_its_way_had_failed_instead_of_being_invalid() {
+    let node = node(&[]).await;
+    let (address, id) = (node.address(), Pid::from_raw(node.id().cast_signed()).unwrap());
+    let standstill = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(1_500));
+        kill_process(id, Signal::STOP).unwrap();
+        std::thread::sleep(Duration::from_millis(400));
+        kill_process(id, Signal::CONT).unwrap();
+    });
+    let words = ["fanout", "-n", "5", "--rate", "100", "-d", "3s", "--warmup", "0s", "--in-flight", "1"];
+    let run = bench(address, address, &words);
+    standstill.join().unwrap();
+    assert!(run.number("/publications/over_bound") > 20.0, "{}", run.told);
+    assert_eq!(run.code, 6, "{}", run.told);
+    assert!(run.told.starts_with("not valid: "), "{}", run.told);
+    assert!(run.told.contains("publications were not sent, since too many had no answer yet"), "{}", run.told);
+}
+
+/// One of two connections is cut on the way, between two publications.
+async fn cut_once(more: &'static [&'static str]) -> Run {
+    let node = node(&[]).await;
+    let proxy = Proxy::start(node.address()).await;
+    let through = proxy.address().to_string();
+    let cut = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        proxy.cut();
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    });
+    let directly = node.address();
+    let run = tokio::task::spawn_blocking(move || {
+        let words = ["fanout", "-n", "2", "--rate", "5", "-d", "3s", "--warmup", "0s", "--target", &through];
+        bench(directly, directly, &[&words, more].concat())
+    });
+    let run = run.await.unwrap();
+    cut.await.unwrap();
+    assert_eq!(run.number("/connections/closed/0"), 1.0, "{}", run.told);
+    run
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_cut_and_recovers_has_lost_nothing() {
+    let run = cut_once(&[]).await;
+    assert_eq!((run.deliveries("lost"), run.deliveries("received")), (0, 30), "{}", run.told);
+    assert!([0, 6].contains(&run.code), "{}", run.told);
 }

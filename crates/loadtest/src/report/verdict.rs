@@ -98,9 +98,10 @@ impl Report {
             .then(|| format!("closed by the server: {}", units::counted(closed, "connection")))
     }
 
+    /// What the tester did not send, since too much was on its way, is a doubt about the run and no fault of the server.
     fn not_taken(&self) -> Option<String> {
         let published = self.publications.as_ref()?;
-        let open = published.due.saturating_sub(published.acknowledged);
+        let open = published.due.saturating_sub(published.acknowledged + published.over_bound);
         (open > 0).then(|| {
             format!(
                 "not acknowledged: {} of {} publications, {} of them refused",
@@ -158,6 +159,17 @@ mod tests {
         (published.acknowledged, published.refused) = (0, 550);
         assert_eq!(report.verdict(), Verdict::Missed);
         assert_eq!(report.reasons(), ["not acknowledged: 550 of 550 publications, 550 of them refused"]);
+    }
+
+    #[test]
+    fn what_was_not_sent_for_the_bound_is_not_the_servers_fault() {
+        let mut report = sample::quiet();
+        (report.valid, report.invalid_because) = (false, vec!["50 publications were not sent".to_owned()]);
+        let published = report.publications.as_mut().unwrap();
+        (published.acknowledged, published.over_bound) = (500, 50);
+        assert_eq!(report.verdict(), Verdict::Invalid);
+        report.publications.as_mut().unwrap().acknowledged = 499;
+        assert_eq!(report.verdict(), Verdict::Missed);
     }
 
     #[test]
