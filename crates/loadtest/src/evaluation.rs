@@ -165,6 +165,7 @@ fn slow(background: &Background, measured: &Measured) -> Option<Slow> {
         connections: connections as u64,
         expected: owed(&measured.published, &[State::Acknowledged], &measured.recipients.slow),
         lost: lost(&measured.published, &measured.missing, background.plan.channels, true),
+        closed: measured.record.counts.slow_closes,
     })
 }
 

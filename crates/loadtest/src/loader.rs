@@ -21,7 +21,7 @@ use crate::adapter::Adapter;
 use crate::channels::Channels;
 use crate::clock::Clock;
 use crate::connection::{Connection, Phase};
-use crate::record::{Record, Window};
+use crate::record::{Counts, Record, Window};
 use crate::stamp::Stamps;
 use crate::tally::Tally;
 use crate::target::Target;
@@ -288,7 +288,8 @@ impl Loader {
         self.record.connects = before.connects;
         if before.window.run == 0 {
             // What happened while the connections came belongs to the first run.
-            (self.record.counts.failures, self.record.counts.closes) = (before.counts.failures, before.counts.closes);
+            let Counts { failures, closes, slow_closes, .. } = before.counts;
+            self.record.counts = Counts { failures, closes, slow_closes, ..Counts::default() };
         }
         let mut recipients = Recipients::of(window.channels);
         for connection in &mut self.connections {
@@ -412,6 +413,7 @@ impl Loader {
     /// A connection that was ready is gone, and nobody here wanted it: it comes back at once.
     fn lose(&mut self, id: usize, code: u16) {
         *self.record.counts.closes.entry(code).or_default() += 1;
+        self.record.counts.slow_closes += u64::from(self.connections[id].slow);
         let now = self.now();
         self.connections[id].due = now;
         self.drop_socket(id);

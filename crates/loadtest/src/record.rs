@@ -112,6 +112,8 @@ pub(crate) struct Counts {
     pub(crate) told_losses: u64,
     /// Connections that the server or the network ended, by close code; 0 without one.
     pub(crate) closes: BTreeMap<u16, u64>,
+    /// Of those, connections of slow readers.
+    pub(crate) slow_closes: u64,
     /// Connects that failed, by why.
     pub(crate) failures: BTreeMap<String, u64>,
 }
@@ -139,6 +141,7 @@ impl Counts {
             &mut self.message_bytes,
             &mut self.reads,
             &mut self.told_losses,
+            &mut self.slow_closes,
         ];
         let theirs = [
             other.live,
@@ -152,6 +155,7 @@ impl Counts {
             other.message_bytes,
             other.reads,
             other.told_losses,
+            other.slow_closes,
         ];
         ours.into_iter().zip(theirs).for_each(|(ours, theirs)| *ours += theirs);
         other.closes.iter().for_each(|(code, count)| *self.closes.entry(*code).or_default() += count);

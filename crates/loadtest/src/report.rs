@@ -177,6 +177,8 @@ pub struct Slow {
     pub expected: u64,
     /// What did not come.
     pub lost: u64,
+    /// Connections of theirs that the server or the network ended.
+    pub closed: u64,
 }
 
 /// Messages of any content.

@@ -317,3 +317,10 @@ async fn a_connection_that_is_cut_and_recovers_has_lost_nothing() {
     assert_eq!((run.deliveries("lost"), run.deliveries("received")), (0, 30), "{}", run.told);
     assert!([0, 6].contains(&run.code), "{}", run.told);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_without_recovery_a_connection_that_was_cut_between_two_publications_passed_as_good() {
+    let run = cut_once(&["--no-recovery"]).await;
+    assert_eq!(run.code, 1, "{}", run.told);
+    assert!(run.told.contains("closed by the server: 1 connection"), "{}", run.told);
+}

@@ -182,7 +182,7 @@ pub(super) fn full() -> Report {
         told_losses: 1,
         per_second: 49_817.0,
     });
-    report.slow = Some(Slow { connections: 50, expected: 27_500, lost: 1_200 });
+    report.slow = Some(Slow { connections: 50, expected: 27_500, lost: 1_200, closed: 0 });
     report.recovered_latency_us = Some(percentiles(61_200, 388_000.0));
     report.objectives = vec![
         Outcome { objective: "p99<50ms".to_owned(), measured: Some(3_578.6), kept: true },

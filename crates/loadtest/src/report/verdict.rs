@@ -91,11 +91,13 @@ impl Report {
         (gone > 0).then(|| format!("not there at the end: {}", units::counted(gone as u64, "connection")))
     }
 
-    /// Where nothing is published a connection that ends is all that can be lost.
+    /// A connection that ends counts as loss, unless it came back with its position and what it missed. That of a slow
+    /// reader may end.
     fn not_kept(&self) -> Option<String> {
-        let closed: u64 = self.connections.closed.values().sum();
-        (self.publications.is_none() && closed > 0)
-            .then(|| format!("closed by the server: {}", units::counted(closed, "connection")))
+        let of_slow = self.slow.map_or(0, |slow| slow.closed);
+        let closed = self.connections.closed.values().sum::<u64>().saturating_sub(of_slow);
+        let recovers = self.publications.is_some() && self.asked.recovery;
+        (closed > 0 && !recovers).then(|| format!("closed by the server: {}", units::counted(closed, "connection")))
     }
 
     /// What the tester did not send, since too much was on its way, is a doubt about the run and no fault of the server.
@@ -132,7 +134,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::{Slow, sample};
 
     #[test]
     fn damage_comes_before_what_was_missed_and_that_before_doubts() {
@@ -170,6 +172,17 @@ mod tests {
         assert_eq!(report.verdict(), Verdict::Invalid);
         report.publications.as_mut().unwrap().acknowledged = 499;
         assert_eq!(report.verdict(), Verdict::Missed);
+    }
+
+    #[test]
+    fn a_connection_that_was_closed_and_cannot_recover_has_lost() {
+        let mut report = sample::quiet();
+        report.connections.closed.insert(3_001, 2);
+        assert_eq!(report.verdict(), Verdict::Good);
+        report.asked.recovery = false;
+        assert_eq!(report.reasons(), ["closed by the server: 2 connections"]);
+        report.slow = Some(Slow { connections: 2, closed: 2, ..Slow::default() });
+        assert_eq!(report.verdict(), Verdict::Good);
     }
 
     #[test]

@@ -24,7 +24,11 @@ pub(super) fn slow(report: &Report) -> Facts {
         0 => count(slow.lost),
         expected => format!("{} ({})", count(slow.lost), units::percent(slow.lost as f64 / expected as f64)),
     };
-    Facts::default().count("connections", slow.connections).count("expected", slow.expected).say("lost", lost)
+    Facts::default()
+        .count("connections", slow.connections)
+        .count("expected", slow.expected)
+        .say("lost", lost)
+        .count_some("closed", slow.closed)
 }
 
 pub(super) fn latencies(report: &Report) -> Grid {
