@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::loader::Missing;
 use crate::machine::Machine;
 use crate::measure::{Measured, owed};
 use crate::meter::Spent;
@@ -55,7 +54,7 @@ pub(crate) fn evaluate(background: &Background, evaluation: Evaluation) -> Repor
 
 fn published(background: &Background, measured: &Measured) -> Report {
     let Measured { record, window, recipients, .. } = measured;
-    let deliveries = deliveries(background, measured);
+    let deliveries = deliveries(measured);
     let all = record.counts.live + record.counts.recovered + record.counts.slow;
     let mut report = blank(background, record, &measured.all, all);
     let publications = publications(measured);
@@ -143,9 +142,9 @@ fn asked(plan: &Plan) -> Asked {
     }
 }
 
-fn deliveries(background: &Background, measured: &Measured) -> Deliveries {
+fn deliveries(measured: &Measured) -> Deliveries {
     let counts = &measured.record.counts;
-    let lost = lost(&measured.published, &measured.missing, background.plan.channels, false);
+    let lost = lost(&measured.published, &measured.missing.ordinary);
     let received = counts.live + counts.recovered;
     Deliveries {
         expected: owed(&measured.published, &[State::Acknowledged], &measured.recipients.ordinary),
@@ -164,7 +163,7 @@ fn slow(background: &Background, measured: &Measured) -> Option<Slow> {
     (connections > 0).then(|| Slow {
         connections: connections as u64,
         expected: owed(&measured.published, &[State::Acknowledged], &measured.recipients.slow),
-        lost: lost(&measured.published, &measured.missing, background.plan.channels, true),
+        lost: lost(&measured.published, &measured.missing.slow),
         closed: measured.record.counts.slow_closes,
     })
 }
@@ -176,20 +175,9 @@ fn seconds_until(window: &Window, last: u64) -> f64 {
 }
 
 /// Of what did not come, that which the server had acknowledged.
-fn lost(published: &Published, missing: &[Missing], channels: u32, slow: bool) -> u64 {
-    let channels = channels as usize;
-    // How many of a channel's publications before a number were acknowledged.
-    let mut before = vec![0_u32; published.states.len() + channels];
-    for index in 0..published.states.len() {
-        before[index + channels] = before[index] + u32::from(published.states.is(index, State::Acknowledged));
-    }
-    let until = |channel: u32, number: u32| before[number as usize * channels + channel as usize];
-    let of_kind = missing.iter().filter(|missing| missing.slow == slow);
-    of_kind
-        .map(|Missing { channel, numbers, .. }| {
-            u64::from(until(*channel, numbers.end) - until(*channel, numbers.start))
-        })
-        .sum()
+fn lost(published: &Published, missing: &[u32]) -> u64 {
+    let acknowledged = |index: &usize| published.states.is(*index, State::Acknowledged);
+    (0..missing.len()).filter(acknowledged).map(|index| u64::from(missing[index])).sum()
 }
 
 fn publications(measured: &Measured) -> Publications {

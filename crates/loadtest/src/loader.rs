@@ -85,12 +85,22 @@ pub(crate) enum Order {
     Collect(SyncSender<Collected>),
 }
 
-/// Which publications a subscription has missed.
-#[derive(Debug, Clone)]
+/// How many subscriptions have missed each publication, by its number among all of the run. Empty if nothing is missing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Missing {
-    pub(crate) channel: u32,
-    pub(crate) numbers: Range<u32>,
-    pub(crate) slow: bool,
+    pub(crate) ordinary: Vec<u32>,
+    /// Of slow readers.
+    pub(crate) slow: Vec<u32>,
+}
+
+impl Missing {
+    /// Adds what another thread has not seen of the same run.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (ours, theirs) in [(&mut self.ordinary, &other.ordinary), (&mut self.slow, &other.slow)] {
+            ours.resize(ours.len().max(theirs.len()), 0);
+            ours.iter_mut().zip(theirs).for_each(|(ours, theirs)| *ours += theirs);
+        }
+    }
 }
 
 /// How many subscriptions of each channel expect all publications of a run: they were live before the first one.
@@ -115,7 +125,7 @@ impl Recipients {
 /// What a thread has seen of a run.
 pub(crate) struct Collected {
     pub(crate) record: Record,
-    pub(crate) missing: Vec<Missing>,
+    pub(crate) missing: Missing,
 }
 
 /// How far a thread is, for others to read.
@@ -333,12 +343,15 @@ impl Loader {
 
     fn collect(&mut self) -> Collected {
         let window = self.record.window;
-        let mut missing = Vec::new();
+        let mut missing = Missing::default();
         for connection in self.connections.iter().filter(|connection| connection.counted) {
             for subscription in &connection.subscriptions {
-                let (channel, slow) = (subscription.channel, connection.slow);
-                let holes = subscription.tally.missing(window.of_channel(channel));
-                missing.extend(holes.map(|numbers| Missing { channel, numbers, slow }));
+                let channel = subscription.channel;
+                let of_kind = if connection.slow { &mut missing.slow } else { &mut missing.ordinary };
+                for number in subscription.tally.missing(window.of_channel(channel)) {
+                    of_kind.resize(window.publications, 0);
+                    of_kind[window.index(channel, number)] += 1;
+                }
             }
         }
         let nothing = Window { publications: 0, ..window };

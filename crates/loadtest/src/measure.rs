@@ -8,7 +8,7 @@ use rand::RngExt as _;
 
 use crate::clock::{Clock, nanoseconds};
 use crate::fleet::{Ended, Fleet};
-use crate::loader::{Churn, Missing, Order, Recipients};
+use crate::loader::{Churn, Collected, Missing, Order, Recipients};
 use crate::meter::{Reading, Spent};
 use crate::plan::{Plan, Scenario};
 use crate::publisher::{self, Job, Lines, Progress, Published, State};
@@ -29,7 +29,7 @@ pub(crate) struct Measured {
     pub(crate) record: Record,
     pub(crate) published: Published,
     pub(crate) recipients: Recipients,
-    pub(crate) missing: Vec<Missing>,
+    pub(crate) missing: Missing,
     /// From before the first publication until all was published.
     pub(crate) publishing: Spent,
     /// The same until all was delivered, or given up.
@@ -66,13 +66,12 @@ impl Runner<'_> {
         self.wait_for_deliveries(&plan, &recipients, &published)?;
         let all = self.reading().since(&before);
         let ready_at_end = self.fleet.ready();
-        let mut collected = self.fleet.collect()?;
-        let missing = collected.iter_mut().flat_map(|one| std::mem::take(&mut one.missing)).collect();
-        let record = collected.into_iter().map(|one| one.record).reduce(|mut all, one| {
-            all.add(&one);
+        let together = |mut all: Collected, one: Collected| {
+            all.record.add(&one.record);
+            all.missing.add(&one.missing);
             all
-        });
-        let record = record.ok_or(Ended)?;
+        };
+        let Collected { record, missing } = self.fleet.collect()?.into_iter().reduce(together).ok_or(Ended)?;
         Ok(Measured { window, record, published, recipients, missing, publishing, all, ready_at_end })
     }
 

@@ -71,9 +71,9 @@ impl Window {
         next.min(self.of_channel(channel))
     }
 
-    /// Number of a publication among all of the run.
-    fn index(&self, stamp: &Stamp) -> usize {
-        stamp.number as usize * self.channels as usize + stamp.channel as usize
+    /// Number of a publication among all of the run, by that within its channel.
+    pub(crate) fn index(&self, channel: u32, number: u32) -> usize {
+        number as usize * self.channels as usize + channel as usize
     }
 }
 
@@ -215,7 +215,7 @@ impl Record {
         }
         let late = now.saturating_sub(stamp.due);
         let timed = stamp.due >= self.window.timed_from;
-        let index = self.window.index(stamp);
+        let index = self.window.index(stamp.channel, stamp.number);
         if let Some(copies) = self.copies.get_mut(index) {
             *copies += 1;
         }

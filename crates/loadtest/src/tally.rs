@@ -3,7 +3,11 @@
 //! The publications of a channel are numbered from 0 as they were published, over one connection, so this is the order
 //! in which a server that keeps order delivers them. In the good case a look at one number is all there is to do.
 
+mod holes;
+
 use std::ops::Range;
+
+use holes::Holes;
 
 /// How a publication arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,17 +20,13 @@ pub(crate) enum Arrival {
     Doubled,
 }
 
-/// Holes of one subscription that are remembered. Beyond that the oldest counts as lost for good, and what fills it later
-/// as doubled: a run with so many holes has failed anyway.
-const HOLES_MAX: usize = 4_096;
-
 /// What a subscription has received.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tally {
     /// The first number that is not accounted for: all before have arrived or lie in a hole.
     next: u32,
-    /// Numbers before `next` that have not arrived, in order.
-    holes: Vec<Range<u32>>,
+    /// Numbers before `next` that have not arrived.
+    holes: Holes,
     /// Numbers before `next` that may come and need not: they were published while nobody was subscribed.
     optional: Range<u32>,
     /// Whether the subscription was ended on purpose, and what comes until it is live again is not expected.
@@ -41,7 +41,7 @@ impl Tally {
             return Arrival::InOrder;
         }
         if number > self.next {
-            self.open_hole(self.next..number);
+            self.holes.open(self.next..number);
             self.next = number + 1;
             return Arrival::InOrder;
         }
@@ -50,7 +50,7 @@ impl Tally {
             self.optional.start = number + 1;
             return if in_order { Arrival::InOrder } else { Arrival::Reordered };
         }
-        self.fill_hole(number)
+        if self.holes.fill(number) { Arrival::Reordered } else { Arrival::Doubled }
     }
 
     /// The subscription ends on purpose, without a position to come back to: what is published until it is live again is
@@ -68,28 +68,9 @@ impl Tally {
         }
     }
 
-    /// The numbers that have not arrived, of `published` in all.
-    pub(crate) fn missing(&self, published: u32) -> impl Iterator<Item = Range<u32>> + '_ {
-        let rest = self.next..published.max(self.next);
-        self.holes.iter().cloned().chain([rest]).filter(|range| !range.is_empty())
-    }
-
-    fn open_hole(&mut self, hole: Range<u32>) {
-        if self.holes.len() == HOLES_MAX {
-            self.holes.remove(0);
-        }
-        self.holes.push(hole);
-    }
-
-    fn fill_hole(&mut self, number: u32) -> Arrival {
-        let Some(at) = self.holes.iter().position(|hole| hole.contains(&number)) else { return Arrival::Doubled };
-        let hole = self.holes.remove(at);
-        for part in [number + 1..hole.end, hole.start..number] {
-            if !part.is_empty() {
-                self.holes.insert(at, part);
-            }
-        }
-        Arrival::Reordered
+    /// The numbers that have not arrived, of `published` in all, in order.
+    pub(crate) fn missing(&self, published: u32) -> impl Iterator<Item = u32> + '_ {
+        self.holes.numbers().chain(self.next..published)
     }
 }
 
@@ -104,7 +85,7 @@ mod tests {
     }
 
     fn missing(tally: &Tally, published: u32) -> Vec<u32> {
-        tally.missing(published).flatten().collect()
+        tally.missing(published).collect()
     }
 
     #[test]
@@ -155,5 +136,17 @@ mod tests {
         assert_eq!(missing(&tally, 4), [2, 3]);
         tally.resume(|| 1);
         assert_eq!(missing(&tally, 4), [2, 3]);
+    }
+
+    #[test]
+    fn defect_of_many_holes_the_oldest_were_forgotten_and_not_lost() {
+        let numbers: Vec<u32> = (0..20_000).filter(|number| number % 2 == 1).collect();
+        let (mut tally, _) = taken(&numbers);
+        assert_eq!(missing(&tally, 20_000), (0..20_000).step_by(2).collect::<Vec<_>>());
+        assert_eq!(
+            [tally.take(0), tally.take(0), tally.take(19_998)],
+            [Arrival::Reordered, Arrival::Doubled, Arrival::Reordered]
+        );
+        assert_eq!(missing(&tally, 20_002).len(), 10_000);
     }
 }
