@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::machine::Machine;
 use crate::measure::{Measured, owed};
 use crate::meter::Spent;
-use crate::plan::Plan;
+use crate::plan::{Plan, Scenario};
 use crate::publisher::{Published, State};
 use crate::record::{Record, Window};
 use crate::report::{Asked, Connections, Deliveries, Loader, Messages, Moment, Publications, Report, Server, Slow};
 use crate::usage::Processes;
-use crate::validity::{Evidence, doubts};
+use crate::validity::{Evidence, Phase, doubts};
 
 /// What was so before the run.
 #[derive(Debug, Clone)]
@@ -21,7 +21,8 @@ pub(crate) struct Background {
     pub(crate) resident_before: Option<u64>,
     pub(crate) resident_connected: Option<u64>,
     pub(crate) connections: Connections,
-    pub(crate) connect_cpu: Option<Duration>,
+    /// What was used until all connections were ready.
+    pub(crate) opening: Spent,
     pub(crate) processes: Processes,
 }
 
@@ -46,7 +47,12 @@ pub(crate) fn evaluate(background: &Background, evaluation: Evaluation) -> Repor
             let reads = record.counts.reads;
             report.messages_per_read = (reads > 0).then(|| record.counts.messages as f64 / reads as f64);
             report.connections.ready_at_end = ready_at_end;
-            report.set_doubts(&spent, &Evidence::default());
+            let mut phases = vec![(Phase::Whole, spent)];
+            // Where connecting is what is measured; elsewhere it may be too short to tell.
+            phases.extend(
+                (background.plan.scenario == Scenario::Connect).then_some((Phase::Connecting, background.opening)),
+            );
+            report.set_doubts(&Evidence { phases, ..Evidence::default() });
             report
         }
     }
@@ -70,8 +76,10 @@ fn published(background: &Background, measured: &Measured) -> Report {
     report.slow = slow(background, measured);
     report.connections.ready_at_end = measured.ready_at_end;
     let lateness_p99_us = publications.lateness_us.map_or(0.0, |lateness| lateness.p99);
-    let evidence = Evidence { lateness_p99_us, over_bound: publications.over_bound, ..Evidence::default() };
-    report.set_doubts(&measured.publishing, &evidence);
+    // In the drain little happens, unless it is then that all come back.
+    let mut phases = vec![(Phase::Whole, measured.publishing)];
+    phases.extend((background.plan.scenario == Scenario::Recover).then_some((Phase::Returning, measured.returning)));
+    report.set_doubts(&Evidence { lateness_p99_us, over_bound: publications.over_bound, phases });
     report.publications = Some(publications);
     report.deliveries = Some(deliveries);
     report
@@ -113,10 +121,10 @@ fn blank(background: &Background, record: &Record, spent: &Spent, deliveries: u6
 }
 
 impl Report {
-    /// What was waited and stolen counts while was published: in the drain little happens.
-    fn set_doubts(&mut self, spent: &Spent, evidence: &Evidence) {
-        (self.loader.waited, self.loader.stolen) = (spent.waited, spent.stolen);
-        self.invalid_because = doubts(&Evidence { waited: spent.waited, stolen: spent.stolen, ..*evidence });
+    fn set_doubts(&mut self, evidence: &Evidence) {
+        self.loader.waited = evidence.phases.iter().map(|(_, spent)| spent.waited).fold(0.0, f64::max);
+        self.loader.stolen = evidence.phases.iter().map(|(_, spent)| spent.stolen).fold(0.0, f64::max);
+        self.invalid_because = doubts(evidence);
         self.valid = self.invalid_because.is_empty();
     }
 }
@@ -224,7 +232,7 @@ fn server(background: &Background, spent: &Spent, deliveries: u64) -> Option<Ser
         resident_bytes_connected: connected,
         resident_bytes_after: background.processes.resident_bytes().unwrap_or_default(),
         resident_bytes_per_connection: connected.saturating_sub(before) as f64 / connections,
-        cpu_us_per_connect: background.connect_cpu.unwrap_or_default().as_secs_f64() * 1e6 / connections,
+        cpu_us_per_connect: background.opening.server.unwrap_or_default().as_secs_f64() * 1e6 / connections,
         cpu_s: cpu.as_secs_f64(),
         cores: cpu.as_secs_f64() / spent.took.as_secs_f64(),
         cpu_us_per_delivery: per_delivery(cpu, deliveries),
@@ -246,4 +254,77 @@ fn loader(spent: &Spent, server: Option<&Server>, deliveries: u64) -> Loader {
 
 fn per_delivery(cpu: Duration, deliveries: u64) -> Option<f64> {
     (deliveries > 0).then(|| cpu.as_secs_f64() * 1e6 / deliveries as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::loader::{Missing, Recipients};
+    use crate::plan::Protocol;
+    use crate::publisher::{Answered, States};
+
+    const WINDOW: Window =
+        Window { run: 1, start: 0, timed_from: 0, end: 1_000_000_000, publications: 4, channels: 1, gap: 250e6 };
+
+    const CALM: Spent =
+        Spent { took: Duration::from_secs(1), server: None, loaders: Duration::ZERO, waited: 0.01, stolen: 0.0 };
+    const CROWDED: Spent = Spent { waited: 0.4, ..CALM };
+
+    fn background(scenario: Scenario, opening: Spent) -> Background {
+        Background {
+            plan: Plan::new(scenario, Protocol::Fanfare, vec!["127.0.0.1:1".parse().unwrap()]),
+            machine: Machine::default(),
+            began: 0,
+            resident_before: None,
+            resident_connected: None,
+            connections: Connections::default(),
+            opening,
+            processes: Processes::default(),
+        }
+    }
+
+    fn watched(scenario: Scenario, opening: Spent) -> Report {
+        let record = Box::new(Record::new(WINDOW));
+        evaluate(&background(scenario, opening), Evaluation::Watched { record, spent: CALM, ready_at_end: 0 })
+    }
+
+    #[test]
+    fn defect_a_tester_that_was_crowded_while_the_connections_came_was_not_seen() {
+        let report = watched(Scenario::Connect, CROWDED);
+        assert!(!report.valid && report.invalid_because[0].contains("40.0 % of the time of connecting"), "{report:?}");
+        assert!(watched(Scenario::Connect, CALM).valid);
+        assert!(watched(Scenario::Listen, CROWDED).valid);
+    }
+
+    fn measured(scenario: Scenario, returning: Spent) -> Report {
+        let published = Published {
+            states: Arc::new(States::new(WINDOW.publications)),
+            lateness: crate::latency::Latencies::default(),
+            over_bound: 0,
+            without_line: 0,
+            answered: Answered::default(),
+        };
+        let measured = Measured {
+            window: WINDOW,
+            record: Record::new(WINDOW),
+            published,
+            recipients: Recipients::of(1),
+            missing: Missing::default(),
+            publishing: CALM,
+            returning,
+            all: CALM,
+            ready_at_end: 0,
+        };
+        evaluate(&background(scenario, CALM), Evaluation::Published(Box::new(measured)))
+    }
+
+    #[test]
+    fn defect_a_tester_that_was_crowded_while_all_came_back_was_not_seen() {
+        let report = measured(Scenario::Recover, CROWDED);
+        assert!(!report.valid && report.invalid_because[0].contains("40.0 % of the time of coming back"), "{report:?}");
+        assert!(measured(Scenario::Recover, CALM).valid);
+        assert!(measured(Scenario::Fanout, CROWDED).valid);
+    }
 }

@@ -32,7 +32,9 @@ pub(crate) struct Measured {
     pub(crate) missing: Missing,
     /// From before the first publication until all was published.
     pub(crate) publishing: Spent,
-    /// The same until all was delivered, or given up.
+    /// From then until all was delivered and everyone was back, or it was given up.
+    pub(crate) returning: Spent,
+    /// From before the first publication until the end.
     pub(crate) all: Spent,
     /// Connections that were ready then.
     pub(crate) ready_at_end: usize,
@@ -62,8 +64,10 @@ impl Runner<'_> {
             self.fleet.order(|| Order::Cut)?;
         }
         let published = self.publish(&plan, window, &lines)?;
-        let publishing = self.reading().since(&before);
-        self.wait_for_deliveries(&plan, &recipients, &published)?;
+        let all_published = self.reading();
+        let settled = self.wait_for_deliveries(&plan, &recipients, &published)?;
+        let publishing = all_published.since(&before);
+        let returning = settled.since(&all_published);
         let all = self.reading().since(&before);
         let ready_at_end = self.fleet.ready();
         let together = |mut all: Collected, one: Collected| {
@@ -72,7 +76,7 @@ impl Runner<'_> {
             all
         };
         let Collected { record, missing } = self.fleet.collect()?.into_iter().reduce(together).ok_or(Ended)?;
-        Ok(Measured { window, record, published, recipients, missing, publishing, all, ready_at_end })
+        Ok(Measured { window, record, published, recipients, missing, publishing, returning, all, ready_at_end })
     }
 
     fn reading(&self) -> Reading {
@@ -182,21 +186,27 @@ impl Runner<'_> {
         Ok(())
     }
 
-    /// Waits until everything that is owed has come and everyone is back, or the time for it is over.
-    fn wait_for_deliveries(&self, plan: &Plan, recipients: &Recipients, published: &Published) -> Result<(), Error> {
+    /// Waits until everything that is owed has come and everyone is back, or the time for it is over; returns the reading of
+    /// then. A little longer is listened for what comes twice.
+    fn wait_for_deliveries(
+        &self,
+        plan: &Plan,
+        recipients: &Recipients,
+        published: &Published,
+    ) -> Result<Reading, Error> {
         // What has no answer may be on its way all the same.
         let states = [State::Acknowledged, State::Sent];
         let owed = owed(published, &states, &recipients.ordinary) + owed(published, &states, &recipients.slow);
         let deadline = self.clock.now() + nanoseconds(plan.drain);
-        let mut settled = None;
+        let mut settled: Option<(u64, Reading)> = None;
         loop {
             let (arrived, now) = (self.fleet.arrived(), self.clock.now());
             if arrived >= owed && self.fleet.ready() >= plan.connections {
-                settled = settled.or(Some(now));
+                settled.get_or_insert_with(|| (now, self.reading()));
             }
-            let over = settled.is_some_and(|since| now - since >= nanoseconds(AFTERWARDS));
+            let over = settled.as_ref().is_some_and(|(since, _)| now - since >= nanoseconds(AFTERWARDS));
             if over || now >= deadline {
-                return Ok(());
+                return Ok(settled.map_or_else(|| self.reading(), |(_, reading)| reading));
             }
             self.look(Step::Draining, arrived.min(owed), owed)?;
         }

@@ -57,7 +57,7 @@ pub(crate) enum State {
 pub(crate) struct States(Vec<AtomicU8>);
 
 impl States {
-    fn new(count: usize) -> Self {
+    pub(crate) fn new(count: usize) -> Self {
         Self((0..count).map(|_| AtomicU8::new(State::NotSent as u8)).collect())
     }
 

@@ -224,7 +224,8 @@ pub struct Loader {
     pub cpu_us_per_delivery: Option<f64>,
     /// That against the server's; has to be below a half.
     pub share_of_server: Option<f64>,
-    /// The share of the time of publishing that the thread that waited most for a core did so, 0 to 1.
+    /// The share of the time that the thread that waited most for a core did so, 0 to 1: while was published, or watched;
+    /// for `connect` while connections came and for `recover` while they came back, if it was more.
     pub waited: f64,
     /// The share of the machine's time that others on its host took meanwhile, 0 to 1.
     pub stolen: f64,

@@ -11,7 +11,7 @@ use crate::fleet::{Ended, Fleet};
 use crate::loader::{Order, Setup};
 use crate::machine::Machine;
 use crate::measure::{Runner, look};
-use crate::meter::Reading;
+use crate::meter::{Reading, Spent};
 use crate::objective::Objective;
 use crate::plan::{Plan, PlanError};
 use crate::record::{Record, Window};
@@ -136,7 +136,7 @@ pub fn run(plan: &Plan, slo: Option<&Objective>, watch: &dyn Watch) -> Result<Re
         resident_before,
         resident_connected: processes.resident_bytes(),
         connections: opened.connections,
-        connect_cpu: opened.cpu,
+        opening: opened.spent,
         processes: processes.clone(),
     };
     if !plan.publishes() {
@@ -164,12 +164,12 @@ pub fn run(plan: &Plan, slo: Option<&Objective>, watch: &dyn Watch) -> Result<Re
 /// How the connections came.
 struct Opened {
     connections: Connections,
-    /// The server's time for it.
-    cpu: Option<Duration>,
+    /// What was used until all were ready.
+    spent: Spent,
 }
 
 fn open(plan: &Plan, fleet: &Fleet, clock: Clock, processes: &Processes, watch: &dyn Watch) -> Result<Opened, Error> {
-    let (began, cpu) = (clock.now(), processes.cpu());
+    let (began, before) = (clock.now(), Reading::now(clock, processes, fleet));
     fleet.order(|| Order::Open { per_second: plan.connect_rate.map(|rate| rate / fleet.len() as f64) })?;
     let mut last = (0, began);
     loop {
@@ -186,11 +186,11 @@ fn open(plan: &Plan, fleet: &Fleet, clock: Clock, processes: &Processes, watch: 
         look(watch, fleet, Step::Connecting, [ready as u64, plan.connections as u64])?;
     }
     let seconds = Duration::from_nanos(clock.now() - began).as_secs_f64();
-    let cpu = processes.cpu().zip(cpu).map(|(after, before)| after.saturating_sub(before));
+    let spent = Reading::now(clock, processes, fleet).since(&before);
     let ready = plan.connections;
     let connections =
         Connections { ready, seconds, sessions_per_second: ready as f64 / seconds, ..Connections::default() };
-    Ok(Opened { connections, cpu })
+    Ok(Opened { connections, spent })
 }
 
 pub(crate) fn not_ready(plan: &Plan, fleet: &Fleet) -> Error {

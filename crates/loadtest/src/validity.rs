@@ -1,5 +1,7 @@
 //! Whether a run measured the server, or the tester and its machine.
 
+use crate::meter::Spent;
+
 /// The publisher's 99th percentile of lateness, at most: 1 ms.
 const LATENESS_P99_MAX_US: f64 = 1_000.0;
 /// The share of a run that a loader thread may have waited for a core.
@@ -7,20 +9,39 @@ const WAITED_MAX: f64 = 0.05;
 /// The share of the machine's time that others on its host may have taken.
 const STOLEN_MAX: f64 = 0.02;
 
+/// A part of a run in which something is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// While was published, or watched.
+    Whole,
+    /// Until all connections were ready.
+    Connecting,
+    /// From the last publication until everyone had it.
+    Returning,
+}
+
+impl Phase {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Whole => "the run",
+            Self::Connecting => "the time of connecting",
+            Self::Returning => "the time of coming back",
+        }
+    }
+}
+
 /// What decides on a run.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Evidence {
     pub(crate) lateness_p99_us: f64,
     /// Publications that were not written at their time because too many were on their way.
     pub(crate) over_bound: u64,
-    pub(crate) waited: f64,
-    pub(crate) stolen: f64,
+    pub(crate) phases: Vec<(Phase, Spent)>,
 }
 
 /// Why a run cannot be believed; nothing if it can.
 pub(crate) fn doubts(evidence: &Evidence) -> Vec<String> {
-    let Evidence { lateness_p99_us, over_bound, waited, stolen } = *evidence;
-    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let Evidence { lateness_p99_us, over_bound, ref phases } = *evidence;
     let mut doubts = Vec::new();
     if lateness_p99_us > LATENESS_P99_MAX_US {
         doubts.push(format!(
@@ -31,11 +52,22 @@ pub(crate) fn doubts(evidence: &Evidence) -> Vec<String> {
     if over_bound > 0 {
         doubts.push(format!("{over_bound} publications were not sent, since too many had no answer yet"));
     }
-    if waited > WAITED_MAX {
-        doubts.push(format!("a loader thread waited for a core for {} of the run, 5 % is allowed", percent(waited)));
+    doubts.extend(phases.iter().flat_map(|(phase, spent)| crowded(*phase, spent)));
+    doubts
+}
+
+/// Whether the tester had its cores in this part of the run.
+fn crowded(phase: Phase, spent: &Spent) -> Vec<String> {
+    let percent = |share: f64| format!("{:.1} %", share * 100.0);
+    let (of, mut doubts) = (phase.words(), Vec::new());
+    if spent.waited > WAITED_MAX {
+        doubts.push(format!("a loader thread waited for a core for {} of {of}, 5 % is allowed", percent(spent.waited)));
     }
-    if stolen > STOLEN_MAX {
-        doubts.push(format!("{} of the machine's time was stolen by its host, 2 % is allowed", percent(stolen)));
+    if spent.stolen > STOLEN_MAX {
+        doubts.push(format!(
+            "in {of} {} of the machine's time was stolen by its host, 2 % is allowed",
+            percent(spent.stolen)
+        ));
     }
     doubts
 }
@@ -44,16 +76,19 @@ pub(crate) fn doubts(evidence: &Evidence) -> Vec<String> {
 mod tests {
     use super::*;
 
+    fn evidence(lateness_p99_us: f64, over_bound: u64, [waited, stolen]: [f64; 2]) -> Evidence {
+        let spent = Spent { waited, stolen, ..Spent::default() };
+        Evidence { lateness_p99_us, over_bound, phases: vec![(Phase::Whole, Spent::default()), (Phase::Whole, spent)] }
+    }
+
     #[test]
     fn a_run_within_all_bounds_is_believed() {
-        let at_the_bounds = Evidence { lateness_p99_us: 1_000.0, over_bound: 0, waited: 0.05, stolen: 0.02 };
-        assert_eq!(doubts(&at_the_bounds), [""; 0]);
+        assert_eq!(doubts(&evidence(1_000.0, 0, [0.05, 0.02])), [""; 0]);
     }
 
     #[test]
     fn every_bound_is_a_doubt_of_its_own() {
-        let bad = Evidence { lateness_p99_us: 1_001.0, over_bound: 1, waited: 0.06, stolen: 0.03 };
-        assert_eq!(doubts(&bad).len(), 4);
-        assert!(doubts(&Evidence { waited: 0.06, ..Evidence::default() })[0].contains("6.0 %"));
+        assert_eq!(doubts(&evidence(1_001.0, 1, [0.06, 0.03])).len(), 4);
+        assert!(doubts(&evidence(0.0, 0, [0.06, 0.0]))[0].contains("6.0 % of the run"));
     }
 }
