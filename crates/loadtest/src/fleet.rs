@@ -81,6 +81,11 @@ impl Fleet {
         self.threads.iter().map(|thread| thread.gauges.ready.load(Ordering::Relaxed)).sum()
     }
 
+    /// Publications of any run since this one began.
+    pub(crate) fn seen(&self) -> u64 {
+        self.threads.iter().map(|thread| thread.gauges.seen.load(Ordering::Relaxed)).sum()
+    }
+
     pub(crate) fn arrived(&self) -> u64 {
         self.threads.iter().map(|thread| thread.gauges.arrived.load(Ordering::Relaxed)).sum()
     }

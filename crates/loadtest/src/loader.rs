@@ -133,6 +133,8 @@ pub(crate) struct Collected {
 pub(crate) struct Gauges {
     pub(crate) ready: AtomicUsize,
     pub(crate) arrived: AtomicU64,
+    /// Publications of any run since this one began.
+    pub(crate) seen: AtomicU64,
     /// The kernel's number of the thread.
     pub(crate) thread: AtomicU32,
 }
@@ -237,6 +239,7 @@ impl Loader {
 
     fn show(&self) {
         self.gauges.ready.store(self.ready, Ordering::Relaxed);
+        self.gauges.seen.store(self.record.counts.seen(), Ordering::Relaxed);
         self.gauges
             .arrived
             .store(self.record.counts.live + self.record.counts.recovered + self.record.counts.slow, Ordering::Relaxed);

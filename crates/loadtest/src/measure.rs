@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_millis(10);
 /// What comes twice may come late: as long is listened at least after the last delivery.
 const AFTERWARDS: Duration = Duration::from_millis(200);
 
+/// For so long nothing comes when a run before has ended in the server too.
+const QUIET: Duration = Duration::from_millis(300);
+
 /// What a run was like, before it is made into a report.
 pub(crate) struct Measured {
     pub(crate) window: Window,
@@ -77,6 +80,20 @@ impl Runner<'_> {
         };
         let Collected { record, missing } = self.fleet.collect()?.into_iter().reduce(together).ok_or(Ended)?;
         Ok(Measured { window, record, published, recipients, missing, publishing, returning, all, ready_at_end })
+    }
+
+    /// Waits until nothing comes any more of a run before, which the server may have given up on later than we have.
+    pub(crate) fn wait_for_quiet(&self) -> Result<(), Error> {
+        let deadline = self.clock.now() + nanoseconds(self.plan.drain);
+        let (mut seen, mut since) = (self.fleet.seen(), self.clock.now());
+        while self.clock.now() < deadline.min(since + nanoseconds(QUIET)) {
+            self.look(Step::Draining, 0, 1)?;
+            let now_seen = self.fleet.seen();
+            if now_seen != seen {
+                (seen, since) = (now_seen, self.clock.now());
+            }
+        }
+        Ok(())
     }
 
     fn reading(&self) -> Reading {

@@ -71,6 +71,11 @@ impl Window {
         next.min(self.of_channel(channel))
     }
 
+    /// Whether a stamp is one of the run's: a server may send anything.
+    pub(crate) fn holds(&self, stamp: &Stamp) -> bool {
+        stamp.run == self.run && self.index(stamp.channel, stamp.number) < self.publications
+    }
+
     /// Number of a publication among all of the run, by that within its channel.
     pub(crate) fn index(&self, channel: u32, number: u32) -> usize {
         number as usize * self.channels as usize + channel as usize
@@ -99,7 +104,7 @@ pub(crate) struct Counts {
     pub(crate) slow: u64,
     pub(crate) doubled: u64,
     pub(crate) reordered: u64,
-    /// Publications of other runs or programs in the same channels.
+    /// Publications of other runs or programs in the same channels, and what no run has published.
     pub(crate) strays: u64,
     /// Bytes of messages with publications, frame headers included.
     pub(crate) bytes: u64,
@@ -122,6 +127,11 @@ pub(crate) struct Counts {
 const FAILURES_MAX: usize = 16;
 
 impl Counts {
+    /// Publications that arrived, whosever they are.
+    pub(crate) fn seen(&self) -> u64 {
+        self.live + self.recovered + self.slow + self.doubled + self.strays
+    }
+
     pub(crate) fn fail(&mut self, why: String) {
         let known = self.failures.len() < FAILURES_MAX || self.failures.contains_key(&why);
         let why = if known { why } else { "something else".to_owned() };

@@ -155,6 +155,7 @@ pub fn run(plan: &Plan, slo: Option<&Objective>, watch: &dyn Watch) -> Result<Re
     match slo {
         None => measure(plan.rate),
         Some(objective) => search::highest(plan, objective, &|rate| {
+            runner.wait_for_quiet()?;
             watch.tries(rate);
             measure(rate)
         }),

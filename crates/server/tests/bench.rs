@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use fanfare_testkit::{FrameProxy, Harm, Program, Proxy, Value};
+use fanfare_testkit::{FrameProxy, Harm, Program, Proxy, Value, json};
 use rustix::process::{Pid, Signal, kill_process};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_fanfare");
@@ -215,6 +215,16 @@ async fn a_server_that_ends_in_the_middle_of_a_connect_run_fails_it() {
     assert_eq!(run.number("/connections/closed/0"), 20.0);
     assert_eq!(run.number("/connections/ready_at_end"), 0.0);
     assert!(run.told.contains("not there at the end: 20 connections"), "{}", run.told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_of_several_nodes_only_the_first_was_looked_at() {
+    let (one, other) = (node(&[]).await, node(&[]).await);
+    let other_target = other.address().to_string();
+    let run = bench(one.address(), one.address(), &["connect", "-n", "4", "-d", "1s", "--target", &other_target]);
+    let mut both = [one.id(), other.id()];
+    both.sort_unstable();
+    assert_eq!(run.report["server"]["processes"], json!(both), "{}", run.told);
 }
 
 /// A Pusher application is taken from the environment: it was asked for before anybody had looked there.

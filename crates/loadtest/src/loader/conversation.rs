@@ -146,7 +146,7 @@ impl Loader {
             found = true;
             let place = setup.channels.place(*first + id, stamp.channel);
             let subscription = place.and_then(|place| connection.subscriptions.get_mut(place));
-            let Some(subscription) = subscription.filter(|_| stamp.run == record.window.run) else {
+            let Some(subscription) = subscription.filter(|_| record.window.holds(&stamp)) else {
                 record.counts.strays += 1;
                 continue;
             };
@@ -200,5 +200,61 @@ impl Loader {
         }
         self.opening -= 1;
         self.ready += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+    use crate::channels::Channels;
+    use crate::clock::Clock;
+    use crate::loader::{self, Missing, Setup};
+    use crate::plan::{Plan, Protocol, Scenario};
+    use crate::record::Window;
+    use crate::stamp::Stamp;
+
+    const WINDOW: Window =
+        Window { run: 7, start: 0, timed_from: 0, end: 1_000_000_000, publications: 6, channels: 2, gap: 1e8 };
+
+    /// A loader with one connection, which is subscribed to both channels and expects a run.
+    fn loader() -> Loader {
+        let plan = Plan::new(Scenario::Fanout, Protocol::Fanfare, vec!["127.0.0.1:1".parse().unwrap()]);
+        let setup = Arc::new(Setup {
+            adapter: plan.adapter(),
+            channels: Channels::new("bench", 2, 2),
+            targets: plan.subscribe_at(),
+            clock: Clock::new(),
+            connecting_max: 1,
+        });
+        let (mut loader, _) = loader::new(&setup, 0..1, |_| false, sync_channel(1).1).unwrap();
+        let connection = &mut loader.connections[0];
+        (connection.phase, connection.joined) = (Phase::Ready, true);
+        connection.subscriptions.iter_mut().for_each(|subscription| subscription.joined = true);
+        loader.begin(WINDOW);
+        loader
+    }
+
+    fn take(loader: &mut Loader, stamp: Stamp) {
+        let mut payload = Vec::new();
+        stamp.payload(128, &mut payload);
+        let message = format!(r#"{{"push":{{"pub":{{"data":{}}}}}}}"#, String::from_utf8(payload).unwrap());
+        let message = Message { opcode: Opcode::Text, payload: message.as_bytes(), bytes: message.len() };
+        assert!(matches!(loader.take_message(0, &message, 1_000), Outcome::GoOn));
+    }
+
+    #[test]
+    fn defect_a_stamp_beyond_the_run_ended_the_tester() {
+        let mut loader = loader();
+        take(&mut loader, WINDOW.stamp(0));
+        take(&mut loader, WINDOW.stamp(3));
+        for (channel, number) in [(0, 3), (1, u32::MAX), (0, u32::MAX - 1), (2, 0)] {
+            take(&mut loader, Stamp { channel, number, ..WINDOW.stamp(0) });
+        }
+        let collected = loader.collect();
+        assert_eq!((collected.record.counts.live, collected.record.counts.strays), (2, 4));
+        assert_eq!(collected.missing, Missing { ordinary: vec![0, 1, 1, 0, 1, 1], slow: Vec::new() });
     }
 }

@@ -89,7 +89,7 @@ pub(crate) struct Settings {
     /// Subscribe without positions, so that nothing is recovered
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL")]
     no_recovery: Option<bool>,
-    /// A process of the server, to look at its CPU and memory [default: those that listen at the first target, on this machine]
+    /// A process of the server, to look at its CPU and memory [default: those that listen at the targets, on this machine]
     #[arg(long, value_name = "ID")]
     pid: Vec<u32>,
     /// Look for the highest rate that keeps this, such as 'p99<50ms', beginning with --rate
@@ -184,10 +184,22 @@ impl Settings {
 
     fn processes(&self, targets: &[Target]) -> Vec<Process> {
         if self.pid.is_empty() {
-            return targets.first().map(listening_processes).unwrap_or_default();
+            return all_listening(targets);
         }
         self.pid.iter().copied().map(Process::of).collect()
     }
+}
+
+/// The processes behind all targets; none where one of them has none here: what a part of the servers uses says nothing.
+fn all_listening(targets: &[Target]) -> Vec<Process> {
+    let each: Vec<Vec<Process>> = targets.iter().map(listening_processes).collect();
+    if each.iter().any(Vec::is_empty) {
+        return Vec::new();
+    }
+    let mut ids: Vec<u32> = each.into_iter().flatten().map(Process::id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids.into_iter().map(Process::of).collect()
 }
 
 fn set<T>(kept: &mut T, given: Option<T>) {
@@ -250,6 +262,15 @@ mod tests {
         let flags = Settings { rate: Some(30.0), ..Settings::default() };
         let plan = flags.over(file).plan(&scripted::io("", &[]).0).unwrap();
         assert_eq!((plan.rate, plan.connections, plan.payload_bytes), (30.0, 20, 128));
+    }
+
+    #[test]
+    fn without_a_part_of_the_servers_no_process_is_looked_at() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let ours: Target = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let nobodys = "127.0.0.1:1".parse::<Target>().unwrap();
+        assert_eq!(all_listening(&[ours.clone(), ours.clone()]), [Process::of(std::process::id())]);
+        assert_eq!(all_listening(&[ours, nobodys]), []);
     }
 
     #[test]
