@@ -2,7 +2,7 @@
 
 pub mod page;
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 mod sheet;
 mod text;
 mod units;

@@ -5,8 +5,10 @@ use crate::plan::Plan;
 use crate::report::{Report, Search, Step};
 use crate::run::Error;
 
-/// Runs that are tried at most.
-const STEPS_MAX: usize = 24;
+/// Rates that are tried at most.
+const RATES_MAX: usize = 24;
+/// Rates that are tried downwards, if not even the first keeps it.
+const RATES_DOWN_MAX: usize = 8;
 /// The search ends when the highest rate that kept it and the lowest that did not are as near as that.
 const NEAR: f64 = 1.05;
 
@@ -20,8 +22,13 @@ pub(crate) fn highest(
     let (mut kept, mut missed): (Option<Report>, Option<f64>) = (None, None);
     let mut first = None;
     let mut rate = plan.rate;
-    while steps.len() < STEPS_MAX {
-        let report = measure(rate)?;
+    for tried in 1..=RATES_MAX {
+        let mut report = measure(rate)?;
+        if !report.valid {
+            // The machine may have been busy for a moment, which is no answer.
+            steps.push(judge(objective, &report, rate));
+            report = measure(rate)?;
+        }
         let step = judge(objective, &report, rate);
         if step.kept {
             kept = Some(report);
@@ -35,7 +42,7 @@ pub(crate) fn highest(
             (Some(good), Some(bad)) => (good.asked.rate * bad).sqrt(),
             (Some(good), None) => good.asked.rate * 2.0,
             // Down by halves, as long as it makes sense.
-            (None, Some(bad)) if bad > 2.0 && steps.len() < 8 => bad / 2.0,
+            (None, Some(bad)) if bad > 2.0 && tried < RATES_DOWN_MAX => bad / 2.0,
             (None, _) => break,
         };
         if (Plan { rate, ..plan.clone() }).check().is_err() {
@@ -70,5 +77,97 @@ fn judge(objective: &Objective, report: &Report, rate: f64) -> Step {
         p99_us: report.latency_us.map(|latency| latency.p99),
         kept: because.is_empty(),
         because,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::plan::{Protocol, Scenario};
+    use crate::report::{Verdict, sample};
+
+    /// Looks for the highest rate, beginning with 100, of a server whose runs are like this.
+    fn searched(server: impl Fn(f64, &mut Report)) -> Report {
+        let plan = Plan {
+            rate: 100.0,
+            ..Plan::new(Scenario::Fanout, Protocol::Fanfare, vec!["127.0.0.1:1".parse().unwrap()])
+        };
+        let measure = |rate: f64| {
+            let mut report = sample::quiet();
+            report.asked.rate = rate;
+            server(rate, &mut report);
+            Ok(report)
+        };
+        highest(&plan, &"p99<50ms".parse().unwrap(), &measure).unwrap()
+    }
+
+    fn found(report: &Report) -> Option<f64> {
+        report.search.as_ref().unwrap().rate
+    }
+
+    /// Above this rate all comes too late.
+    fn slow_above(limit: f64) -> impl Fn(f64, &mut Report) {
+        move |rate, report| {
+            report.latency_us.as_mut().unwrap().p99 = if rate > limit { 70_000.0 } else { 3_000.0 };
+        }
+    }
+
+    #[test]
+    fn the_highest_rate_is_found_within_5_percent_from_below_and_from_above() {
+        for limit in [6.0, 97.0, 100.0, 131.0, 1_234.0, 80_000.0] {
+            let report = searched(slow_above(limit));
+            let rate = found(&report).unwrap();
+            assert!(rate <= limit && rate * NEAR >= limit, "{rate} of {limit}");
+            assert_eq!((report.asked.rate, report.verdict()), (rate, Verdict::Good));
+        }
+    }
+
+    #[test]
+    fn a_rate_at_which_the_server_fails_is_not_kept_however_fast_it_was() {
+        let lossy = |report: &mut Report| report.deliveries.as_mut().unwrap().lost = 1;
+        let closed = |report: &mut Report| *report.connections.closed.entry(3_008).or_default() += 1;
+        let refusing = |report: &mut Report| report.publications.as_mut().unwrap().acknowledged -= 1;
+        let invalid = |report: &mut Report| {
+            (report.valid, report.invalid_because) = (false, vec!["the publisher was late".to_owned()]);
+        };
+        for fail in [lossy as fn(&mut Report), closed, refusing, invalid] {
+            let report = searched(|rate, report| {
+                if rate > 300.0 {
+                    fail(report)
+                }
+            });
+            let rate = found(&report).unwrap();
+            assert!(rate <= 300.0 && rate * NEAR >= 300.0, "{rate}");
+        }
+    }
+
+    #[test]
+    fn where_no_rate_keeps_it_the_run_has_failed() {
+        let report = searched(slow_above(0.0));
+        assert_eq!((found(&report), report.verdict()), (None, Verdict::Missed));
+        assert_eq!(report.asked.rate, 100.0);
+        assert!(report.reasons()[0].starts_with("missed: p99<50ms at every rate"), "{:?}", report.reasons());
+    }
+
+    #[test]
+    fn a_run_that_is_not_valid_is_tried_once_more() {
+        let seen = RefCell::new(Vec::new());
+        let report = searched(|rate, report| {
+            slow_above(1_000.0)(rate, report);
+            // The first time at each rate something else is busy.
+            (report.valid, report.invalid_because) =
+                (seen.borrow().contains(&rate), vec!["a loader thread waited".to_owned()]);
+            if report.valid {
+                report.invalid_because.clear();
+            }
+            seen.borrow_mut().push(rate);
+        });
+        let rate = found(&report).unwrap();
+        assert!(rate <= 1_000.0 && rate * NEAR >= 1_000.0, "{rate}");
+        let steps = &report.search.as_ref().unwrap().steps;
+        assert_eq!((steps[0].kept, steps[1].kept), (false, true));
+        assert_eq!(steps[0].because, ["a loader thread waited"]);
     }
 }

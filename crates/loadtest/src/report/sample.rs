@@ -12,7 +12,7 @@ fn percentiles(count: u64, p50: f64) -> Percentiles {
 }
 
 /// A fan-out in which all went well.
-pub(super) fn quiet() -> Report {
+pub(crate) fn quiet() -> Report {
     Report {
         asked: asked("fanout"),
         machine: machine(),
