@@ -122,8 +122,11 @@ fn blank(background: &Background, record: &Record, spent: &Spent, deliveries: u6
 
 impl Report {
     fn set_doubts(&mut self, evidence: &Evidence) {
-        self.loader.waited = evidence.phases.iter().map(|(_, spent)| spent.waited).fold(0.0, f64::max);
-        self.loader.stolen = evidence.phases.iter().map(|(_, spent)| spent.stolen).fold(0.0, f64::max);
+        let worst = |share: fn(&Spent) -> Option<f64>| {
+            let shares = evidence.phases.iter().map(|(_, spent)| share(spent)).collect::<Option<Vec<_>>>();
+            shares.map(|shares| shares.into_iter().fold(0.0, f64::max))
+        };
+        (self.loader.waited, self.loader.stolen) = (worst(|spent| spent.waited), worst(|spent| spent.stolen));
         self.invalid_because = doubts(evidence);
         self.valid = self.invalid_because.is_empty();
     }
@@ -241,10 +244,10 @@ fn server(background: &Background, spent: &Spent, deliveries: u64) -> Option<Ser
 }
 
 fn loader(spent: &Spent, server: Option<&Server>, deliveries: u64) -> Loader {
-    let each = per_delivery(spent.loaders, deliveries);
+    let each = spent.loaders.and_then(|cpu| per_delivery(cpu, deliveries));
     let servers = server.and_then(|server| server.cpu_us_per_delivery);
     Loader {
-        cpu_s: spent.loaders.as_secs_f64(),
+        cpu_s: spent.loaders.map(|cpu| cpu.as_secs_f64()),
         cpu_us_per_delivery: each,
         share_of_server: each.zip(servers).filter(|(_, servers)| *servers > 0.0).map(|(ours, servers)| ours / servers),
         waited: spent.waited,
@@ -268,9 +271,14 @@ mod tests {
     const WINDOW: Window =
         Window { run: 1, start: 0, timed_from: 0, end: 1_000_000_000, publications: 4, channels: 1, gap: 250e6 };
 
-    const CALM: Spent =
-        Spent { took: Duration::from_secs(1), server: None, loaders: Duration::ZERO, waited: 0.01, stolen: 0.0 };
-    const CROWDED: Spent = Spent { waited: 0.4, ..CALM };
+    const CALM: Spent = Spent {
+        took: Duration::from_secs(1),
+        server: None,
+        loaders: Some(Duration::ZERO),
+        waited: Some(0.01),
+        stolen: Some(0.0),
+    };
+    const CROWDED: Spent = Spent { waited: Some(0.4), ..CALM };
 
     fn background(scenario: Scenario, opening: Spent) -> Background {
         Background {

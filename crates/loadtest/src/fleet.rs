@@ -72,9 +72,11 @@ impl Fleet {
         asked.into_iter().map(|answer| answer.recv().map_err(|_| Ended)).collect()
     }
 
-    /// What each thread has had of the cores so far.
-    pub(crate) fn usage(&self) -> Vec<ThreadUse> {
-        self.threads.iter().map(|thread| ThreadUse::of(thread.gauges.thread.load(Ordering::Relaxed))).collect()
+    /// What each thread has had of the cores so far; `None` where the kernel does not say.
+    pub(crate) fn usage(&self) -> Option<Vec<ThreadUse>> {
+        let numbers = self.threads.iter().map(|thread| thread.gauges.thread.load(Ordering::Relaxed));
+        // A thread that has not begun has no number, and has used nothing.
+        numbers.map(|number| if number == 0 { Some(ThreadUse::default()) } else { ThreadUse::of(number) }).collect()
     }
 
     pub(crate) fn ready(&self) -> usize {

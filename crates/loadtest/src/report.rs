@@ -215,20 +215,20 @@ pub struct Server {
     pub idle_cpu_us_per_connection_second: Option<f64>,
 }
 
-/// What the receiving threads used while was published or watched.
+/// What the receiving threads used while was published or watched; `None` where the kernel does not count it.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Loader {
     /// CPU time in seconds.
-    pub cpu_s: f64,
+    pub cpu_s: Option<f64>,
     /// For each delivery, microseconds.
     pub cpu_us_per_delivery: Option<f64>,
     /// That against the server's; has to be below a half.
     pub share_of_server: Option<f64>,
     /// The share of the time that the thread that waited most for a core did so, 0 to 1: while was published, or watched;
     /// for `connect` while connections came and for `recover` while they came back, if it was more.
-    pub waited: f64,
+    pub waited: Option<f64>,
     /// The share of the machine's time that others on its host took meanwhile, 0 to 1.
-    pub stolen: f64,
+    pub stolen: Option<f64>,
 }
 
 /// A point of the timeline.

@@ -20,15 +20,20 @@ pub(crate) struct ThreadUse {
 }
 
 impl ThreadUse {
-    /// Of a thread of this process; zero where the kernel does not say.
-    pub(crate) fn of(thread: u32) -> Self {
-        Self::read(&format!("/proc/self/task/{thread}/schedstat")).unwrap_or_default()
+    /// Of a thread of this process that runs; `None` where the kernel does not say.
+    pub(crate) fn of(thread: u32) -> Option<Self> {
+        Self::read(&format!("/proc/self/task/{thread}/schedstat"))
     }
 
     fn read(path: &str) -> Option<Self> {
-        let text = fs::read_to_string(path).ok()?;
-        let mut numbers = text.split_whitespace().map_while(|number| number.parse().ok()).map(Duration::from_nanos);
-        Some(Self { cpu: numbers.next()?, waited: numbers.next()? })
+        Self::parse(&fs::read_to_string(path).ok()?)
+    }
+
+    /// Nanoseconds on a core and of waiting for one, and how often it got one. A kernel that does not count writes zeros.
+    fn parse(schedstat: &str) -> Option<Self> {
+        let mut numbers = schedstat.split_whitespace().map_while(|number| number.parse().ok());
+        let [cpu, waited, turns] = [numbers.next()?, numbers.next()?, numbers.next()?];
+        (turns > 0).then(|| Self { cpu: Duration::from_nanos(cpu), waited: Duration::from_nanos(waited) })
     }
 
     pub(crate) fn since(self, before: Self) -> Self {
@@ -118,15 +123,17 @@ pub(crate) struct MachineUse {
 }
 
 impl MachineUse {
-    pub(crate) fn now() -> Self {
-        fs::read_to_string("/proc/stat").map(|text| Self::parse(&text)).unwrap_or_default()
+    /// `None` where the kernel does not say.
+    pub(crate) fn now() -> Option<Self> {
+        Self::parse(&fs::read_to_string("/proc/stat").ok()?)
     }
 
-    fn parse(stat: &str) -> Self {
-        let line = stat.lines().next().unwrap_or_default();
+    fn parse(stat: &str) -> Option<Self> {
+        let line = stat.lines().next()?;
         let ticks: Vec<u64> = line.split_whitespace().skip(1).map_while(|ticks| ticks.parse().ok()).collect();
         // Guests' time, the ninth and tenth, is in the first two already.
-        Self { all: ticks.iter().take(8).sum(), stolen: ticks.get(7).copied().unwrap_or(0) }
+        let (all, stolen) = (ticks.iter().take(8).sum(), *ticks.get(7)?);
+        (all > 0).then_some(Self { all, stolen })
     }
 
     /// The share of all time that was stolen since then, from 0 to 1.
@@ -145,17 +152,26 @@ mod tests {
         let us = Process::of(std::process::id());
         assert!(us.resident_bytes().unwrap() > 100_000);
         let thread = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
-        let before = (us.cpu().unwrap(), ThreadUse::of(thread));
-        while ThreadUse::of(thread).since(before.1).cpu < Duration::from_millis(2) {}
+        let used = || ThreadUse::of(thread).unwrap();
+        let before = (us.cpu().unwrap(), used());
+        while used().since(before.1).cpu < Duration::from_millis(2) {}
         assert!(us.cpu().unwrap() >= before.0 + Duration::from_millis(2));
     }
 
     #[test]
     fn stolen_time_is_a_share_of_all() {
-        let before = MachineUse::parse("cpu  100 0 100 700 0 0 0 10 50 50\ncpu0 1 2 3\n");
+        let before = MachineUse::parse("cpu  100 0 100 700 0 0 0 10 50 50\ncpu0 1 2 3\n").unwrap();
         assert_eq!(before, MachineUse { all: 910, stolen: 10 });
         let after = MachineUse { all: 1_010, stolen: 15 };
         assert!((after.stolen_since(before) - 0.05).abs() < 1e-9);
         assert!(before.stolen_since(before).abs() < 1e-9);
+    }
+
+    #[test]
+    fn defect_what_the_kernel_does_not_count_was_nothing() {
+        let used = ThreadUse { cpu: Duration::from_nanos(20), waited: Duration::from_nanos(30) };
+        assert_eq!(ThreadUse::parse("20 30 1\n"), Some(used));
+        assert_eq!(["0 0 0\n", "20 30\n", ""].map(ThreadUse::parse), [None; 3]);
+        assert_eq!(["cpu  0 0 0 0 0 0 0 0 0 0\n", "cpu  1 2 3 4\n", ""].map(MachineUse::parse), [None; 3]);
     }
 }

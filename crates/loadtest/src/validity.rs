@@ -60,14 +60,22 @@ pub(crate) fn doubts(evidence: &Evidence) -> Vec<String> {
 fn crowded(phase: Phase, spent: &Spent) -> Vec<String> {
     let percent = |share: f64| format!("{:.1} %", share * 100.0);
     let (of, mut doubts) = (phase.words(), Vec::new());
-    if spent.waited > WAITED_MAX {
-        doubts.push(format!("a loader thread waited for a core for {} of {of}, 5 % is allowed", percent(spent.waited)));
-    }
-    if spent.stolen > STOLEN_MAX {
+    if spent.waited.is_none() {
         doubts.push(format!(
-            "in {of} {} of the machine's time was stolen by its host, 2 % is allowed",
-            percent(spent.stolen)
+            "how long the loader threads waited for a core in {of} is not known: the kernel does not count it"
         ));
+    }
+    if spent.stolen.is_none() {
+        doubts.push(format!(
+            "how much of {of} was stolen by the machine's host is not known: the kernel does not count it"
+        ));
+    }
+    if let Some(waited) = spent.waited.filter(|waited| *waited > WAITED_MAX) {
+        doubts.push(format!("a loader thread waited for a core for {} of {of}, 5 % is allowed", percent(waited)));
+    }
+    if let Some(stolen) = spent.stolen.filter(|stolen| *stolen > STOLEN_MAX) {
+        doubts
+            .push(format!("in {of} {} of the machine's time was stolen by its host, 2 % is allowed", percent(stolen)));
     }
     doubts
 }
@@ -77,8 +85,9 @@ mod tests {
     use super::*;
 
     fn evidence(lateness_p99_us: f64, over_bound: u64, [waited, stolen]: [f64; 2]) -> Evidence {
-        let spent = Spent { waited, stolen, ..Spent::default() };
-        Evidence { lateness_p99_us, over_bound, phases: vec![(Phase::Whole, Spent::default()), (Phase::Whole, spent)] }
+        let spent = |waited, stolen| Spent { waited: Some(waited), stolen: Some(stolen), ..Spent::default() };
+        let phases = vec![(Phase::Connecting, spent(0.0, 0.0)), (Phase::Whole, spent(waited, stolen))];
+        Evidence { lateness_p99_us, over_bound, phases }
     }
 
     #[test]
@@ -90,5 +99,11 @@ mod tests {
     fn every_bound_is_a_doubt_of_its_own() {
         assert_eq!(doubts(&evidence(1_001.0, 1, [0.06, 0.03])).len(), 4);
         assert!(doubts(&evidence(0.0, 0, [0.06, 0.0]))[0].contains("6.0 % of the run"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_doubt() {
+        let told = doubts(&Evidence { phases: vec![(Phase::Whole, Spent::default())], ..Evidence::default() });
+        assert!(told.len() == 2 && told.iter().all(|doubt| doubt.contains("is not known")), "{told:?}");
     }
 }

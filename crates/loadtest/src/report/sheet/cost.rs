@@ -34,9 +34,9 @@ pub(super) fn loader(report: &Report) -> Facts {
     Facts::default()
         .say_some("CPU per million deliveries", loader.cpu_us_per_delivery.map(for_a_million))
         .say_some("against the server", loader.share_of_server.map(share))
-        .say("CPU", time(loader.cpu_s * 1e6))
-        .say("waited for a core", percent(loader.waited))
-        .say_some("stolen by the host", (loader.stolen > 0.0).then(|| percent(loader.stolen)))
+        .say_some("CPU", loader.cpu_s.map(|cpu| time(cpu * 1e6)))
+        .say_some("waited for a core", loader.waited.map(percent))
+        .say_some("stolen by the host", loader.stolen.filter(|stolen| *stolen > 0.0).map(percent))
 }
 
 /// Microseconds for one are seconds for a million.
