@@ -7,8 +7,11 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use fanfare_testkit::{FrameProxy, Harm, Program, Proxy, Value, json};
+use fanfare_testkit::{FrameProxy, Harm, Program, Proxy, RedisServer, Value, json};
 use rustix::process::{Pid, Signal, kill_process};
+
+#[path = "bench/other_hub.rs"]
+mod other_hub;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_fanfare");
 
@@ -34,11 +37,16 @@ impl Run {
 
 /// Runs it to its end. Blocks, which a test's node in another process does not mind.
 fn bench(target: SocketAddr, publish_to: SocketAddr, words: &[&str]) -> Run {
+    bench_by(target, &format!("http://{publish_to}"), words)
+}
+
+/// The same where publications get in by another way.
+fn bench_by(target: SocketAddr, publish_to: &str, words: &[&str]) -> Run {
     let folder = tempfile_for(words);
     let Output { status, stdout, stderr } = Command::new(BINARY)
         .arg("bench")
         .args(words)
-        .args(["--target", &target.to_string(), "--publish-to", &format!("http://{publish_to}"), "--json"])
+        .args(["--target", &target.to_string(), "--publish-to", publish_to, "--json"])
         .arg(&folder)
         .env_clear()
         .env("FANFARE_API_KEY", "3f1c6a0d9b7e45d2a8c0")
@@ -285,38 +293,50 @@ async fn defect_publications_behind_an_answer_that_ends_the_connection_were_give
 async fn defect_a_run_that_reached_the_bound_of_what_is_on_its_way_had_failed_instead_of_being_invalid() {
     let node = node(&[]).await;
     let (address, id) = (node.address(), Pid::from_raw(node.id().cast_signed()).unwrap());
-    let standstill = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(1_500));
+    let standstill = async {
+        is_published(&node).await;
         kill_process(id, Signal::STOP).unwrap();
-        std::thread::sleep(Duration::from_millis(400));
+        tokio::time::sleep(Duration::from_millis(400)).await;
         kill_process(id, Signal::CONT).unwrap();
+    };
+    let run = tokio::task::spawn_blocking(move || {
+        let words = ["fanout", "-n", "5", "--rate", "100", "-d", "3s", "--warmup", "0s", "--in-flight", "1"];
+        bench(address, address, &words)
     });
-    let words = ["fanout", "-n", "5", "--rate", "100", "-d", "3s", "--warmup", "0s", "--in-flight", "1"];
-    let run = bench(address, address, &words);
-    standstill.join().unwrap();
+    let (run, ()) = tokio::join!(run, standstill);
+    let run = run.unwrap();
     assert!(run.number("/publications/over_bound") > 20.0, "{}", run.told);
     assert_eq!(run.code, 6, "{}", run.told);
     assert!(run.told.starts_with("not valid: "), "{}", run.told);
     assert!(run.told.contains("publications were not sent, since too many had no answer yet"), "{}", run.told);
 }
 
+/// Waits until something was delivered.
+async fn is_published(node: &Program) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while node.metric_row("fanfare_gateway_deliveries_total", "").await < 2.0 {
+        assert!(Instant::now() < deadline, "nothing is published");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    // Between two publications, if there are five a second.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
 /// One of two connections is cut on the way, between two publications.
 async fn cut_once(more: &'static [&'static str]) -> Run {
     let node = node(&[]).await;
     let proxy = Proxy::start(node.address()).await;
-    let through = proxy.address().to_string();
-    let cut = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let (through, directly) = (proxy.address().to_string(), node.address());
+    let cut = async {
+        is_published(&node).await;
         proxy.cut();
-        tokio::time::sleep(Duration::from_secs(2)).await;
-    });
-    let directly = node.address();
+    };
     let run = tokio::task::spawn_blocking(move || {
         let words = ["fanout", "-n", "2", "--rate", "5", "-d", "3s", "--warmup", "0s", "--target", &through];
         bench(directly, directly, &[&words, more].concat())
     });
-    let run = run.await.unwrap();
-    cut.await.unwrap();
+    let (run, ()) = tokio::join!(run, cut);
+    let run = run.unwrap();
     assert_eq!(run.number("/connections/closed/0"), 1.0, "{}", run.told);
     run
 }
@@ -333,4 +353,125 @@ async fn defect_without_recovery_a_connection_that_was_cut_between_two_publicati
     let run = cut_once(&["--no-recovery"]).await;
     assert_eq!(run.code, 1, "{}", run.told);
     assert!(run.told.contains("closed by the server: 1 connection"), "{}", run.told);
+}
+
+/// All came once and in order. On a busy machine the run may not be valid, but nothing has failed.
+fn assert_whole(run: &Run, expected: u64) {
+    assert_eq!(["expected", "received"].map(|name| run.deliveries(name)), [expected; 2], "{}", run.told);
+    assert_eq!(["lost", "doubled", "reordered"].map(|name| run.deliveries(name)), [0; 3], "{}", run.told);
+    assert!([0, 6].contains(&run.code), "{}", run.told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn beside_slow_readers_the_others_lose_nothing() {
+    let node = node(&[]).await;
+    let words = ["slow", "-n", "10", "--slow-share", "0.2", "--payload", "16384", "--rate", "150", "-d", "2s"];
+    let run = bench(node.address(), node.address(), &[&words[..], &["--warmup", "0s"]].concat());
+    assert_whole(&run, 300 * 8);
+    assert_eq!(run.number("/slow/connections"), 2.0);
+    assert!(run.number("/slow/closed") >= 2.0, "nobody was slow: {}", run.told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_subscribes_to_some_of_many_channels_gets_those() {
+    let node = node(&[]).await;
+    for protobuf in ["--protobuf=false", "--protobuf=true"] {
+        let words = ["channels", "-n", "30", "--channels", "10", "--channels-each", "3", "--rate", "200", "-d", "1s"];
+        let run = bench(node.address(), node.address(), &[&words[..], &["--warmup", "0s", protobuf]].concat());
+        assert_whole(&run, 200 * 9);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_way_in_takes_is_timed_by_its_answers() {
+    let node = node(&[]).await;
+    let run = bench(node.address(), node.address(), &["publish", "--rate", "500", "-d", "1s", "--warmup", "0s"]);
+    assert_whole(&run, 500);
+    assert_eq!(run.number("/publications/answer_us/count"), 500.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_by_itself_is_counted() {
+    let pings = [
+        ("FANFARE_SESSION__PING_INTERVAL", "1s"),
+        ("FANFARE_SESSION__PONG_TIMEOUT", "600ms"),
+        ("FANFARE_SESSION__COMMAND_TIMEOUT", "500ms"),
+    ];
+    let node = node(&pings).await;
+    let run = bench(node.address(), node.address(), &["listen", "-n", "10", "-d", "3s"]);
+    assert!((20.0..=40.0).contains(&run.number("/messages/count")), "{}", run.told);
+    assert_eq!(run.report["publications"], Value::Null);
+    // They were answered, or nobody would be there.
+    assert_eq!(run.number("/connections/ready_at_end"), 10.0);
+    assert!([0, 6].contains(&run.code), "{}", run.told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_protobuf_those_who_come_and_go_miss_nothing_either() {
+    let node = node(&[]).await;
+    let words = ["churn", "-n", "50", "--rate", "200", "-d", "1s", "--warmup", "0s", "--churn-rate", "100"];
+    let run = bench(node.address(), node.address(), &[&words[..], &["--protobuf"]].concat());
+    assert_whole(&run, 200 * 50);
+    assert!(run.deliveries("recovered") > 0, "{}", run.told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_publish_in_json_and_in_protobuf() {
+    let node = node(&[]).await;
+    for protobuf in ["--protobuf=false", "--protobuf=true"] {
+        let words =
+            ["fanout", "-n", "10", "--rate", "100", "-d", "1s", "--warmup", "0s", "--publish", "client", protobuf];
+        let run = bench_by(node.address(), &format!("ws://{}", node.address()), &words);
+        assert_whole(&run, 100 * 10);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn publications_come_by_the_stream_in_redis() {
+    let Some(redis) = RedisServer::start() else { return };
+    let node = node(&[("FANFARE_REDIS__URL", &redis.url())]).await;
+    let words = ["fanout", "-n", "10", "--rate", "100", "-d", "1s", "--warmup", "0s", "--publish", "redis"];
+    let run = bench_by(node.address(), &redis.url(), &words);
+    assert_whole(&run, 100 * 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hubs_without_a_protocol_of_their_own_are_measured() {
+    let hub = other_hub::start();
+    for (adapter, way) in [("nchan", "http"), ("plain", "ws")] {
+        let words = ["fanout", "-n", "10", "--rate", "100", "-d", "1s", "--warmup", "0s", "--adapter", adapter];
+        let run = bench_by(hub, &format!("{way}://{hub}"), &words);
+        assert_whole(&run, 100 * 10);
+        assert_eq!(run.report["asked"]["adapter"], adapter);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_result_is_a_page_and_json_on_standard_output() {
+    let node = node(&[]).await;
+    let page = tempfile_for(&["page"]);
+    let output = Command::new(BINARY)
+        .args(["bench", "latency", "-d", "1s", "--warmup", "0s", "--json", "-", "--html"])
+        .arg(&page)
+        .args(["--target", &node.address().to_string()])
+        .env_clear()
+        .env("FANFARE_API_KEY", "3f1c6a0d9b7e45d2a8c0")
+        .output()
+        .unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["deliveries"]["received"], 1_000, "{report}");
+    let text = std::fs::read_to_string(&page).unwrap();
+    std::fs::remove_file(&page).unwrap();
+    assert!(text.starts_with("<!doctype html>") && text.contains("publications per read"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_in_which_no_rate_keeps_the_objective_fails() {
+    let node = node(&[]).await;
+    let words = ["fanout", "-n", "2", "--rate", "4", "-d", "500ms", "--warmup", "0s", "--slo", "p50<1us"];
+    let run = bench(node.address(), node.address(), &words);
+    assert_eq!(run.code, 1, "{}", run.told);
+    assert_eq!(run.report["search"]["rate"], Value::Null);
+    assert!(run.report["search"]["steps"].as_array().unwrap().len() >= 2, "{}", run.told);
+    assert!(run.told.contains("missed: p50<1us at every rate that was tried"), "{}", run.told);
 }
