@@ -32,6 +32,8 @@ pub(crate) struct Subscription {
     pub(crate) channel: u32,
     /// Whether it is live: the server has said so.
     pub(crate) joined: bool,
+    /// Whether it was ended to be begun again, and is not live yet.
+    pub(crate) rejoining: bool,
     /// To recover from, if the server gives positions.
     pub(crate) position: Option<Position>,
     pub(crate) tally: Tally,
@@ -39,7 +41,7 @@ pub(crate) struct Subscription {
 
 impl Subscription {
     pub(crate) fn new(channel: u32) -> Self {
-        Self { channel, joined: false, position: None, tally: Tally::default() }
+        Self { channel, joined: false, rejoining: false, position: None, tally: Tally::default() }
     }
 }
 

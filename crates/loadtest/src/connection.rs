@@ -170,6 +170,8 @@ impl Connection {
         self.fragments = Vec::new();
         self.outbound = Vec::new();
         self.joined = false;
-        self.subscriptions.iter_mut().for_each(|subscription| subscription.joined = false);
+        for subscription in &mut self.subscriptions {
+            (subscription.joined, subscription.rejoining) = (false, false);
+        }
     }
 }

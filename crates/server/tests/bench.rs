@@ -169,12 +169,13 @@ async fn a_long_history_is_recovered_once_by_each() {
     assert_eq!(run.number("/recovered_latency_us/count"), 15_000.0);
 }
 
-/// Subscribers come and go all the time, each with its position: nothing is missed and nothing comes twice.
+/// Subscribers come and go all the time, each with its position: nothing is missed and nothing comes twice. The rates are
+/// no multiples of each other: else nobody may ever be away while something is published.
 #[tokio::test(flavor = "multi_thread")]
 async fn those_who_come_and_go_miss_nothing() {
     let node = node(&[]).await;
     for how in ["--churn-connections=false", "--churn-connections=true"] {
-        let words = ["churn", "-n", "50", "--rate", "200", "-d", "2s", "--warmup", "0s", "--churn-rate", "100", how];
+        let words = ["churn", "-n", "50", "--rate", "190", "-d", "2s", "--warmup", "0s", "--churn-rate", "100", how];
         let run = bench(node.address(), node.address(), &words);
         assert_eq!(["lost", "doubled", "reordered"].map(|name| run.deliveries(name)), [0; 3], "{how}: {}", run.told);
         assert!(run.deliveries("recovered") > 0, "{how}: nobody came back");
@@ -409,9 +410,9 @@ async fn what_comes_by_itself_is_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn in_protobuf_those_who_come_and_go_miss_nothing_either() {
     let node = node(&[]).await;
-    let words = ["churn", "-n", "50", "--rate", "200", "-d", "1s", "--warmup", "0s", "--churn-rate", "100"];
+    let words = ["churn", "-n", "50", "--rate", "190", "-d", "1s", "--warmup", "0s", "--churn-rate", "100"];
     let run = bench(node.address(), node.address(), &[&words[..], &["--protobuf"]].concat());
-    assert_whole(&run, 200 * 50);
+    assert_whole(&run, 190 * 50);
     assert!(run.deliveries("recovered") > 0, "{}", run.told);
 }
 

@@ -97,7 +97,7 @@ impl Fanfare {
         if subscription.position.is_some() && self.recovers && !result.recovered {
             heard.told_losses += 1;
         }
-        subscription.joined = true;
+        (subscription.joined, subscription.rejoining) = (true, false);
         let offset = result.publications.last().map_or(result.offset, |last| last.offset.max(result.offset));
         // A server may give positions that nobody asked for.
         subscription.position =
@@ -199,7 +199,12 @@ impl Adapter for Fanfare {
     }
 
     fn rejoin(&self, membership: &mut Membership<'_>, at: usize) -> bool {
-        let channel = membership.channels.name(membership.subscriptions[at].channel);
+        let subscription = &mut membership.subscriptions[at];
+        if std::mem::replace(&mut subscription.rejoining, true) {
+            // A slow server has not got there yet. A second time it would be asked to subscribe twice, and refuse.
+            return true;
+        }
+        let channel = membership.channels.name(subscription.channel);
         let unsubscribe = Some(UnsubscribeRequest { channel });
         let id = UNSUBSCRIBE + at as u32;
         self.say(&Command { id, unsubscribe, ..Command::default() }, membership.out);
@@ -308,6 +313,22 @@ mod tests {
         assert!(said.contains(r#""offset":5"#) && said.contains(r#""recover":true"#), "{said}");
         assert!(!client.subscriptions[0].joined);
         assert_eq!(client.hear(br#"{"id":2,"subscribe":{"positioned":true,"epoch":"f"}}"#).told_losses, 1);
+    }
+
+    #[test]
+    fn defect_who_was_still_away_was_sent_away_again() {
+        let mut client = Client::new(Encoding::Json, true);
+        let rejoin = |client: &mut Client| {
+            let (channels, out) = (&client.channels, &mut client.out);
+            let membership = &mut Membership { who: 0, subscriptions: &mut client.subscriptions, channels, out };
+            assert!(client.adapter.rejoin(membership, 0));
+            client.said().matches("unsubscribe").count()
+        };
+        client.hear(br#"{"id":2,"subscribe":{"positioned":true,"epoch":"e","offset":4}}"#);
+        assert_eq!([rejoin(&mut client), rejoin(&mut client)], [1, 0]);
+        client.hear(br#"{"id":1048576,"unsubscribe":{}}"#);
+        client.hear(br#"{"id":2,"subscribe":{"positioned":true,"recovered":true,"epoch":"e","offset":4}}"#);
+        assert_eq!(rejoin(&mut client), 1);
     }
 
     #[test]
