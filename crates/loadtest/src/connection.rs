@@ -153,8 +153,8 @@ impl Connection {
     }
 
     /// Lets the kernel acknowledge what comes with the next but one, as it does for clients that talk back. It forgets this
-    /// whenever an acknowledgement was delayed. On one machine half of what receiving costs is the acknowledgements: with
-    /// it the receiving threads need 0.65 of what the server needs for a delivery, without it 0.72.
+    /// whenever an acknowledgement was delayed. On one machine half of what receiving costs is the acknowledgements; without
+    /// this it costs a tenth more. A delivery costs 0.41 µs where a read brings thirteen, and 0.77 µs where it brings one.
     pub(crate) fn acknowledge_later(&self) {
         if let Some(stream) = &self.stream {
             // Where it is not to be had, receiving costs more.

@@ -1,7 +1,7 @@
 //! A receiving thread: a readiness loop over many connections, without a task or an allocation for a message.
 //!
-//! It has to cost less than half of what the server spends on a delivery, or it measures itself. So a wake-up is one
-//! read into a buffer that all connections share, frames are looked at where they lie, and a publication is its stamp.
+//! The less a delivery costs here, the less of what is measured is the tester. So a wake-up is one read into a buffer that
+//! all connections share, frames are looked at where they lie, and a publication is its stamp.
 
 mod conversation;
 

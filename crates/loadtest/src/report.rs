@@ -46,7 +46,7 @@ pub struct Report {
     pub recovered_latency_us: Option<Percentiles>,
     /// Bytes of a message for each publication in it, WebSocket header included.
     pub bytes_per_delivery: Option<f64>,
-    /// Publications that one read brought: where the receiver keeps up, that is how many the server wrote at once.
+    /// Publications that one read brought: one write of the server, or several where the receiver was not there at once.
     pub messages_per_read: Option<f64>,
     /// Messages of any content, and their bytes.
     pub messages: Messages,
@@ -222,7 +222,7 @@ pub struct Loader {
     pub cpu_s: Option<f64>,
     /// For each delivery, microseconds.
     pub cpu_us_per_delivery: Option<f64>,
-    /// That against the server's; has to be below a half.
+    /// That against the server's. Above a half the tester needs cores of its own.
     pub share_of_server: Option<f64>,
     /// The share of the time that the thread that waited most for a core did so, 0 to 1: while was published, or watched;
     /// for `connect` while connections came and for `recover` while they came back, if it was more.

@@ -4,7 +4,7 @@ use super::Facts;
 use crate::report::Report;
 use crate::report::units::{bytes, number, percent, three_digits, time};
 
-/// The tester may take so much CPU for each delivery, against the server.
+/// With more CPU for each delivery than this, against the server, the tester may not share the server's cores.
 const SHARE_OF_SERVER_MAX: f64 = 0.5;
 
 pub(super) fn server(report: &Report) -> Facts {
@@ -45,6 +45,6 @@ fn for_a_million(cpu_us_per_delivery: f64) -> String {
 }
 
 fn share(share: f64) -> String {
-    let too_much = if share > SHARE_OF_SERVER_MAX { ", over a half: too much" } else { "" };
-    format!("{}{too_much}", percent(share))
+    let matters = if share > SHARE_OF_SERVER_MAX { ", over a half: it matters on shared cores" } else { "" };
+    format!("{}{matters}", percent(share))
 }
