@@ -33,6 +33,11 @@ mod usage;
 mod validity;
 mod websocket;
 
+/// Counts in the tests what a delivery allocates.
+#[cfg(test)]
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
 pub use adapter::Tokens;
 pub use latency::Percentiles;
 pub use listening::processes as listening_processes;

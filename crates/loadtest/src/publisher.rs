@@ -275,7 +275,7 @@ mod tests {
         }
     }
 
-    /// A publication every two milliseconds over one connection, with patience for two seconds.
+    /// A publication every two milliseconds over one connection, with patience for ten seconds.
     fn published(api: SocketAddr) -> Published {
         let clock = Clock::new();
         let start = clock.now() + 10_000_000;
@@ -289,7 +289,7 @@ mod tests {
             gap: 2_000_000.0,
         };
         let channels = Channels::new("bench", 1, 1);
-        let job = Job { window, channels, payload_bytes: 128, in_flight_max: 10_000, clock, patience: 2_000_000_000 };
+        let job = Job { window, channels, payload_bytes: 128, in_flight_max: 10_000, clock, patience: 10_000_000_000 };
         let dialect = Http::Api { host: api.to_string(), path: "/api/publish".to_owned(), key: None };
         let lines = Lines::open(api.to_string().parse().unwrap(), Box::new(dialect), 1).unwrap();
         publish(&job, &lines, &Progress::default()).unwrap()

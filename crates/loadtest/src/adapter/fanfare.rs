@@ -1,13 +1,13 @@
 //! The Centrifuge client protocol v2: Fanfare, Centrifugo.
 
-use fanfare_protocol::{
-    Command, ConnectRequest, Encoding, Reply, SubscribeRequest, SubscribeResult, UnsubscribeRequest,
-};
-use memchr::memmem;
+mod offsets;
 
 use super::{Adapter, Heard, Membership, Position, Subscription};
 use crate::channels::Channels;
 use crate::websocket::{Opcode, write_frame};
+use fanfare_protocol::{
+    Command, ConnectRequest, Encoding, Reply, SubscribeRequest, SubscribeResult, UnsubscribeRequest,
+};
 
 /// The id of the connect command; subscriptions have those after it, in their order.
 const CONNECT: u32 = 1;
@@ -126,6 +126,18 @@ impl Fanfare {
         }
     }
 
+    /// Takes the position of a publication, also where its fields are in an order of their own.
+    fn follow_json(&self, membership: &mut Membership<'_>, unit: &[u8]) {
+        if let Some((channel, offset)) = offsets::of_json(unit) {
+            return self.moved(membership, channel, offset);
+        }
+        for push in self.encoding.decode_replies(unit).flatten().filter_map(|reply| reply.push) {
+            if let Some(publication) = &push.publication {
+                self.moved(membership, &push.channel, publication.offset);
+            }
+        }
+    }
+
     /// The server ended a subscription. From 2500 on a client comes back by itself.
     fn ended(&self, membership: &mut Membership<'_>, channel: &str, code: u32, heard: &mut Heard) {
         let number = membership.channels.number(channel);
@@ -175,7 +187,7 @@ impl Adapter for Fanfare {
                 memchr::memchr(b'\n', message).is_some()
                     && message.split(|byte| *byte == b'\n').any(|line| line == b"{}")
             }
-            Encoding::Protobuf => has_empty_unit(message),
+            Encoding::Protobuf => offsets::units(message).any(<[u8]>::is_empty),
         }
     }
 
@@ -184,16 +196,19 @@ impl Adapter for Fanfare {
             return;
         }
         if self.encoding == Encoding::Json && subscriptions.len() == 1 {
-            let Some(offset) = last_offset(message) else { return };
+            let Some(offset) = offsets::last_of_json(message) else { return };
             if let Some(position) = subscriptions.first_mut().and_then(|only| only.position.as_mut()) {
                 position.offset = position.offset.max(offset);
             }
             return;
         }
         let membership = &mut Membership { who: 0, subscriptions, channels, out: &mut Vec::new() };
-        for push in self.encoding.decode_replies(message).flatten().filter_map(|reply| reply.push) {
-            if let Some(publication) = &push.publication {
-                self.moved(membership, &push.channel, publication.offset);
+        match self.encoding {
+            Encoding::Json => message.split(|byte| *byte == b'\n').for_each(|unit| self.follow_json(membership, unit)),
+            Encoding::Protobuf => {
+                for (channel, offset) in offsets::units(message).filter_map(offsets::of_protobuf) {
+                    self.moved(membership, channel, offset);
+                }
             }
         }
     }
@@ -210,37 +225,6 @@ impl Adapter for Fanfare {
         self.say(&Command { id, unsubscribe, ..Command::default() }, membership.out);
         true
     }
-}
-
-/// The last offset of a message in JSON, which is the position; there is no other number of that name in it.
-fn last_offset(message: &[u8]) -> Option<u64> {
-    const OFFSET: &[u8] = b"\"offset\":";
-    // Mostly it is the last field of all, and nothing has to be searched for.
-    let fields = message.strip_suffix(b"}}}").unwrap_or(message);
-    let digits = fields.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
-    let (before, digits) = fields.split_at(fields.len() - digits);
-    if before.ends_with(OFFSET) {
-        return Some(number(digits));
-    }
-    let at = memmem::rfind(message, OFFSET)? + OFFSET.len();
-    let length = message[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    Some(number(&message[at..at + length]))
-}
-
-fn number(digits: &[u8]) -> u64 {
-    digits.iter().fold(0, |value, digit| value.wrapping_mul(10).wrapping_add(u64::from(digit - b'0')))
-}
-
-/// Whether a Protobuf frame has an empty message among others: it is walked by the lengths in front of them.
-fn has_empty_unit(mut frame: &[u8]) -> bool {
-    while let Some(last) = frame.iter().take(5).position(|byte| byte & 0x80 == 0) {
-        let length = frame[..=last].iter().rev().fold(0_usize, |value, byte| value << 7 | usize::from(byte & 0x7f));
-        if length == 0 {
-            return true;
-        }
-        frame = frame.get(last + 1 + length..).unwrap_or_default();
-    }
-    false
 }
 
 #[cfg(test)]
@@ -316,6 +300,21 @@ mod tests {
     }
 
     #[test]
+    fn follows_the_position_of_each_of_several_channels() {
+        let mut client = Client::new(Encoding::Json, true);
+        for id in [2, 3] {
+            let reply = format!(r#"{{"id":{id},"subscribe":{{"positioned":true,"epoch":"e","offset":4}}}}"#);
+            client.hear(reply.as_bytes());
+        }
+        let pushes = br#"{"push":{"channel":"bench-1","pub":{"data":{},"offset":6}}}
+{"push":{"pub":{"data":{},"offset":9},"channel":"bench-0"}}"#;
+        client.adapter.follow(&mut client.subscriptions, &client.channels, pushes);
+        let offsets: Vec<_> =
+            client.subscriptions.iter().map(|subscription| subscription.position.as_ref().unwrap().offset).collect();
+        assert_eq!(offsets, [9, 6]);
+    }
+
+    #[test]
     fn defect_who_was_still_away_was_sent_away_again() {
         let mut client = Client::new(Encoding::Json, true);
         let rejoin = |client: &mut Client| {
@@ -332,29 +331,15 @@ mod tests {
     }
 
     #[test]
-    fn the_last_offset_is_found_wherever_it_stands() {
-        for (message, offset) in [
-            (&br#"{"push":{"channel":"a","pub":{"data":{"offset":"no"},"offset":17}}}"#[..], Some(17)),
-            (br#"{"push":{"pub":{"offset":4,"data":1}}}"#, Some(4)),
-            (br#"{"push":{"pub":{"offset":4}}}{"push":{"pub":{"offset":5,"tags":{}}}}"#, Some(5)),
-            (br#"{"push":{"pub":{"data":17}}}"#, None),
-            (b"17", None),
-            (b"}}", None),
-            (b"", None),
-        ] {
-            assert_eq!(last_offset(message), offset, "{}", String::from_utf8_lossy(message));
-        }
-    }
-
-    #[test]
     fn answers_pings_also_among_publications() {
         let mut client = Client::new(Encoding::Json, true);
         client.hear(b"{}");
         assert_eq!(client.said(), "{} ");
         assert!(client.adapter.asks(b"{\"push\":{}}\n{}"));
         assert!(!client.adapter.asks(b"{\"push\":{}}\n{\"push\":{}}"));
-        assert!(has_empty_unit(&[2, 9, 9, 0, 1, 9]));
-        assert!(!has_empty_unit(&[2, 0, 0, 1, 9]));
+        let client = Client::new(Encoding::Protobuf, true);
+        assert!(client.adapter.asks(&[2, 9, 9, 0, 1, 9]));
+        assert!(!client.adapter.asks(&[2, 0, 0, 1, 9]));
     }
 
     #[test]

@@ -208,7 +208,11 @@ mod tests {
     use std::sync::Arc;
     use std::sync::mpsc::sync_channel;
 
+    use bytes::Bytes;
+    use fanfare_protocol::{Encoding, PublicationMessage, Push, Reply};
+
     use super::*;
+    use crate::adapter::Position;
     use crate::channels::Channels;
     use crate::clock::Clock;
     use crate::loader::{self, Missing, Setup};
@@ -221,10 +225,15 @@ mod tests {
 
     /// A loader with one connection, which is subscribed to both channels and expects a run.
     fn loader() -> Loader {
+        loader_of(WINDOW, false)
+    }
+
+    fn loader_of(window: Window, protobuf: bool) -> Loader {
         let plan = Plan::new(Scenario::Fanout, Protocol::Fanfare, vec!["127.0.0.1:1".parse().unwrap()]);
+        let plan = Plan { protobuf, ..plan };
         let setup = Arc::new(Setup {
             adapter: plan.adapter(),
-            channels: Channels::new("bench", 2, 2),
+            channels: Channels::new("bench", window.channels, window.channels),
             targets: plan.subscribe_at(),
             clock: Clock::new(),
             connecting_max: 1,
@@ -232,8 +241,11 @@ mod tests {
         let (mut loader, _) = loader::new(&setup, 0..1, |_| false, sync_channel(1).1).unwrap();
         let connection = &mut loader.connections[0];
         (connection.phase, connection.joined) = (Phase::Ready, true);
-        connection.subscriptions.iter_mut().for_each(|subscription| subscription.joined = true);
-        loader.begin(WINDOW);
+        for subscription in &mut connection.subscriptions {
+            subscription.joined = true;
+            subscription.position = Some(Position { offset: 0, epoch: "e".into() });
+        }
+        loader.begin(window);
         loader
     }
 
@@ -256,5 +268,59 @@ mod tests {
         let collected = loader.collect();
         assert_eq!((collected.record.counts.live, collected.record.counts.strays), (2, 4));
         assert_eq!(collected.missing, Missing { ordinary: vec![0, 1, 1, 0, 1, 1], slow: Vec::new() });
+    }
+
+    /// A message with a publication, as Fanfare writes it.
+    fn message(window: &Window, encoding: Encoding, index: usize) -> Vec<u8> {
+        let (stamp, mut payload) = (window.stamp(index), Vec::new());
+        stamp.payload(128, &mut payload);
+        let offset = u64::from(stamp.number) + 1;
+        let publication = PublicationMessage { data: Bytes::from(payload), offset, ..PublicationMessage::default() };
+        let channel = Channels::new("bench", window.channels, window.channels).name(stamp.channel);
+        let push = Push { channel, publication: Some(publication), ..Push::default() };
+        let mut out = Vec::new();
+        encoding.encode_reply(&Reply { push: Some(push), ..Reply::default() }, &mut out);
+        out
+    }
+
+    /// Allocations of many messages, once a few have come.
+    fn allocations(channels: u32, encoding: Encoding) -> u64 {
+        let window = Window { publications: 10_000, channels, ..WINDOW };
+        let mut loader = loader_of(window, encoding == Encoding::Protobuf);
+        let messages: Vec<Vec<u8>> = (0..window.publications).map(|index| message(&window, encoding, index)).collect();
+        let mut take_all = |messages: &[Vec<u8>]| {
+            for message in messages {
+                let message = Message { opcode: Opcode::Text, payload: message, bytes: message.len() };
+                assert!(matches!(loader.take_message(0, &message, 1_000), Outcome::GoOn));
+            }
+        };
+        let (first, others) = messages.split_at(100);
+        take_all(first);
+        let before = dhat::HeapStats::get().total_blocks;
+        take_all(others);
+        let allocations = dhat::HeapStats::get().total_blocks - before;
+        let last = loader.connections[0].subscriptions[0].position.as_ref().unwrap().offset;
+        assert_eq!((loader.record.counts.live, last), (messages.len() as u64, u64::from(window.of_channel(0))));
+        allocations
+    }
+
+    /// Allocations are counted for a whole process, so that this test has one of its own.
+    #[test]
+    fn a_delivery_allocates_nothing() {
+        const OWN: &str = "FANFARE_LOADTEST_COUNTS_ALLOCATIONS";
+        if std::env::var_os(OWN).is_none() {
+            let name = "loader::conversation::tests::a_delivery_allocates_nothing";
+            let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+            let output = alone.args(["--exact", name]).env(OWN, "1").output().unwrap();
+            let told = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && told.contains("1 passed"), "{told}");
+            return;
+        }
+        let _counting = dhat::Profiler::builder().testing().build();
+        for channels in [1, 2] {
+            for encoding in [Encoding::Json, Encoding::Protobuf] {
+                assert_eq!(allocations(channels, encoding), 0, "{encoding:?}, {channels} channels");
+            }
+        }
     }
 }
