@@ -73,6 +73,7 @@ fn published(background: &Background, measured: &Measured) -> Report {
     report.timeline = timeline(record);
     report.bytes_per_delivery = (all > 0).then(|| record.counts.bytes as f64 / all as f64);
     report.messages_per_read = (record.counts.reads > 0).then(|| all as f64 / record.counts.reads as f64);
+    report.messages_per_write = measured.messages_per_write;
     report.slow = slow(background, measured);
     report.connections.ready_at_end = measured.ready_at_end;
     let lateness_p99_us = publications.lateness_us.map_or(0.0, |lateness| lateness.p99);
@@ -110,6 +111,7 @@ fn blank(background: &Background, record: &Record, spent: &Spent, deliveries: u6
         recovered_latency_us: None,
         bytes_per_delivery: None,
         messages_per_read: None,
+        messages_per_write: None,
         messages: Messages { count: record.counts.messages, bytes: record.counts.message_bytes },
         loader: loader(spent, server.as_ref(), deliveries),
         server,
@@ -323,6 +325,7 @@ mod tests {
             publishing: CALM,
             returning,
             all: CALM,
+            messages_per_write: None,
             ready_at_end: 0,
         };
         evaluate(&background(scenario, CALM), Evaluation::Published(Box::new(measured)))

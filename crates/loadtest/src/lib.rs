@@ -32,6 +32,7 @@ mod target;
 mod usage;
 mod validity;
 mod websocket;
+mod writes;
 
 /// Counts in the tests what a delivery allocates.
 #[cfg(test)]

@@ -10,11 +10,12 @@ use crate::clock::{Clock, nanoseconds};
 use crate::fleet::{Ended, Fleet};
 use crate::loader::{Churn, Collected, Missing, Order, Recipients};
 use crate::meter::{Reading, Spent};
-use crate::plan::{Plan, Scenario};
+use crate::plan::{Plan, Protocol, Scenario};
 use crate::publisher::{self, Job, Lines, Progress, Published, State};
 use crate::record::{Record, Window};
 use crate::run::{Error, Step, Watch, not_ready};
 use crate::usage::Processes;
+use crate::writes::Writes;
 
 /// From the beginning of a run to its first publication: all threads know of it by then.
 const LEAD: Duration = Duration::from_millis(50);
@@ -39,6 +40,8 @@ pub(crate) struct Measured {
     pub(crate) returning: Spent,
     /// From before the first publication until the end.
     pub(crate) all: Spent,
+    /// By the nodes' own count, if they are Fanfares.
+    pub(crate) messages_per_write: Option<f64>,
     /// Connections that were ready then.
     pub(crate) ready_at_end: usize,
 }
@@ -62,6 +65,7 @@ impl Runner<'_> {
         self.wait_for_connections(&plan)?;
         let window = self.window(&plan);
         let recipients = self.fleet.begin(window)?;
+        let written_before = self.writes();
         let before = self.reading();
         if plan.scenario == Scenario::Recover {
             self.fleet.order(|| Order::Cut)?;
@@ -72,6 +76,8 @@ impl Runner<'_> {
         let publishing = all_published.since(&before);
         let returning = settled.since(&all_published);
         let all = self.reading().since(&before);
+        let messages_per_write =
+            self.writes().zip(written_before).and_then(|(after, before)| after.messages_since(before));
         let ready_at_end = self.fleet.ready();
         let together = |mut all: Collected, one: Collected| {
             all.record.add(&one.record);
@@ -79,7 +85,18 @@ impl Runner<'_> {
             all
         };
         let Collected { record, missing } = self.fleet.collect()?.into_iter().reduce(together).ok_or(Ended)?;
-        Ok(Measured { window, record, published, recipients, missing, publishing, returning, all, ready_at_end })
+        Ok(Measured {
+            window,
+            record,
+            published,
+            recipients,
+            missing,
+            publishing,
+            returning,
+            all,
+            messages_per_write,
+            ready_at_end,
+        })
     }
 
     /// Waits until nothing comes any more of a run before, which the server may have given up on later than we have.
@@ -94,6 +111,10 @@ impl Runner<'_> {
             }
         }
         Ok(())
+    }
+
+    fn writes(&self) -> Option<Writes> {
+        (self.plan.protocol == Protocol::Fanfare).then(|| Writes::now(&self.plan.targets)).flatten()
     }
 
     fn reading(&self) -> Reading {

@@ -48,6 +48,8 @@ pub struct Report {
     pub bytes_per_delivery: Option<f64>,
     /// Publications that one read brought: one write of the server, or several where the receiver was not there at once.
     pub messages_per_read: Option<f64>,
+    /// Messages that the server put into a write, by its own metrics, if it is a Fanfare that shows them.
+    pub messages_per_write: Option<f64>,
     /// Messages of any content, and their bytes.
     pub messages: Messages,
     /// What the server used, if its processes are known.

@@ -40,6 +40,7 @@ pub(crate) fn quiet() -> Report {
         recovered_latency_us: None,
         bytes_per_delivery: Some(171.4),
         messages_per_read: Some(1.04),
+        messages_per_write: Some(1.02),
         messages: Messages { count: 551_000, bytes: 94_300_000 },
         server: Some(server()),
         loader: Loader {
@@ -148,6 +149,7 @@ pub(super) fn idle() -> Report {
         last_latency_us: None,
         bytes_per_delivery: None,
         messages_per_read: None,
+        messages_per_write: None,
         messages: Messages { count: 400, bytes: 1_600 },
         server: Some(Server { cpu_us_per_delivery: None, idle_cpu_us_per_connection_second: Some(1.25), ..server() }),
         loader: Loader { cpu_us_per_delivery: None, share_of_server: None, ..quiet.loader },

@@ -31,7 +31,7 @@ Scenarios:
 
 Exit codes:
   0  nothing was lost, doubled or reordered, and the objectives were kept
-  1  something was, one was not, or not all publications were acknowledged
+  1  something was, one was not, not all publications were acknowledged, or a connection was closed without recovery
   2  the command line or the scenario file is wrong
   3  the server could not be reached, or not all connections got ready
   6  the run is not valid: it measured the tester or its machine

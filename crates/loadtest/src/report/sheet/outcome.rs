@@ -80,11 +80,11 @@ pub(super) fn closes(connections: &Connections) -> Facts {
 
 pub(super) fn wire(report: &Report) -> Facts {
     let messages = report.messages;
-    let facts =
-        Facts::default().say_some("bytes per delivery", report.bytes_per_delivery.map(units::three_digits)).say_some(
-            "publications per read",
-            report.messages_per_read.filter(|read| *read > 0.0).map(units::three_digits),
-        );
+    let some = |value: Option<f64>| value.filter(|value| *value > 0.0).map(units::three_digits);
+    let facts = Facts::default()
+        .say_some("bytes per delivery", report.bytes_per_delivery.map(units::three_digits))
+        .say_some("publications per read", some(report.messages_per_read))
+        .say_some("messages per write", some(report.messages_per_write));
     if messages.count == 0 {
         return facts;
     }
