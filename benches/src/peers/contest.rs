@@ -1,6 +1,7 @@
 //! Rounds in which several take part: each once a round, in an order that turns round, one of them twice.
 
 use super::peer::{History, Peer};
+use super::results::When;
 use super::statistics::{NoiseFloor, Spread, order};
 
 pub(crate) type Answer<T> = Result<T, Box<dyn std::error::Error>>;
@@ -36,6 +37,15 @@ impl Entrant {
         }
     }
 
+    /// The name in the files of what was measured.
+    pub(crate) fn name(self) -> String {
+        match self {
+            Self::Peer(peer) => peer.name().to_owned(),
+            Self::FanfareAgain => "fanfare-again".to_owned(),
+            Self::Loop(messages) => format!("loop-{messages}"),
+        }
+    }
+
     /// Fanfare, these, and Fanfare once more.
     pub(crate) fn with_a_pair(others: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let others = others.into_iter().filter(|entrant| *entrant != Self::FANFARE);
@@ -49,54 +59,24 @@ pub(crate) struct Contest<T> {
     pub(crate) entrants: Vec<Entrant>,
     /// By entrant, then by round.
     pub(crate) figures: Vec<Vec<Option<T>>>,
+    pub(crate) when: When,
+}
+
+impl<T: Clone> Contest<T> {
+    /// Nothing has been measured yet.
+    pub(crate) fn begin(entrants: Vec<Entrant>, rounds: usize) -> Self {
+        let figures = vec![vec![None; rounds]; entrants.len()];
+        Self { entrants, figures, when: When::default() }
+    }
 }
 
 impl<T> Contest<T> {
-    /// Runs it. Every outcome is told; after one that failed the others go on.
-    pub(crate) fn run(
-        entrants: Vec<Entrant>,
-        rounds: usize,
-        mut measure: impl FnMut(Entrant, usize) -> Answer<T>,
-        mut told: impl FnMut(Entrant, usize, &Result<T, String>),
-    ) -> Self {
-        let mut contest = Self::begin(entrants, rounds);
-        for round in 0..rounds {
-            for at in order(round, contest.entrants.len()) {
-                let measured = measure(contest.entrants[at], round).map_err(|error| error.to_string());
-                told(contest.entrants[at], round, &measured);
-                contest.figures[at].push(measured.ok());
-            }
-        }
-        contest
-    }
-
-    /// The same with several at once, for what does not depend on that.
-    pub(crate) fn run_together(
-        entrants: Vec<Entrant>,
-        rounds: usize,
-        at_once: usize,
-        measure: impl Fn(Entrant) -> Answer<T> + Sync,
-        mut told: impl FnMut(Entrant, usize, &Result<T, String>),
-    ) -> Self
-    where
-        T: Send,
-    {
-        let mut contest = Self::begin(entrants, rounds);
-        for round in 0..rounds {
-            for group in order(round, contest.entrants.len()).chunks(at_once) {
-                let together: Vec<Entrant> = group.iter().map(|at| contest.entrants[*at]).collect();
-                for (at, measured) in group.iter().zip(side_by_side(&together, &measure)) {
-                    told(contest.entrants[*at], round, &measured);
-                    contest.figures[*at].push(measured.ok());
-                }
-            }
-        }
-        contest
-    }
-
-    fn begin(entrants: Vec<Entrant>, rounds: usize) -> Self {
-        let figures = entrants.iter().map(|_| Vec::with_capacity(rounds)).collect();
-        Self { entrants, figures }
+    /// What is still to be measured, in the order of the rounds: the place of an entrant, and the round.
+    pub(crate) fn missing(&self) -> Vec<(usize, usize)> {
+        let rounds = self.figures.first().map_or(0, Vec::len);
+        let all =
+            (0..rounds).flat_map(|round| order(round, self.entrants.len()).into_iter().map(move |at| (at, round)));
+        all.filter(|(at, round)| self.figures[*at][*round].is_none()).collect()
     }
 
     /// What one has come to.
@@ -138,66 +118,36 @@ impl<T> Contest<T> {
     }
 }
 
-/// Each on a thread of its own; the outcomes in the order of the entrants.
-fn side_by_side<T: Send>(
-    entrants: &[Entrant],
-    measure: impl Fn(Entrant) -> Answer<T> + Sync,
-) -> Vec<Result<T, String>> {
-    let measure = &measure;
-    let one = |entrant: Entrant| move || measure(entrant).map_err(|error| error.to_string());
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = entrants.iter().map(|entrant| scope.spawn(one(*entrant))).collect();
-        let failed = || Err("the measurement has panicked".to_owned());
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| failed())).collect()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn contest() -> Contest<f64> {
-        let mut turn = 0.0;
-        let entrants = Entrant::with_a_pair([Entrant::Loop(1)]);
-        let measure = |entrant, round| {
-            turn += 1.0;
-            if entrant == Entrant::Loop(1) && round == 0 { Err("it has failed".into()) } else { Ok(turn) }
-        };
-        Contest::run(entrants, 2, measure, |_, _, _| ())
+    /// Fanfare, the loop, and Fanfare once more, with these figures in two rounds.
+    fn contest(figures: [[Option<f64>; 2]; 3]) -> Contest<f64> {
+        let begun = Contest::begin(Entrant::with_a_pair([Entrant::Loop(1)]), 2);
+        Contest { figures: figures.map(Vec::from).into(), ..begun }
     }
 
-    #[test]
-    fn together_each_takes_part_once_a_round_too() {
-        let entrants = Entrant::with_a_pair([Entrant::Loop(1)]);
-        let barrier = std::sync::Barrier::new(2);
-        let measure = |entrant| {
-            // Passed by two at once only; the third of a round is alone.
-            if entrant != Entrant::FanfareAgain {
-                barrier.wait();
-            }
-            if entrant == Entrant::Loop(1) { Err("it has failed".into()) } else { Ok(1.0) }
-        };
-        let mut told = Vec::new();
-        let contest = Contest::run_together(entrants, 1, 2, measure, |entrant, _, outcome| {
-            told.push((entrant, outcome.clone()));
-        });
-        assert_eq!(contest.of(Entrant::FANFARE), [Some(1.0)]);
-        assert_eq!((contest.of(Entrant::Loop(1)), contest.of(Entrant::FanfareAgain)), (&[None][..], &[Some(1.0)][..]));
-        assert_eq!(told[1], (Entrant::Loop(1), Err("it has failed".to_owned())));
+    fn measured() -> Contest<f64> {
+        contest([[Some(1.0), Some(6.0)], [None, Some(5.0)], [Some(3.0), Some(4.0)]])
     }
 
     #[test]
     fn each_takes_part_once_a_round_in_turning_order() {
-        let contest = contest();
-        assert_eq!(contest.of(Entrant::FANFARE), [Some(1.0), Some(6.0)]);
-        assert_eq!(contest.of(Entrant::Loop(1)), [None, Some(5.0)]);
-        assert_eq!(contest.of(Entrant::FanfareAgain), [Some(3.0), Some(4.0)]);
-        assert!(contest.of(Entrant::Loop(2)).is_empty());
+        let contest = contest([[None; 2]; 3]);
+        assert_eq!(contest.missing(), [(0, 0), (1, 0), (2, 0), (2, 1), (1, 1), (0, 1)]);
+    }
+
+    #[test]
+    fn what_was_measured_is_not_missing() {
+        assert_eq!(measured().missing(), [(1, 0)]);
+        assert_eq!(measured().of(Entrant::FANFARE), [Some(1.0), Some(6.0)]);
+        assert!(measured().of(Entrant::Loop(2)).is_empty());
     }
 
     #[test]
     fn a_ratio_is_taken_within_a_round() {
-        let contest = contest();
+        let contest = measured();
         let ratio = contest.ratio(Entrant::Loop(1), Entrant::FANFARE, |figure| Some(*figure)).unwrap();
         assert_eq!(ratio, Spread { median: 5.0 / 6.0, least: 5.0 / 6.0, most: 5.0 / 6.0 });
         assert_eq!(contest.floor(|figure| Some(*figure)), Some(NoiseFloor(3.0)));
@@ -207,5 +157,7 @@ mod tests {
     fn a_pair_is_there_once() {
         let entrants = Entrant::with_a_pair([Entrant::FANFARE, Entrant::Loop(1)]);
         assert_eq!(entrants, [Entrant::FANFARE, Entrant::Loop(1), Entrant::FanfareAgain]);
+        let names: Vec<String> = entrants.into_iter().map(Entrant::name).collect();
+        assert_eq!(names, ["fanfare", "loop-1", "fanfare-again"]);
     }
 }

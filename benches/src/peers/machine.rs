@@ -22,6 +22,11 @@ pub(crate) fn rows() -> Vec<[String; 2]> {
     rows.into_iter().flatten().collect()
 }
 
+/// Seconds since 1970 as people read them, in UTC.
+pub(crate) fn time(seconds: u64) -> String {
+    said("date", &["--utc", &format!("--date=@{seconds}"), "+%Y-%m-%d %H:%M"]).unwrap_or_default()
+}
+
 fn said(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();

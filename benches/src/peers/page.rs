@@ -5,8 +5,10 @@ use std::fmt::Write as _;
 
 use super::Plan;
 use super::contest::{Contest, Entrant};
+use super::machine;
 use super::peer::Peer;
 use super::result::Measured;
+use super::results::When;
 use super::statistics::{NoiseFloor, Spread, Verdict};
 use super::tester::PAYLOAD_BYTES;
 
@@ -48,6 +50,7 @@ pub(crate) fn write(comparison: &Comparison, machine: &[[String; 2]]) -> String 
         latency(comparison),
         connect(comparison),
         memory(comparison),
+        times_of_day(comparison),
         again(plan),
     ];
     sections.join("\n")
@@ -239,6 +242,22 @@ fn memory(comparison: &Comparison) -> String {
     text
 }
 
+fn times_of_day(comparison: &Comparison) -> String {
+    let parts = [
+        ("memory", comparison.memory.when),
+        ("sessions a second", comparison.connect.when),
+        ("CPU of a delivery", comparison.fixed.when),
+        ("saturation", comparison.saturation.when),
+        ("CPU of a delivery when busy", comparison.busy.when),
+        ("latency", comparison.latency.when),
+    ];
+    let row = |(part, When { begun_s, ended_s }): (&str, When)| {
+        vec![part.to_owned(), machine::time(begun_s), machine::time(ended_s)]
+    };
+    let text = "## When it was measured\n\nIn UTC. Who was interrupted went on later with the same programs, on the same machine.\n\n";
+    text.to_owned() + &table(&["part", "from", "to"], parts.into_iter().map(row))
+}
+
 fn again(plan: &Plan) -> String {
     format!(
         "## Once more\n\n\
@@ -248,7 +267,8 @@ fn again(plan: &Plan) -> String {
         cargo run --release -p fanfare-benches -- peers{}\n\
         ```\n\n\
         Two cores and Linux are needed, `taskset` and Node 20; what is missing is skipped and named. `--quick` takes minutes and shows\n\
-        the page without writing it, `--only uwebsockets,nchan` leaves the others out.\n",
+        the page without writing it, `--only uwebsockets,nchan` leaves the others out. What was measured is kept below\n\
+        `target/peers/results`: after an interruption the same command goes on where it was, and `--again` begins anew.\n",
         if plan.rounds == 5 { String::new() } else { format!(" --rounds {}", plan.rounds) },
     )
 }
@@ -356,7 +376,7 @@ mod tests {
         let peers = [Peer::Fanfare(History::Off), Peer::UWebSockets].map(Entrant::Peer);
         let entrants = Entrant::with_a_pair(peers.into_iter().chain([Entrant::Loop(1)]));
         let figures = [4.0, 3.8, 8.0, 3.5, 4.2].map(|cpu| vec![Some(figure(cpu)), Some(figure(cpu))]).into();
-        Contest { entrants, figures }
+        Contest { entrants, figures, when: When { begun_s: 0, ended_s: 600 } }
     }
 
     fn comparison() -> Comparison {
@@ -400,6 +420,12 @@ mod tests {
         let page = write(&comparison, &[]);
         assert!(page.contains("| uWebSockets | 9.00 |") && page.contains("| 1, 1 not whole |"), "{page}");
         assert!(page.contains("Invalid because: late by … ms."), "{page}");
+    }
+
+    #[test]
+    fn every_part_says_when_it_was_measured() {
+        let page = write(&comparison(), &[]);
+        assert!(page.contains("| latency | 1970-01-01 00:00 | 1970-01-01 00:10 |"), "{page}");
     }
 
     #[test]

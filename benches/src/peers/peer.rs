@@ -135,7 +135,7 @@ impl Peer {
         }
     }
 
-    fn program(self) -> io::Result<PathBuf> {
+    pub(crate) fn program(self) -> io::Result<PathBuf> {
         match self {
             Self::Fanfare(_) => existing(std::env::current_exe()?.with_file_name("fanfare")),
             Self::Centrifugo(_) => on_the_path("centrifugo"),
@@ -153,6 +153,19 @@ impl Peer {
             Self::UWebSockets | Self::Ws => pinned_by_npm(self.name()).unwrap_or_default(),
             Self::Centrifugo(_) | Self::Sockudo => self.asked_version().unwrap_or_default(),
         }
+    }
+
+    /// The file that it is set up by, words in braces included; none for Fanfare.
+    pub(crate) fn configuration(self) -> io::Result<Vec<u8>> {
+        let name = match self {
+            Self::Fanfare(_) => return Ok(Vec::new()),
+            Self::Centrifugo(_) => "centrifugo.json",
+            Self::Nchan(_) => "nchan.conf",
+            Self::UWebSockets => "uwebsockets.js",
+            Self::Ws => "ws.js",
+            Self::Sockudo => "sockudo.toml",
+        };
+        std::fs::read(own_files().join(name))
     }
 
     fn asked_version(self) -> Option<String> {

@@ -1,9 +1,10 @@
 //! What the load tester's JSON says. Every pointer into it is here.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// One run of the load tester.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measured {
     /// Why its figures do not count; empty if they do.
     pub(crate) invalid_because: Vec<String>,

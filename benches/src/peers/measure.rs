@@ -1,0 +1,275 @@
+//! The parts of the comparison, in their order: what one finds decides at which rates the next ones run.
+
+use super::Plan;
+use super::capture;
+use super::contest::{Answer, Contest, Entrant};
+use super::memory;
+use super::page::Comparison;
+use super::part::Part;
+use super::peer::{History, Peer};
+use super::result::Measured;
+use super::results::{Results, When};
+use super::saturation;
+use super::server::Server;
+use super::tester::Run;
+use crate::bare_loop::paced::Load;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Pings as a node has them by default.
+const PING_INTERVAL_S: u32 = 25;
+
+/// A run that does not count, because the load tester was held up, is made again so often.
+const ATTEMPTS: usize = 3;
+
+/// Seconds of a run that only looks for a rate to begin with.
+const SEARCH_S: u64 = 3;
+
+/// So many servers hold idle connections at once: their memory does not depend on who else is there.
+const MEMORIES_AT_ONCE: usize = 4;
+
+/// The share of its messages that the bare loop has to have written in time.
+const LOOP_PACE_MIN: f64 = 0.98;
+
+/// A server whose outboxes grow by a twentieth of what it is given is half a second late after ten seconds. One of which
+/// the slowest hundredth is this late does not hold its rate.
+const HELD_P99_US_MAX: f64 = 250_000.0;
+
+/// What the parts have in common.
+struct Course<'a> {
+    plan: &'a Plan,
+    results: &'a Results,
+    peers: &'a [Peer],
+}
+
+/// Measures whatever has not been kept.
+pub(crate) fn all(plan: Plan, results: &Results, peers: Vec<Peer>, missing: Vec<(Peer, String)>) -> Answer<Comparison> {
+    let course = Course { plan: &plan, results, peers: &peers };
+    let memory = course.memories()?;
+    let connect = course.connects()?;
+    let fixed = course.fixed_rate()?;
+    let saturation = course.saturations()?;
+    let busy_rate = course.measurable("busy-rate", (held(&saturation, Entrant::FANFARE) * 0.75) as u32)?;
+    let busy = course.busy(busy_rate)?;
+    let half_rate = (best_of_the_others(&saturation) / 2.0) as u32;
+    let latency_rate = course.measurable("latency-rate", half_rate)?;
+    let able = course.everyone().into_iter();
+    let able = able.filter(|entrant| held(&saturation, *entrant) >= f64::from(latency_rate)).collect();
+    let latency = course.latency(able, latency_rate)?;
+    Ok(Comparison {
+        plan,
+        peers,
+        missing,
+        fixed,
+        saturation,
+        busy_rate,
+        busy,
+        half_rate,
+        latency_rate,
+        latency,
+        connect,
+        memory,
+    })
+}
+
+impl Course<'_> {
+    fn part(&self, name: &'static str, title: String, entrants: Vec<Entrant>) -> Part<'_> {
+        Part { results: self.results, name, title, entrants, rounds: self.plan.rounds }
+    }
+
+    fn everyone(&self) -> Vec<Entrant> {
+        Entrant::with_a_pair(self.peers.iter().copied().map(Entrant::Peer))
+    }
+
+    /// Resident bytes of an idle connection.
+    fn memories(&self) -> Answer<Contest<f64>> {
+        let slope = |entrant: Entrant| memory::slope(entrant.peer().ok_or("the bare loop holds none")?, self.plan.held);
+        let part = self.part("memory", "memory of an idle connection".to_owned(), self.everyone());
+        let part = Part { rounds: self.plan.memory_rounds, ..part };
+        part.together(MEMORIES_AT_ONCE, |bytes| format!("{bytes:.0} bytes"), slope)
+    }
+
+    /// Sessions a second that connect and subscribe.
+    fn connects(&self) -> Answer<Contest<Measured>> {
+        let run =
+            Run { scenario: "connect", connections: self.plan.sessions, publications_per_second: 1, duration_s: 1 };
+        let shown = |run: &Measured| noted(run, &format!("{:.0} a second", run.sessions_per_second));
+        let part = self.part("connect", "sessions a second".to_owned(), self.everyone());
+        part.contest(shown, |entrant, _, _| repeated(|| once(entrant, &run, &[])))
+    }
+
+    /// CPU of a delivery at a rate that saturates nobody.
+    fn fixed_rate(&self) -> Answer<Contest<Measured>> {
+        let run = self.plan.fanout(self.plan.publications_per_second);
+        let frames = frames_of(self.plan.rounds)?;
+        let with_loop = self.peers.iter().copied().map(Entrant::Peer).chain([Entrant::Loop(1)]);
+        let title = "CPU of a delivery at a fixed rate".to_owned();
+        let part = self.part("fixed", title, Entrant::with_a_pair(with_loop));
+        part.contest(cpu, |entrant, round, _| repeated(|| once(entrant, &run, &frames[round])))
+    }
+
+    /// The same where Fanfare is busy enough to put several messages into a write, beside a loop that does the same.
+    fn busy(&self, rate: u32) -> Answer<Contest<Measured>> {
+        let run = self.plan.fanout(rate);
+        let frames = frames_of(self.plan.rounds)?;
+        let about = format!("at {rate} a second");
+        let reached = self.found_once("messages-per-write", &about, || messages_per_write(&run))?;
+        let mut entrants = vec![Entrant::Loop(1)];
+        if reached > 1 {
+            entrants.push(Entrant::Loop(reached));
+        }
+        let title = format!("CPU of a delivery at {rate} publications a second");
+        let part = self.part("busy", title, Entrant::with_a_pair(entrants));
+        part.contest(cpu, |entrant, round, _| repeated(|| once(entrant, &run, &frames[round])))
+    }
+
+    /// The highest rate that each holds, in publications a second.
+    fn saturations(&self) -> Answer<Contest<Option<f64>>> {
+        let plan = self.plan;
+        // The first round looks in short runs where to begin.
+        let shorter = Plan { duration_s: plan.duration_s.min(SEARCH_S), ..plan.clone() };
+        let shown = |rate: &Option<f64>| rate.map_or("none".to_owned(), |rate| format!("{rate} publications a second"));
+        let part = self.part("saturation", "the highest rate that is held".to_owned(), self.everyone());
+        part.contest(shown, |entrant, _, before| {
+            let near = match before.iter().flatten().flatten().last() {
+                Some(before) => Some(*before as u32),
+                None => saturation::search(plan.publications_per_second, |rate| holds(&shorter, entrant, rate))?,
+            };
+            let rate =
+                near.map_or(Ok(None), |near| saturation::search_near(near, |rate| holds(plan, entrant, rate)))?;
+            Ok(rate.map(f64::from))
+        })
+    }
+
+    /// How late publications are at one rate for all.
+    fn latency(&self, entrants: Vec<Entrant>, rate: u32) -> Answer<Contest<Measured>> {
+        let run = self.plan.fanout(rate);
+        let shown = |run: &Measured| noted(run, &format!("p50 {} µs, p99 {} µs", run.p50_us, run.p99_us));
+        let part = self.part("latency", format!("latency at {rate} publications a second"), entrants);
+        part.contest(shown, |entrant, _, _| repeated(|| once(entrant, &run, &[])))
+    }
+
+    /// The highest rate, halved as often as it takes, at which the load tester is not held up by its own receiving: it has
+    /// one core.
+    fn measurable(&self, name: &'static str, rate: u32) -> Answer<u32> {
+        self.found_once(name, &format!("from {rate} down"), || {
+            let mut rate = rate.max(1);
+            while rate > self.plan.publications_per_second
+                && !once(Entrant::FANFARE, &self.plan.fanout(rate), &[])?.is_valid()
+            {
+                rate /= 2;
+            }
+            Ok(rate)
+        })
+    }
+
+    /// What other parts build upon has to be the same when they are taken up again.
+    fn found_once<T: Copy + Serialize + DeserializeOwned>(
+        &self,
+        name: &str,
+        about: &str,
+        find: impl FnOnce() -> Answer<T>,
+    ) -> Answer<T> {
+        if let Some(kept) = self.results.taken(name, about) {
+            return Ok(kept.measured);
+        }
+        let when = When::now();
+        let found = find()?;
+        self.results.keep(name, about, (when.until_now(), found))?;
+        Ok(found)
+    }
+}
+
+/// What Fanfare puts into a write, of messages, in such a run.
+fn messages_per_write(run: &Run) -> Answer<usize> {
+    let peer = Peer::Fanfare(History::Kept);
+    let server = Server::start(peer, PING_INTERVAL_S)?;
+    run.against(&server, &peer.target())?;
+    let deliveries = server.metric("fanfare_gateway_deliveries_total")?;
+    let writes = server.metric("fanfare_gateway_writes_total")?;
+    Ok((deliveries / writes.max(1.0)).round().max(1.0) as usize)
+}
+
+fn holds(plan: &Plan, entrant: Entrant, rate: u32) -> Answer<bool> {
+    let measured = once(entrant, &plan.fanout(rate), &[])?;
+    Ok(measured.is_whole() && measured.p99_us < HELD_P99_US_MAX)
+}
+
+/// What one holds, in publications a second; 0 where that could not be found.
+fn held(saturation: &Contest<Option<f64>>, entrant: Entrant) -> f64 {
+    saturation.spread(entrant, |rate| *rate).map_or(0.0, |rate| rate.median)
+}
+
+fn best_of_the_others(saturation: &Contest<Option<f64>>) -> f64 {
+    let others = saturation.entrants.iter().filter(|entrant| !entrant.peer().is_some_and(Peer::is_fanfare));
+    others.map(|entrant| held(saturation, *entrant)).fold(0.0, f64::max)
+}
+
+/// One run against a server of its own.
+fn once(entrant: Entrant, run: &Run, frame: &[u8]) -> Answer<Measured> {
+    let Entrant::Loop(messages_per_write) = entrant else {
+        let peer = entrant.peer().ok_or("nobody to start")?;
+        return run.against(&Server::start(peer, PING_INTERVAL_S)?, &peer.target());
+    };
+    let load = Load {
+        port: 0,
+        sockets: run.connections,
+        messages_per_second: run.publications_per_second,
+        messages_per_write,
+        frame: frame.to_vec(),
+    };
+    let run = Run { scenario: "listen", ..run.clone() };
+    let measured = run.against(&Server::start_loop(load)?, &Peer::Ws.target())?;
+    // A loop that did not keep its pace is no yardstick for it.
+    let due = run.connections as f64 * f64::from(run.publications_per_second) * run.duration_s as f64;
+    Ok(Measured { expected: due * LOOP_PACE_MIN, ..measured })
+}
+
+/// Again while the load tester says that it was held up, so many times; the last one stands, and says so.
+fn repeated(mut once: impl FnMut() -> Answer<Measured>) -> Answer<Measured> {
+    let mut measured = once()?;
+    for _ in 1..ATTEMPTS {
+        if measured.is_valid() {
+            break;
+        }
+        measured = once()?;
+    }
+    Ok(measured)
+}
+
+/// A frame for the bare loop from a node of each round.
+fn frames_of(rounds: usize) -> Answer<Vec<Vec<u8>>> {
+    let frame = |_| {
+        let server = Server::start(Peer::Fanfare(History::Kept), PING_INTERVAL_S)?;
+        Ok(capture::frame(server.port())?)
+    };
+    (0..rounds).map(frame).collect()
+}
+
+/// What is told of a run whose CPU is measured.
+fn cpu(run: &Measured) -> String {
+    noted(run, &format!("{:.2} µs a delivery", run.server_cpu_us))
+}
+
+/// A figure, and what keeps it from counting.
+fn noted(run: &Measured, figure: &str) -> String {
+    if run.is_valid() { figure.to_owned() } else { format!("{figure}, invalid: {}", run.invalid_because.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invalid_run_is_made_again_and_the_last_one_stands() {
+        let late = || Measured { invalid_because: vec!["late".to_owned()], ..Measured::default() };
+        let mut runs = vec![late(), Measured { due: 2.0, ..Measured::default() }, late()].into_iter();
+        assert_eq!(repeated(|| Ok(runs.next().unwrap())).unwrap().due, 2.0);
+        let mut count = 0;
+        let last = repeated(|| {
+            count += 1;
+            Ok(late())
+        });
+        assert!(count == ATTEMPTS && !last.unwrap().is_valid());
+    }
+}
