@@ -1,8 +1,7 @@
 //! Fanfare beside its peers: the same scenarios against each, and against a bare loop that does nothing but write.
 //!
 //! ```text
-//! benches/peers/build.sh                                   # once
-//! cargo build --release --bin fanfare
+//! benches/peers/build.sh                                   # once: gets the peers
 //! cargo run --release -p fanfare-benches -- peers [--rounds N] [--only NAME,…] [--quick] [--again]
 //! ```
 //!
@@ -13,6 +12,7 @@
 //! Every figure is kept as soon as it is there (`results.rs`). A run that was interrupted goes on where it was, and one that
 //! was not only writes the page; `--again` measures everything anew.
 
+mod build;
 mod capture;
 mod contest;
 mod machine;
@@ -36,6 +36,9 @@ use self::peer::{History, Peer};
 use self::results::Results;
 use self::tester::Run;
 use crate::{Outcome, say};
+
+/// Before the figures of a run count.
+const WARM_UP_S: u64 = 2;
 
 /// All that says how something is measured. Kept figures do not count after a change here; how the page shows them, and
 /// what it says, may change.
@@ -113,12 +116,22 @@ impl Plan {
         peer.is_fanfare() || self.only.as_ref().is_none_or(|names| names.iter().any(|name| name == peer.name()))
     }
 
+    fn wants_fanfare_alone(&self) -> bool {
+        !Peer::ALL.into_iter().any(|peer| self.wants(peer) && !peer.is_fanfare())
+    }
+
     fn is_whole(&self) -> bool {
         !self.quick && self.only.is_none() && self.rounds >= 5
     }
 
     fn fanout(&self, publications_per_second: u32) -> Run {
-        Run { scenario: "fanout", connections: self.subscribers, publications_per_second, duration_s: self.duration_s }
+        Run {
+            scenario: "fanout",
+            connections: self.subscribers,
+            publications_per_second,
+            warm_up_s: WARM_UP_S,
+            duration_s: self.duration_s,
+        }
     }
 }
 
@@ -128,6 +141,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     if fanfare_loadtest::Machine::this().cores < 2 {
         return Err("this needs two cores: one for the server, one for the load tester".into());
     }
+    build::fanfare()?;
     let (present, missing): (Vec<_>, Vec<_>) = Peer::ALL
         .into_iter()
         .filter(|peer| plan.wants(*peer))
@@ -137,8 +151,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
         say(&format!("skipped: {}: {}", peer.title(), why.as_deref().unwrap_or_default()))?;
     }
     let peers: Vec<Peer> = present.into_iter().map(|(peer, _)| peer).collect();
-    if !peers.contains(&Peer::Fanfare(History::Kept)) {
-        return Err("build the program first: cargo build --release --bin fanfare".into());
+    if peers.iter().all(|peer| peer.is_fanfare()) && !plan.wants_fanfare_alone() {
+        return Err("there is no peer to compare with: benches/peers/build.sh gets them".into());
     }
     // The load tester is the same program.
     let program = results::hash(&std::fs::read(Peer::Fanfare(History::Kept).program()?)?);
@@ -202,5 +216,6 @@ mod tests {
         let plan = plan("--only ws,sockudo").unwrap();
         let wanted: Vec<&str> = Peer::ALL.into_iter().filter(|peer| plan.wants(*peer)).map(Peer::name).collect();
         assert_eq!(wanted, ["fanfare", "fanfare-live", "ws", "sockudo"]);
+        assert!(!plan.wants_fanfare_alone() && super::tests::plan("--only fanfare").unwrap().wants_fanfare_alone());
     }
 }

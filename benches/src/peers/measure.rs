@@ -9,7 +9,7 @@ use super::part::Part;
 use super::peer::{History, Peer};
 use super::result::Measured;
 use super::results::{Results, When};
-use super::saturation;
+use super::saturation::{self, Held, Refusal};
 use super::server::Server;
 use super::tester::Run;
 use crate::bare_loop::paced::Load;
@@ -25,15 +25,14 @@ const ATTEMPTS: usize = 3;
 /// Seconds of a run that only looks for a rate to begin with.
 const SEARCH_S: u64 = 3;
 
+/// Where a rate is only held or not, a second is enough to begin with: hundreds of thousands of deliveries.
+const SATURATION_WARM_UP_S: u64 = 1;
+
 /// So many servers hold idle connections at once: their memory does not depend on who else is there.
 const MEMORIES_AT_ONCE: usize = 4;
 
 /// The share of its messages that the bare loop has to have written in time.
 const LOOP_PACE_MIN: f64 = 0.98;
-
-/// A server whose outboxes grow by a twentieth of what it is given is half a second late after ten seconds. One of which
-/// the slowest hundredth is this late does not hold its rate.
-const HELD_P99_US_MAX: f64 = 250_000.0;
 
 /// What the parts have in common.
 struct Course<'a> {
@@ -91,8 +90,7 @@ impl Course<'_> {
 
     /// Sessions a second that connect and subscribe.
     fn connects(&self) -> Answer<Contest<Measured>> {
-        let run =
-            Run { scenario: "connect", connections: self.plan.sessions, publications_per_second: 1, duration_s: 1 };
+        let run = Run { scenario: "connect", connections: self.plan.sessions, duration_s: 1, ..self.plan.fanout(1) };
         let shown = |run: &Measured| noted(run, &format!("{:.0} a second", run.sessions_per_second));
         let part = self.part("connect", "sessions a second".to_owned(), self.everyone());
         part.contest(shown, |entrant, _, _| repeated(|| once(entrant, &run, &[])))
@@ -123,21 +121,20 @@ impl Course<'_> {
         part.contest(cpu, |entrant, round, _| repeated(|| once(entrant, &run, &frames[round])))
     }
 
-    /// The highest rate that each holds, in publications a second.
-    fn saturations(&self) -> Answer<Contest<Option<f64>>> {
-        let plan = self.plan;
-        // The first round looks in short runs where to begin.
-        let shorter = Plan { duration_s: plan.duration_s.min(SEARCH_S), ..plan.clone() };
-        let shown = |rate: &Option<f64>| rate.map_or("none".to_owned(), |rate| format!("{rate} publications a second"));
+    /// The highest rate that each holds, in publications a second. Its first round looks in short runs where to begin.
+    fn saturations(&self) -> Answer<Contest<Held>> {
         let part = self.part("saturation", "the highest rate that is held".to_owned(), self.everyone());
-        part.contest(shown, |entrant, _, before| {
-            let near = match before.iter().flatten().flatten().last() {
-                Some(before) => Some(*before as u32),
-                None => saturation::search(plan.publications_per_second, |rate| holds(&shorter, entrant, rate))?,
+        part.contest(Held::words, |entrant, _, before| {
+            let mut asked =
+                Asked { plan: self.plan, peer: entrant.peer().ok_or("a loop holds any rate")?, server: None };
+            let near = match before.iter().flatten().filter_map(Held::next).next_back() {
+                Some(near) => near,
+                None => {
+                    let seconds = self.plan.duration_s.min(SEARCH_S);
+                    saturation::search(self.plan.publications_per_second, |rate| asked.refusal(rate, seconds))?
+                }
             };
-            let rate =
-                near.map_or(Ok(None), |near| saturation::search_near(near, |rate| holds(plan, entrant, rate)))?;
-            Ok(rate.map(f64::from))
+            saturation::verify(near, |rate| asked.refusal(rate, self.plan.duration_s))
         })
     }
 
@@ -190,17 +187,34 @@ fn messages_per_write(run: &Run) -> Answer<usize> {
     Ok((deliveries / writes.max(1.0)).round().max(1.0) as usize)
 }
 
-fn holds(plan: &Plan, entrant: Entrant, rate: u32) -> Answer<bool> {
-    let measured = once(entrant, &plan.fanout(rate), &[])?;
-    Ok(measured.is_whole() && measured.p99_us < HELD_P99_US_MAX)
+/// A peer that is asked for rates.
+struct Asked<'a> {
+    plan: &'a Plan,
+    peer: Peer,
+    /// Goes on after a rate that it held: nothing is left of it. After one that it did not hold there is another, since what
+    /// is left to do would weigh on the next.
+    server: Option<Server>,
+}
+
+impl Asked<'_> {
+    fn refusal(&mut self, rate: u32, duration_s: u64) -> Answer<Option<Refusal>> {
+        let run = Run { warm_up_s: SATURATION_WARM_UP_S, duration_s, ..self.plan.fanout(rate) };
+        let server = match self.server.take() {
+            Some(server) => server,
+            None => Server::start(self.peer, PING_INTERVAL_S)?,
+        };
+        let refusal = Refusal::of(rate, &run.against(&server, &self.peer.target())?);
+        self.server = Some(server).filter(|_| refusal.is_none());
+        Ok(refusal)
+    }
 }
 
 /// What one holds, in publications a second; 0 where that could not be found.
-fn held(saturation: &Contest<Option<f64>>, entrant: Entrant) -> f64 {
-    saturation.spread(entrant, |rate| *rate).map_or(0.0, |rate| rate.median)
+fn held(saturation: &Contest<Held>, entrant: Entrant) -> f64 {
+    saturation.spread(entrant, |held| held.rate.map(f64::from)).map_or(0.0, |rate| rate.median)
 }
 
-fn best_of_the_others(saturation: &Contest<Option<f64>>) -> f64 {
+fn best_of_the_others(saturation: &Contest<Held>) -> f64 {
     let others = saturation.entrants.iter().filter(|entrant| !entrant.peer().is_some_and(Peer::is_fanfare));
     others.map(|entrant| held(saturation, *entrant)).fold(0.0, f64::max)
 }

@@ -1,6 +1,6 @@
 //! The page that says what came of it: docs/benchmarks.md.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::Plan;
@@ -9,6 +9,7 @@ use super::machine;
 use super::peer::Peer;
 use super::result::Measured;
 use super::results::When;
+use super::saturation::{BUSY_CORES_MIN, Held, RUNS_MAX};
 use super::statistics::{NoiseFloor, Spread, Verdict};
 use super::tester::PAYLOAD_BYTES;
 
@@ -19,7 +20,7 @@ pub(crate) struct Comparison {
     pub(crate) peers: Vec<Peer>,
     pub(crate) missing: Vec<(Peer, String)>,
     pub(crate) fixed: Contest<Measured>,
-    pub(crate) saturation: Contest<Option<f64>>,
+    pub(crate) saturation: Contest<Held>,
     pub(crate) busy_rate: u32,
     pub(crate) busy: Contest<Measured>,
     /// Half of what the best peer holds, and the rate at which latency was measured.
@@ -112,24 +113,15 @@ fn cpu(comparison: &Comparison) -> String {
     );
     let rows = contest.entrants.iter().map(|entrant| {
         let mut row = compared(contest, *entrant, &column);
-        row.insert(2, times(contest.ratio(*entrant, Entrant::Loop(1), server_cpu)));
+        let of_loop = contest.ratio(*entrant, Entrant::Loop(1), server_cpu);
+        row.insert(2, judged(of_loop, contest.floor(server_cpu)));
         row.push(spread(contest.spread(*entrant, |run| positive(run.bytes_per_delivery)), 0));
         row.push(spread(contest.spread(*entrant, |run| positive(run.messages_per_read)), 2));
-        row.push(spread(contest.spread(*entrant, |run| positive(run.loader_cpu_us)), 2));
         row.push(invalid(contest.of(*entrant)));
         row
     });
-    let heads = [
-        "server",
-        column.head,
-        "× bare loop",
-        "× Fanfare",
-        "verdict",
-        "bytes a delivery",
-        "messages a read",
-        "load tester's µs",
-        "invalid runs",
-    ];
+    let heads =
+        ["server", column.head, "× bare loop", "× Fanfare", "bytes a delivery", "messages a read", "invalid runs"];
     text += &table(&heads, rows);
     text + &reasons(contest)
 }
@@ -151,7 +143,7 @@ fn busy(comparison: &Comparison) -> String {
         vec![
             entrant.title(),
             spread(contest.spread(*entrant, server_cpu), 2),
-            times(contest.ratio(*entrant, Entrant::FANFARE, server_cpu)),
+            judged(contest.ratio(*entrant, Entrant::FANFARE, server_cpu), contest.floor(server_cpu)),
             spread(contest.spread(*entrant, |run| positive(run.messages_per_read)), 1),
             invalid(contest.of(*entrant)),
         ]
@@ -163,22 +155,65 @@ fn busy(comparison: &Comparison) -> String {
 fn saturation(comparison: &Comparison) -> String {
     let plan = &comparison.plan;
     let contest = &comparison.saturation;
-    let subscribers = plan.subscribers as f64;
-    let column = Column {
-        head: "deliveries a second",
-        digits: 0,
-        figure: |rate: &Option<f64>| rate.map(|rate| rate * subscribers),
-    };
     let mut text = format!(
         "## Saturation\n\nThe highest rate of publications that was held for {} s with {} subscribers: nothing lost, nobody closed, and \
-         no outbox that\ngrows, which shows as a p99 over 250 ms. Found to a twentieth. Noise floor {}.\n\n",
+         no outbox that\ngrows, which shows as a p99 over 250 ms. It is first looked for in runs of three seconds, doubling and then \
+         halving; each round then\nmakes at most {RUNS_MAX} whole runs from where the last one ended: a twentieth up as long as it is held, or down \
+         until it is, by\nlonger steps after the first. A server goes on after a rate that it held and is started anew after one that it did not.\n\
+         *At least* means that the load tester was held up when the next rate was refused, or that the server then used under\n\
+         {BUSY_CORES_MIN} of its core, or that none was refused: that server may hold more. What such a bound cannot tell is *not known*.\n\
+         Noise floor {}.\n\n",
         plan.duration_s,
         plan.subscribers,
-        floor(contest.floor(column.figure)),
+        floor(contest.floor(held_rate)),
     );
-    let rows = contest.entrants.iter().map(|entrant| compared(contest, *entrant, &column));
-    text += &table(&["server", column.head, "× Fanfare", "verdict"], rows);
+    let rows = contest.entrants.iter().map(|entrant| {
+        vec![
+            entrant.title(),
+            deliveries(contest, *entrant, plan.subscribers),
+            compared_rate(contest, *entrant),
+            causes(contest.of(*entrant)),
+            spread(contest.spread(*entrant, |held| held.refusal.as_ref().map(|refusal| refusal.server_cores)), 2),
+        ]
+    });
+    let heads = ["server", "deliveries a second", "× Fanfare", "refused because, runs", "the server's core then"];
+    text += &table(&heads, rows);
     text
+}
+
+pub(super) fn held_rate(held: &Held) -> Option<f64> {
+    held.rate.map(f64::from)
+}
+
+/// Whether the median is only a lower bound: it would rise if a round at or below it had found more.
+pub(super) fn is_a_bound(contest: &Contest<Held>, entrant: Entrant) -> bool {
+    let median = contest.spread(entrant, held_rate).map_or(0.0, |rate| rate.median);
+    let figures = contest.of(entrant).iter().flatten();
+    figures.filter(|held| held.is_a_bound()).any(|held| held_rate(held).is_none_or(|rate| rate <= median))
+}
+
+fn deliveries(contest: &Contest<Held>, entrant: Entrant, subscribers: usize) -> String {
+    let figure = |held: &Held| held_rate(held).map(|rate| rate * subscribers as f64);
+    let figure = spread(contest.spread(entrant, figure), 0);
+    if is_a_bound(contest, entrant) { format!("at least {figure} (the load tester's limit)") } else { figure }
+}
+
+fn compared_rate(contest: &Contest<Held>, entrant: Entrant) -> String {
+    let against = measured_against(entrant);
+    let ratio = contest.ratio(entrant, against, held_rate).filter(|_| entrant != against);
+    let [one, other] = [entrant, against].map(|entrant| is_a_bound(contest, entrant));
+    let verdict = |ratio: Spread| Verdict::of(ratio.median, contest.floor(held_rate)).bounded(one, other);
+    ratio.map_or_else(String::new, |ratio| told(ratio, verdict(ratio)))
+}
+
+/// What was wrong with the first rate that was refused, in how many rounds.
+fn causes(rounds: &[Option<Held>]) -> String {
+    let mut counts = BTreeMap::new();
+    for refusal in rounds.iter().flatten().filter_map(|held| held.refusal.as_ref()) {
+        *counts.entry(refusal.cause).or_insert(0) += 1;
+    }
+    let counted: Vec<String> = counts.iter().map(|(cause, count)| format!("{} {count}", cause.words())).collect();
+    if counted.is_empty() { "—".to_owned() } else { counted.join(", ") }
 }
 
 fn latency(comparison: &Comparison) -> String {
@@ -203,7 +238,7 @@ fn latency(comparison: &Comparison) -> String {
         row.push(invalid(contest.of(*entrant)));
         row
     });
-    let heads = ["server", "p50, ms", p99.head, "p99.9, ms", "p99 × Fanfare", "verdict", "invalid runs"];
+    let heads = ["server", "p50, ms", p99.head, "p99.9, ms", "p99 × Fanfare", "invalid runs"];
     text += &table(&heads, rows);
     text + &reasons(contest)
 }
@@ -223,7 +258,7 @@ fn connect(comparison: &Comparison) -> String {
         row.push(invalid(contest.of(*entrant)));
         row
     });
-    text += &table(&["server", column.head, "× Fanfare", "verdict", "invalid runs"], rows);
+    text += &table(&["server", column.head, "× Fanfare", "invalid runs"], rows);
     text + &reasons(contest)
 }
 
@@ -238,7 +273,7 @@ fn memory(comparison: &Comparison) -> String {
         floor(contest.floor(column.figure)),
     );
     let rows = contest.entrants.iter().map(|entrant| compared(contest, *entrant, &column));
-    text += &table(&["server", column.head, "× Fanfare", "verdict"], rows);
+    text += &table(&["server", column.head, "× Fanfare"], rows);
     text
 }
 
@@ -273,23 +308,33 @@ fn again(plan: &Plan) -> String {
     )
 }
 
-/// A row: title, figure, ratio to the Fanfare with the same features, verdict.
+/// A row: title, figure, ratio to the Fanfare with the same features.
 fn compared<T>(
     contest: &Contest<T>,
     entrant: Entrant,
     column: &Column<impl Fn(&T) -> Option<f64> + Copy>,
 ) -> Vec<String> {
-    let against = entrant.peer().map_or(Entrant::FANFARE, |peer| Entrant::Peer(peer.measured_against()));
+    let against = measured_against(entrant);
     let ratio = contest.ratio(entrant, against, column.figure).filter(|_| entrant != against);
-    let verdict =
-        ratio.zip(contest.floor(column.figure)).map(|(ratio, floor)| Verdict::of(ratio.median, floor).words());
-    let verdict = if entrant == Entrant::FanfareAgain { None } else { verdict };
     vec![
         entrant.title(),
         spread(contest.spread(entrant, column.figure), column.digits),
-        times(ratio),
-        verdict.unwrap_or("").to_owned(),
+        judged(ratio, contest.floor(column.figure)),
     ]
+}
+
+/// The row of Fanfare that has the same features.
+fn measured_against(entrant: Entrant) -> Entrant {
+    entrant.peer().map_or(Entrant::FANFARE, |peer| Entrant::Peer(peer.measured_against()))
+}
+
+/// No ratio is shown without a word on whether it is more than noise.
+fn judged(ratio: Option<Spread>, floor: Option<NoiseFloor>) -> String {
+    ratio.map_or_else(String::new, |ratio| told(ratio, Verdict::of(ratio.median, floor)))
+}
+
+fn told(ratio: Spread, verdict: Verdict) -> String {
+    format!("{}, {}", spread(Some(ratio), 2), verdict.words())
 }
 
 fn server_cpu(run: &Measured) -> Option<f64> {
@@ -309,10 +354,6 @@ fn spread(spread: Option<Spread>, digits: usize) -> String {
     let Some(Spread { median, least, most }) = spread else { return "—".to_owned() };
     let [median, least, most] = [median, least, most].map(|figure| format!("{figure:.digits$}"));
     if least == most { median } else { format!("{median} ({least} to {most})") }
-}
-
-fn times(ratio: Option<Spread>) -> String {
-    if ratio.is_none() { String::new() } else { spread(ratio, 2) }
 }
 
 fn floor(floor: Option<NoiseFloor>) -> String {
@@ -357,6 +398,7 @@ fn table(heads: &[&str], rows: impl Iterator<Item = Vec<String>>) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::peer::History;
+    use super::super::saturation::{Cause, Refusal};
     use super::*;
 
     fn run(server_cpu_us: f64) -> Measured {
@@ -379,13 +421,21 @@ mod tests {
         Contest { entrants, figures, when: When { begun_s: 0, ended_s: 600 } }
     }
 
+    fn held(cpu: f64) -> Held {
+        Held { rate: Some((cpu * 100.0) as u32), refusal: Some(refusal()) }
+    }
+
+    fn refusal() -> Refusal {
+        Refusal { rate: 900, cause: Cause::Late, server_cores: 0.99, tester_held_up: false }
+    }
+
     fn comparison() -> Comparison {
         Comparison {
             plan: Plan::default(),
             peers: vec![Peer::Fanfare(History::Kept), Peer::Fanfare(History::Off), Peer::UWebSockets],
             missing: vec![(Peer::Sockudo, "there is no /home/me/target/peers/bin/sockudo".to_owned())],
             fixed: contest(run),
-            saturation: contest(Some),
+            saturation: contest(held),
             busy_rate: 300,
             busy: contest(run),
             half_rate: 100,
@@ -399,8 +449,8 @@ mod tests {
     #[test]
     fn a_peer_is_compared_with_the_fanfare_that_has_the_same_features() {
         let page = write(&comparison(), &[]);
-        assert!(page.contains("| uWebSockets | 8.00 | 2.29 | 2.11 | more | 190 |"), "{page}");
-        assert!(page.contains("| Fanfare | 4.00 | 1.14 |  |  | 190 |"), "{page}");
+        assert!(page.contains("| uWebSockets | 8.00 | 2.29, more | 2.11, more | 190 |"), "{page}");
+        assert!(page.contains("| Fanfare | 4.00 | 1.14, more |  | 190 |"), "{page}");
         assert!(page.contains("Noise floor 1.05."), "{page}");
     }
 
@@ -431,7 +481,33 @@ mod tests {
     #[test]
     fn what_was_not_held_has_a_dash() {
         let mut comparison = comparison();
-        comparison.saturation.figures[2] = vec![Some(None), Some(None)];
-        assert!(write(&comparison, &[]).contains("| uWebSockets | — |  |  |"));
+        comparison.saturation.figures[2] = vec![Some(Held { rate: None, refusal: Some(refusal()) }); 2];
+        let page = write(&comparison, &[]);
+        assert!(page.contains("| uWebSockets | — |  | p99 2 | 0.99 |"), "{page}");
+    }
+
+    #[test]
+    fn what_the_load_tester_could_not_drive_further_is_a_bound() {
+        let mut comparison = comparison();
+        let page = write(&comparison, &[]);
+        assert!(page.contains("| uWebSockets | 800000 | 2.11, more | p99 2 | 0.99 |"), "{page}");
+        let bound = Held { refusal: None, ..held(8.0) };
+        comparison.saturation.figures[2] = vec![Some(bound.clone()); 2];
+        let page = write(&comparison, &[]);
+        assert!(
+            page.contains("| uWebSockets | at least 800000 (the load tester's limit) | 2.11, more | — | — |"),
+            "{page}"
+        );
+        comparison.saturation.figures[1] = vec![Some(bound); 2];
+        assert!(write(&comparison, &[]).contains("| 1.00, not known | — | — |"));
+    }
+
+    #[test]
+    fn a_bound_above_the_median_does_not_matter() {
+        let mut contest = contest(held);
+        contest.figures[2] = vec![Some(held(8.0)), Some(Held { refusal: None, ..held(9.0) })];
+        assert!(!is_a_bound(&contest, contest.entrants[2]));
+        contest.figures[2][0] = Some(Held { refusal: None, ..held(8.0) });
+        assert!(is_a_bound(&contest, contest.entrants[2]));
     }
 }

@@ -11,6 +11,8 @@ pub(crate) struct Measured {
     /// Publications that were to be made, and that the server has taken.
     pub(crate) due: f64,
     pub(crate) acknowledged: f64,
+    /// That were not written, since too many had no answer yet.
+    pub(crate) over_bound: f64,
     pub(crate) expected: f64,
     pub(crate) received: f64,
     /// Lost, doubled or reordered.
@@ -18,12 +20,16 @@ pub(crate) struct Measured {
     /// Whether connections were closed that should not have been.
     pub(crate) closed: bool,
     pub(crate) server_cpu_us: f64,
+    /// CPU time of the server for each second.
+    pub(crate) server_cores: f64,
     pub(crate) loader_cpu_us: f64,
     pub(crate) bytes_per_delivery: f64,
     pub(crate) messages_per_read: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
+    /// Until the last subscriber had a publication: half of them took no longer.
+    pub(crate) last_p50_us: f64,
     pub(crate) sessions_per_second: f64,
 }
 
@@ -43,6 +49,7 @@ impl Measured {
             invalid_because: reasons(&result),
             due: number("/publications/due"),
             acknowledged: number("/publications/acknowledged"),
+            over_bound: number("/publications/over_bound"),
             expected: number("/deliveries/expected"),
             received: if listened { number("/messages/count") } else { number("/deliveries/received") },
             wrong: wrong.iter().sum(),
@@ -51,18 +58,26 @@ impl Measured {
                 .and_then(Value::as_object)
                 .is_some_and(|codes| !codes.is_empty()),
             server_cpu_us: each("/server/cpu_us_per_delivery", "/server/cpu_s", 1e6),
+            server_cores: number("/server/cores"),
             loader_cpu_us: each("/loader/cpu_us_per_delivery", "/loader/cpu_s", 1e6),
             bytes_per_delivery: each("/bytes_per_delivery", "/messages/bytes", 1.0),
             messages_per_read: number("/messages_per_read"),
             p50_us: number("/latency_us/p50"),
             p99_us: number("/latency_us/p99"),
             p999_us: number("/latency_us/p999"),
+            last_p50_us: number("/last_latency_us/p50"),
             sessions_per_second: number("/connections/sessions_per_second"),
         })
     }
 
     pub(crate) fn is_valid(&self) -> bool {
         self.invalid_because.is_empty()
+    }
+
+    /// Whether it was the load tester that was held up. That a server leaves publications without an answer makes a run
+    /// invalid too, and is the server's doing.
+    pub(crate) fn is_tester_held_up(&self) -> bool {
+        self.invalid_because.len() > usize::from(self.over_bound > 0.0)
     }
 
     /// Whether everything was taken and arrived, once and in order, and nobody was closed.
@@ -92,7 +107,8 @@ mod tests {
     const VALID: &str = r#"{"valid":true,"invalid_because":[],"publications":{"due":500,"acknowledged":500},"connections":{"closed":{}},
         "deliveries":{"expected":1000,"received":1000,"lost":0,"doubled":0,"reordered":0},
         "latency_us":{"p50":120,"p90":200,"p99":900.5,"p999":1500,"max":2000},
-        "server":{"cpu_us_per_delivery":5.25},"loader":{"cpu_us_per_delivery":1.5},
+        "last_latency_us":{"p50":700},
+        "server":{"cpu_us_per_delivery":5.25,"cores":0.5},"loader":{"cpu_us_per_delivery":1.5},
         "bytes_per_delivery":190,"messages_per_read":1.0}"#;
 
     #[test]
@@ -100,6 +116,7 @@ mod tests {
         let measured = Measured::parse(VALID).unwrap();
         assert!(measured.is_valid() && measured.is_whole());
         assert_eq!((measured.server_cpu_us, measured.p99_us, measured.due), (5.25, 900.5, 500.0));
+        assert_eq!((measured.server_cores, measured.last_p50_us), (0.5, 700.0));
     }
 
     #[test]
@@ -107,6 +124,14 @@ mod tests {
         let late = Measured::parse(r#"{"valid":false,"invalid_because":["the publisher was late"]}"#).unwrap();
         assert_eq!(late.invalid_because, ["the publisher was late"]);
         assert!(!Measured::parse("{}").unwrap().is_valid());
+    }
+
+    #[test]
+    fn publications_without_an_answer_do_not_hold_up_the_tester() {
+        let unanswered = r#"{"valid":false,"invalid_because":["9 were not sent"],"publications":{"over_bound":9}}"#;
+        assert!(!Measured::parse(unanswered).unwrap().is_tester_held_up());
+        let late = unanswered.replace("[", "[\"the publisher was late\",");
+        assert!(Measured::parse(&late).unwrap().is_tester_held_up());
     }
 
     #[test]

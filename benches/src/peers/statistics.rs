@@ -36,15 +36,27 @@ pub(crate) enum Verdict {
     NoDifference,
     Less,
     More,
+    NotKnown,
 }
 
 impl Verdict {
-    /// Of a median ratio. One inside the floor says nothing.
-    pub(crate) fn of(ratio: f64, floor: NoiseFloor) -> Self {
-        match ratio {
-            above if above > floor.0 => Self::More,
-            below if below < 1.0 / floor.0 => Self::Less,
+    /// Of a median ratio. One inside the floor says nothing, and without a floor none does.
+    pub(crate) fn of(ratio: f64, floor: Option<NoiseFloor>) -> Self {
+        match (ratio, floor) {
+            (_, None) => Self::NotKnown,
+            (above, Some(floor)) if above > floor.0 => Self::More,
+            (below, Some(floor)) if below < 1.0 / floor.0 => Self::Less,
             _ => Self::NoDifference,
+        }
+    }
+
+    /// The same where one or the other of the two figures is only a lower bound.
+    pub(crate) fn bounded(self, one: bool, other: bool) -> Self {
+        match self {
+            Self::More if !other => self,
+            Self::Less if !one => self,
+            _ if one || other => Self::NotKnown,
+            _ => self,
         }
     }
 
@@ -53,6 +65,7 @@ impl Verdict {
             Self::NoDifference => "no difference",
             Self::Less => "less",
             Self::More => "more",
+            Self::NotKnown => "not known",
         }
     }
 }
@@ -84,9 +97,20 @@ mod tests {
 
     #[test]
     fn a_ratio_inside_the_floor_is_no_difference() {
-        let floor = NoiseFloor(1.25);
+        let floor = Some(NoiseFloor(1.25));
         let verdicts = [1.2, 0.81, 1.3, 0.7].map(|ratio| Verdict::of(ratio, floor));
         assert_eq!(verdicts, [Verdict::NoDifference, Verdict::NoDifference, Verdict::More, Verdict::Less]);
+        assert_eq!(Verdict::of(2.0, None), Verdict::NotKnown);
+    }
+
+    #[test]
+    fn a_lower_bound_tells_only_one_way() {
+        let of_a_bound =
+            [Verdict::More, Verdict::Less, Verdict::NoDifference].map(|verdict| verdict.bounded(true, false));
+        assert_eq!(of_a_bound, [Verdict::More, Verdict::NotKnown, Verdict::NotKnown]);
+        let against_a_bound = [Verdict::More, Verdict::Less].map(|verdict| verdict.bounded(false, true));
+        assert_eq!(against_a_bound, [Verdict::NotKnown, Verdict::Less]);
+        assert_eq!(Verdict::NoDifference.bounded(false, false), Verdict::NoDifference);
     }
 
     #[test]

@@ -15,11 +15,10 @@ pub(crate) struct Run {
     pub(crate) scenario: &'static str,
     pub(crate) connections: usize,
     pub(crate) publications_per_second: u32,
+    /// Before the figures count.
+    pub(crate) warm_up_s: u64,
     pub(crate) duration_s: u64,
 }
-
-/// Before the figures count.
-const WARMUP_S: u64 = 2;
 
 /// Bytes of a payload.
 pub(crate) const PAYLOAD_BYTES: usize = 128;
@@ -64,7 +63,7 @@ impl Run {
         add("channels", "1".to_owned());
         add("rate", self.publications_per_second.to_string());
         add("duration", format!("{}s", self.duration_s));
-        add("warmup", format!("{WARMUP_S}s"));
+        add("warmup", format!("{}s", self.warm_up_s));
         add("payload", PAYLOAD_BYTES.to_string());
         add("threads", "1".to_owned());
         add("publish", target.publish.to_owned());
@@ -82,7 +81,8 @@ mod tests {
 
     #[test]
     fn a_run_is_written_as_a_command_line() {
-        let run = Run { scenario: "fanout", connections: 1_000, publications_per_second: 50, duration_s: 10 };
+        let run =
+            Run { scenario: "fanout", connections: 1_000, publications_per_second: 50, warm_up_s: 2, duration_s: 10 };
         let line = run.arguments(9_000, &Peer::Nchan(History::Off).target()).join(" ");
         assert_eq!(
             line,
