@@ -1,6 +1,6 @@
 // A broadcast server on uWebSockets: what one client sends, every client of that path gets.
 //
-// Usage: node uwebsockets.js PORT
+// Usage: node uwebsockets.js PORT [IDLE_TIMEOUT_SECONDS]
 "use strict";
 
 const uws = require("uwebsockets");
@@ -10,11 +10,13 @@ const uws = require("uwebsockets");
 const BACKPRESSURE_BYTES_MAX = 1024 * 1024;
 
 const port = Number(process.argv[2]);
+// A client is pinged some seconds before. 120 is the default.
+const idleTimeoutSeconds = Number(process.argv[3] ?? 120);
 const app = uws.App();
 
-// Pings are as by default: one before the idle timeout of 120 seconds.
 app.ws("/*", {
   compression: uws.DISABLED,
+  idleTimeout: idleTimeoutSeconds,
   maxPayloadLength: 64 * 1024,
   maxBackpressure: BACKPRESSURE_BYTES_MAX,
   closeOnBackpressureLimit: true,

@@ -1,6 +1,6 @@
 // A broadcast server on ws: what one client sends, every client of that path gets.
 //
-// Usage: node ws.js PORT
+// Usage: node ws.js PORT [PING_INTERVAL_SECONDS]
 "use strict";
 
 const { WebSocketServer, WebSocket } = require("ws");
@@ -19,7 +19,15 @@ const server = new WebSocketServer({
 
 const topics = new Map();
 
-// As the manual of ws broadcasts. There are no pings by default.
+// As the manual of ws pings: one timer for all. By default there are none.
+const pingIntervalSeconds = Number(process.argv[3] ?? 0);
+if (pingIntervalSeconds > 0) setInterval(pingAll, pingIntervalSeconds * 1000);
+
+function pingAll() {
+  for (const topic of topics.values()) for (const subscriber of topic) subscriber.ping();
+}
+
+// As the manual of ws broadcasts.
 server.on("connection", (socket, request) => {
   const topic = subscribers(request.url);
   topic.add(socket);

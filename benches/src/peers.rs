@@ -15,6 +15,7 @@
 mod build;
 mod capture;
 mod contest;
+mod goals;
 mod machine;
 mod measure;
 mod memory;
@@ -39,6 +40,10 @@ use crate::{Outcome, say};
 
 /// Before the figures of a run count.
 const WARM_UP_S: u64 = 2;
+
+/// Fifty publications to many subscribers, a tenth of a second apart.
+const FAR_S: u64 = 5;
+const FAR_PUBLICATIONS_PER_SECOND: u32 = 10;
 
 /// All that says how something is measured. Kept figures do not count after a change here; how the page shows them, and
 /// what it says, may change.
@@ -68,6 +73,8 @@ pub(crate) struct Plan {
     sessions: usize,
     held: [usize; 2],
     quick: bool,
+    /// Subscribers of a channel of which is looked when the last one has a publication.
+    far: usize,
     /// Whether what was kept is measured anew.
     again: bool,
 }
@@ -83,6 +90,7 @@ impl Default for Plan {
             duration_s: 10,
             sessions: 5_000,
             held: [5_000, 15_000],
+            far: 5_000,
             quick: false,
             again: false,
         }
@@ -103,7 +111,7 @@ impl Plan {
                 }
                 "--only" => {
                     let names = words.next().ok_or("--only takes names, with commas between them")?;
-                    plan.only = Some(names.split(',').map(str::to_owned).collect());
+                    plan.only = Some(names.split(',').map(known).collect::<Answer<_>>()?);
                 }
                 _ => return Err(format!("{word} is not known: --rounds N, --only NAME,…, --quick, --again").into()),
             }
@@ -124,6 +132,15 @@ impl Plan {
         !self.quick && self.only.is_none() && self.rounds >= 5
     }
 
+    /// Publications to a channel with many subscribers, so rare that each is over before the next.
+    fn far(&self) -> Run {
+        Run {
+            connections: self.far,
+            duration_s: self.duration_s.min(FAR_S),
+            ..self.fanout(FAR_PUBLICATIONS_PER_SECOND)
+        }
+    }
+
     fn fanout(&self, publications_per_second: u32) -> Run {
         Run {
             scenario: "fanout",
@@ -133,6 +150,12 @@ impl Plan {
             duration_s: self.duration_s,
         }
     }
+}
+
+/// The name of a peer.
+fn known(name: &str) -> Answer<String> {
+    let is_known = Peer::ALL.into_iter().any(|peer| peer.name() == name);
+    if is_known { Ok(name.to_owned()) } else { Err(format!("{name} is no peer").into()) }
 }
 
 /// Runs everything and writes the page.
@@ -199,7 +222,7 @@ mod tests {
     fn what_is_left_out_makes_no_page() {
         assert!(plan("").unwrap().is_whole() && plan("--rounds 7").unwrap().is_whole());
         assert!(["--quick", "--only ws", "--rounds 3"].iter().all(|line| !plan(line).unwrap().is_whole()));
-        assert!(["--rounds", "--only", "--fast"].iter().all(|line| plan(line).is_err()));
+        assert!(["--rounds", "--only", "--only nobody", "--fast"].iter().all(|line| plan(line).is_err()));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! The exact bytes of a publication as a node writes them, taken from a connection of our own, in the channel that the load
-//! tester uses and with a payload as long as its own.
+//! The exact bytes of a publication as a node writes them, taken from a connection of our own: in the channel that the load
+//! tester uses, with a payload such as its own, and with an offset as long as those of a run.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -9,19 +9,16 @@ use super::tester::PAYLOAD_BYTES;
 use crate::clients::masked_text;
 use crate::node::{self, API_KEY};
 
-/// Publications before the one that is taken, so that its offset has as many digits as those of a run.
-const BEFORE: usize = 150;
-
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Subscribes, publishes, and returns the last publication's whole frame.
-pub(crate) fn frame(port: u16) -> io::Result<Vec<u8>> {
+/// Subscribes, publishes so often, and returns the last publication's whole frame.
+pub(crate) fn frame(port: u16, publications: u32) -> io::Result<Vec<u8>> {
     let mut stream = subscribed(port)?;
     let mut api = connect(port)?;
-    let payload = format!("{{\"text\":\"{}\"}}", "x".repeat(PAYLOAD_BYTES - 11));
+    let payload = payload(publications);
     let mut reader = Frames::default();
     let mut last = Vec::new();
-    for _ in 0..BEFORE {
+    for _ in 0..publications {
         publish(&mut api, &payload)?;
         last = reader.next(&mut stream)?;
     }
@@ -29,6 +26,16 @@ pub(crate) fn frame(port: u16) -> io::Result<Vec<u8>> {
         return Ok(last);
     }
     Err(io::Error::other("the frame that came is no publication"))
+}
+
+/// As the load tester publishes: a stamp, and what is missing to the length of a payload. The stamp is of a run that it knows
+/// nothing of: it is found and read, and counts for nothing.
+fn payload(number: u32) -> String {
+    let due_ns = u64::from(number) * 1_000_000;
+    let stamp = format!("fanfare~{:04x}{:06x}{number:08x}{due_ns:014x}", u16::MAX, 0);
+    let around = r#"{"stamp":"","fill":""}"#.len();
+    let fill = "x".repeat(PAYLOAD_BYTES - stamp.len() - around);
+    format!(r#"{{"stamp":"{stamp}","fill":"{fill}"}}"#)
 }
 
 fn connect(port: u16) -> io::Result<TcpStream> {
@@ -109,6 +116,14 @@ fn frame_length(bytes: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_payload_is_as_long_as_those_of_a_run_and_its_stamp_too() {
+        let payload = payload(300);
+        assert_eq!(payload.len(), PAYLOAD_BYTES);
+        let empty = payload.replace('x', "");
+        assert_eq!(empty.len(), fanfare_loadtest::PAYLOAD_BYTES_MIN, "{empty}");
+    }
 
     #[test]
     fn a_frame_is_as_long_as_its_header_says() {

@@ -3,10 +3,10 @@
 use super::Plan;
 use super::capture;
 use super::contest::{Answer, Contest, Entrant};
-use super::memory;
+use super::memory::{self, Idle};
 use super::page::Comparison;
 use super::part::Part;
-use super::peer::{History, Peer};
+use super::peer::{History, Peer, Pings};
 use super::result::Measured;
 use super::results::{Results, When};
 use super::saturation::{self, Held, Refusal};
@@ -15,9 +15,6 @@ use super::tester::Run;
 use crate::bare_loop::paced::Load;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-
-/// Pings as a node has them by default.
-const PING_INTERVAL_S: u32 = 25;
 
 /// A run that does not count, because the load tester was held up, is made again so often.
 const ATTEMPTS: usize = 3;
@@ -46,6 +43,7 @@ pub(crate) fn all(plan: Plan, results: &Results, peers: Vec<Peer>, missing: Vec<
     let course = Course { plan: &plan, results, peers: &peers };
     let memory = course.memories()?;
     let connect = course.connects()?;
+    let far = course.far()?;
     let fixed = course.fixed_rate()?;
     let saturation = course.saturations()?;
     let busy_rate = course.measurable("busy-rate", (held(&saturation, Entrant::FANFARE) * 0.75) as u32)?;
@@ -67,6 +65,7 @@ pub(crate) fn all(plan: Plan, results: &Results, peers: Vec<Peer>, missing: Vec<
         latency_rate,
         latency,
         connect,
+        far,
         memory,
     })
 }
@@ -80,12 +79,13 @@ impl Course<'_> {
         Entrant::with_a_pair(self.peers.iter().copied().map(Entrant::Peer))
     }
 
-    /// Resident bytes of an idle connection.
-    fn memories(&self) -> Answer<Contest<f64>> {
-        let slope = |entrant: Entrant| memory::slope(entrant.peer().ok_or("the bare loop holds none")?, self.plan.held);
+    /// Resident bytes and CPU of an idle connection.
+    fn memories(&self) -> Answer<Contest<Idle>> {
+        let idle = |entrant: Entrant| memory::idle(entrant.peer().ok_or("the bare loop holds none")?, self.plan.held);
+        let shown = |idle: &Idle| format!("{:.0} bytes, {:.2} µs of CPU a second", idle.bytes, idle.cpu_us_per_second);
         let part = self.part("memory", "memory of an idle connection".to_owned(), self.everyone());
         let part = Part { rounds: self.plan.memory_rounds, ..part };
-        part.together(MEMORIES_AT_ONCE, |bytes| format!("{bytes:.0} bytes"), slope)
+        part.together(MEMORIES_AT_ONCE, shown, idle)
     }
 
     /// Sessions a second that connect and subscribe.
@@ -93,23 +93,29 @@ impl Course<'_> {
         let run = Run { scenario: "connect", connections: self.plan.sessions, duration_s: 1, ..self.plan.fanout(1) };
         let shown = |run: &Measured| noted(run, &format!("{:.0} a second", run.sessions_per_second));
         let part = self.part("connect", "sessions a second".to_owned(), self.everyone());
-        part.contest(shown, |entrant, _, _| repeated(|| once(entrant, &run, &[])))
+        part.contest(shown, |entrant, _, _| repeated(|| once(entrant, &run)))
+    }
+
+    /// How long it takes until the last of many subscribers has a publication.
+    fn far(&self) -> Answer<Contest<Measured>> {
+        let run = self.plan.far();
+        let shown = |run: &Measured| noted(run, &format!("{:.1} ms", run.last_p50_us / 1_000.0));
+        let part = self.part("far", format!("time to the last of {} subscribers", run.connections), self.everyone());
+        part.contest(shown, |entrant, _, _| repeated(|| once(entrant, &run)))
     }
 
     /// CPU of a delivery at a rate that saturates nobody.
     fn fixed_rate(&self) -> Answer<Contest<Measured>> {
         let run = self.plan.fanout(self.plan.publications_per_second);
-        let frames = frames_of(self.plan.rounds)?;
         let with_loop = self.peers.iter().copied().map(Entrant::Peer).chain([Entrant::Loop(1)]);
         let title = "CPU of a delivery at a fixed rate".to_owned();
         let part = self.part("fixed", title, Entrant::with_a_pair(with_loop));
-        part.contest(cpu, |entrant, round, _| repeated(|| once(entrant, &run, &frames[round])))
+        part.contest(cpu, |entrant, _, _| repeated(|| once(entrant, &run)))
     }
 
     /// The same where Fanfare is busy enough to put several messages into a write, beside a loop that does the same.
     fn busy(&self, rate: u32) -> Answer<Contest<Measured>> {
         let run = self.plan.fanout(rate);
-        let frames = frames_of(self.plan.rounds)?;
         let about = format!("at {rate} a second");
         let reached = self.found_once("messages-per-write", &about, || messages_per_write(&run))?;
         let mut entrants = vec![Entrant::Loop(1)];
@@ -118,7 +124,7 @@ impl Course<'_> {
         }
         let title = format!("CPU of a delivery at {rate} publications a second");
         let part = self.part("busy", title, Entrant::with_a_pair(entrants));
-        part.contest(cpu, |entrant, round, _| repeated(|| once(entrant, &run, &frames[round])))
+        part.contest(cpu, |entrant, _, _| repeated(|| once(entrant, &run)))
     }
 
     /// The highest rate that each holds, in publications a second. Its first round looks in short runs where to begin.
@@ -143,7 +149,7 @@ impl Course<'_> {
         let run = self.plan.fanout(rate);
         let shown = |run: &Measured| noted(run, &format!("p50 {} µs, p99 {} µs", run.p50_us, run.p99_us));
         let part = self.part("latency", format!("latency at {rate} publications a second"), entrants);
-        part.contest(shown, |entrant, _, _| repeated(|| once(entrant, &run, &[])))
+        part.contest(shown, |entrant, _, _| repeated(|| once(entrant, &run)))
     }
 
     /// The highest rate, halved as often as it takes, at which the load tester is not held up by its own receiving: it has
@@ -152,7 +158,7 @@ impl Course<'_> {
         self.found_once(name, &format!("from {rate} down"), || {
             let mut rate = rate.max(1);
             while rate > self.plan.publications_per_second
-                && !once(Entrant::FANFARE, &self.plan.fanout(rate), &[])?.is_valid()
+                && !once(Entrant::FANFARE, &self.plan.fanout(rate))?.is_valid()
             {
                 rate /= 2;
             }
@@ -180,7 +186,7 @@ impl Course<'_> {
 /// What Fanfare puts into a write, of messages, in such a run.
 fn messages_per_write(run: &Run) -> Answer<usize> {
     let peer = Peer::Fanfare(History::Kept);
-    let server = Server::start(peer, PING_INTERVAL_S)?;
+    let server = Server::start(peer, Pings::ByDefault)?;
     run.against(&server, &peer.target())?;
     let deliveries = server.metric("fanfare_gateway_deliveries_total")?;
     let writes = server.metric("fanfare_gateway_writes_total")?;
@@ -201,7 +207,7 @@ impl Asked<'_> {
         let run = Run { warm_up_s: SATURATION_WARM_UP_S, duration_s, ..self.plan.fanout(rate) };
         let server = match self.server.take() {
             Some(server) => server,
-            None => Server::start(self.peer, PING_INTERVAL_S)?,
+            None => Server::start(self.peer, Pings::ByDefault)?,
         };
         let refusal = Refusal::of(rate, &run.against(&server, &self.peer.target())?);
         self.server = Some(server).filter(|_| refusal.is_none());
@@ -220,23 +226,36 @@ fn best_of_the_others(saturation: &Contest<Held>) -> f64 {
 }
 
 /// One run against a server of its own.
-fn once(entrant: Entrant, run: &Run, frame: &[u8]) -> Answer<Measured> {
-    let Entrant::Loop(messages_per_write) = entrant else {
-        let peer = entrant.peer().ok_or("nobody to start")?;
-        return run.against(&Server::start(peer, PING_INTERVAL_S)?, &peer.target());
-    };
+fn once(entrant: Entrant, run: &Run) -> Answer<Measured> {
+    match entrant {
+        Entrant::Loop(messages_per_write) => once_of_loop(messages_per_write, run),
+        _ => {
+            let peer = entrant.peer().ok_or("nobody to start")?;
+            run.against(&Server::start(peer, Pings::ByDefault)?, &peer.target())
+        }
+    }
+}
+
+/// The same of the bare loop, which writes what a node writes in the middle of such a run.
+fn once_of_loop(messages_per_write: usize, run: &Run) -> Answer<Measured> {
     let load = Load {
         port: 0,
         sockets: run.connections,
         messages_per_second: run.publications_per_second,
         messages_per_write,
-        frame: frame.to_vec(),
+        frame: frame_of(run)?,
     };
     let run = Run { scenario: "listen", ..run.clone() };
     let measured = run.against(&Server::start_loop(load)?, &Peer::Ws.target())?;
     // A loop that did not keep its pace is no yardstick for it.
     let due = run.connections as f64 * f64::from(run.publications_per_second) * run.duration_s as f64;
     Ok(Measured { expected: due * LOOP_PACE_MIN, ..measured })
+}
+
+fn frame_of(run: &Run) -> Answer<Vec<u8>> {
+    let server = Server::start(Peer::Fanfare(History::Kept), Pings::ByDefault)?;
+    let middle_s = run.warm_up_s + run.duration_s / 2;
+    Ok(capture::frame(server.port(), run.publications_per_second * middle_s as u32)?)
 }
 
 /// Again while the load tester says that it was held up, so many times; the last one stands, and says so.
@@ -249,15 +268,6 @@ fn repeated(mut once: impl FnMut() -> Answer<Measured>) -> Answer<Measured> {
         measured = once()?;
     }
     Ok(measured)
-}
-
-/// A frame for the bare loop from a node of each round.
-fn frames_of(rounds: usize) -> Answer<Vec<Vec<u8>>> {
-    let frame = |_| {
-        let server = Server::start(Peer::Fanfare(History::Kept), PING_INTERVAL_S)?;
-        Ok(capture::frame(server.port())?)
-    };
-    (0..rounds).map(frame).collect()
 }
 
 /// What is told of a run whose CPU is measured.

@@ -1,21 +1,23 @@
-//! Memory of an idle connection: the slope between two numbers of them, so that what a server takes once is no part of it.
+//! An idle connection: its memory, as the slope between two numbers of them, so that what a server takes once is no part of
+//! it, and its CPU.
 
 use std::io;
 use std::process::Child;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde::{Deserialize, Serialize};
 
 use super::contest::Answer;
-use super::peer::Peer;
+use super::peer::{OFTEN_S, Peer, Pings};
 use super::server::Server;
 use super::tester::Run;
 
-/// Between two pings, where that is a setting. The others have their own, rarer ones.
-const PING_INTERVAL_S: u32 = 10;
+/// Two rounds of pings: so long is looked at the CPU.
+const WATCHED: Duration = Duration::from_secs(2 * OFTEN_S as u64);
 
-/// Two rounds of pings, and some more.
-const SETTLING: Duration = Duration::from_secs(2 * PING_INTERVAL_S as u64 + 4);
+/// Before and after that, what connecting has left to do is done, and pings that come a little late.
+const SETTLING: Duration = Duration::from_secs(2);
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -25,15 +27,39 @@ const GIVEN_BACK_MAX: usize = 8;
 /// Longer than a measurement takes; the load tester is ended before.
 const HELD_S: u64 = 300;
 
-/// Resident bytes for each connection between the two numbers.
-pub(crate) fn slope(peer: Peer, connections: [usize; 2]) -> Answer<f64> {
-    let server = Server::start(peer, PING_INTERVAL_S)?;
+/// What an idle connection takes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Idle {
+    /// Resident, of each connection between the two numbers.
+    pub(crate) bytes: f64,
+    /// CPU of each connection, when the most are there.
+    pub(crate) cpu_us_per_second: f64,
+}
+
+/// Measures with this number of connections, and then with that.
+pub(crate) fn idle(peer: Peer, connections: [usize; 2]) -> Answer<Idle> {
+    let server = Server::start(peer, Pings::Often)?;
     let [few, many] = connections;
     let _few = Held::connect(&server, peer, few)?;
+    watch(&server)?;
     let before = server.process().resident_bytes()?;
     let _more = Held::connect(&server, peer, many - few)?;
+    let cpu = watch(&server)?;
     let after = server.process().resident_bytes()?;
-    Ok((after as f64 - before as f64) / (many - few) as f64)
+    Ok(Idle {
+        bytes: (after as f64 - before as f64) / (many - few) as f64,
+        cpu_us_per_second: cpu.as_secs_f64() * 1e6 / WATCHED.as_secs_f64() / many as f64,
+    })
+}
+
+/// The CPU of two rounds of pings.
+fn watch(server: &Server) -> io::Result<Duration> {
+    std::thread::sleep(SETTLING);
+    let before = server.process().cpu()?;
+    std::thread::sleep(WATCHED);
+    let cpu = server.process().cpu()?.saturating_sub(before);
+    std::thread::sleep(SETTLING);
+    Ok(cpu)
 }
 
 /// Connections that a load tester holds until this is dropped.
@@ -42,7 +68,7 @@ struct Held {
 }
 
 impl Held {
-    /// Returns when they are there and two rounds of pings have passed.
+    /// Returns when they are there.
     fn connect(server: &Server, peer: Peer, connections: usize) -> io::Result<Self> {
         let before = descriptors(server.working())?;
         let run = Run { scenario: "listen", connections, publications_per_second: 1, warm_up_s: 0, duration_s: HELD_S };
@@ -59,7 +85,6 @@ impl Held {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        std::thread::sleep(SETTLING);
         Ok(held)
     }
 }

@@ -42,6 +42,30 @@ pub(crate) struct Target {
     pub(crate) publish: &'static str,
 }
 
+/// How often idle connections are pinged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pings {
+    ByDefault,
+    /// About every [`OFTEN_S`].
+    Often,
+}
+
+/// Seconds between two pings where they are to come often.
+pub(crate) const OFTEN_S: u32 = 10;
+
+/// uWebSockets pings some seconds before its idle timeout, and never in the last half of a short one: of 16 after 8.
+const OFTEN_IDLE_TIMEOUT_S: u32 = 16;
+
+impl Pings {
+    /// A setting: as it is by default, or for pings that come often.
+    fn setting(self, by_default: u32, often: u32) -> u32 {
+        match self {
+            Self::ByDefault => by_default,
+            Self::Often => often,
+        }
+    }
+}
+
 /// Which process does the work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Works {
@@ -139,7 +163,7 @@ impl Peer {
         match self {
             Self::Fanfare(_) => existing(std::env::current_exe()?.with_file_name("fanfare")),
             Self::Centrifugo(_) => on_the_path("centrifugo"),
-            Self::Nchan(_) => nginx().map(|(program, _)| program),
+            Self::Nchan(_) => Nginx::found().map(|nginx| nginx.program()),
             Self::UWebSockets | Self::Ws => on_the_path("node"),
             Self::Sockudo => existing(built().join("bin/sockudo")),
         }
@@ -149,7 +173,7 @@ impl Peer {
     pub(crate) fn version(self) -> String {
         match self {
             Self::Fanfare(_) => env!("CARGO_PKG_VERSION").to_owned(),
-            Self::Nchan(_) => "1.3.6 in nginx 1.22.1".to_owned(),
+            Self::Nchan(_) => Nginx::found().map(|nginx| nginx.version()).unwrap_or_default(),
             Self::UWebSockets | Self::Ws => pinned_by_npm(self.name()).unwrap_or_default(),
             Self::Centrifugo(_) | Self::Sockudo => self.asked_version().unwrap_or_default(),
         }
@@ -193,14 +217,25 @@ impl Peer {
         }
     }
 
-    /// How it is started on a port, with a folder of its own. Pings every so often, where that is a setting.
-    pub(crate) fn launch(self, port: u16, folder: &Path, ping_interval_s: u32) -> io::Result<Launch> {
+    /// Whom it pings when it does so often, for the tables.
+    pub(crate) fn often(self) -> &'static str {
+        match self {
+            Self::Fanfare(_) | Self::Centrifugo(_) => "a message every 10 s",
+            Self::Nchan(_) => "a WebSocket ping every 10 s",
+            Self::UWebSockets => "a WebSocket ping after 8 s of silence",
+            Self::Ws => "a WebSocket ping every 10 s, by our script",
+            Self::Sockudo => "a message after 10 s of silence, the next one later than is looked",
+        }
+    }
+
+    /// How it is started on a port, with a folder of its own.
+    pub(crate) fn launch(self, port: u16, folder: &Path, pings: Pings) -> io::Result<Launch> {
         let program = self.program()?;
         let launch = |arguments: Vec<String>| Launch { program, arguments, settings: Vec::new(), works: Works::Itself };
         let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
         Ok(match self {
             Self::Fanfare(history) => Launch {
-                settings: fanfare_settings(history, ping_interval_s),
+                settings: fanfare_settings(history, pings),
                 ..launch(vec!["serve".to_owned(), "--listen".to_owned(), format!("127.0.0.1:{port}")])
             },
             Self::Centrifugo(history) => {
@@ -210,7 +245,7 @@ impl Peer {
                     ("port", port.to_string()),
                     ("token_secret", SECRET.to_owned()),
                     ("api_key", API_KEY.to_owned()),
-                    ("ping_interval", format!("{ping_interval_s}s")),
+                    ("ping_interval", format!("{}s", pings.setting(25, OFTEN_S))),
                     ("history_size", size.to_owned()),
                     ("recovery", recovery),
                 ];
@@ -221,7 +256,8 @@ impl Peer {
                 let words = [
                     ("port", port.to_string()),
                     ("folder", folder.to_string_lossy().into_owned()),
-                    ("modules", nginx()?.1.to_string_lossy().into_owned()),
+                    ("ping_interval", pings.setting(0, OFTEN_S).to_string()),
+                    ("modules", Nginx::found()?.modules().to_string_lossy().into_owned()),
                 ];
                 fill_in("nchan.conf", &words, folder)?;
                 let arguments =
@@ -230,7 +266,9 @@ impl Peer {
             }
             Self::UWebSockets | Self::Ws => {
                 let script = own_files().join(format!("{}.js", self.name()));
-                launch(vec![script.to_string_lossy().into_owned(), port.to_string()])
+                let seconds =
+                    if self == Self::Ws { pings.setting(0, OFTEN_S) } else { pings.setting(120, OFTEN_IDLE_TIMEOUT_S) };
+                launch(vec![script.to_string_lossy().into_owned(), port.to_string(), seconds.to_string()])
             }
             Self::Sockudo => {
                 let words = [
@@ -238,6 +276,7 @@ impl Peer {
                     ("id", PUSHER_ID.to_owned()),
                     ("key", PUSHER_KEY.to_owned()),
                     ("secret", PUSHER_SECRET.to_owned()),
+                    ("activity_timeout", pings.setting(120, OFTEN_S).to_string()),
                 ];
                 fill_in("sockudo.toml", &words, folder)?;
                 launch(vec!["--config".to_owned(), file("sockudo.toml")])
@@ -257,7 +296,7 @@ pub(crate) fn launch_loop(load: &Load) -> io::Result<Launch> {
 }
 
 /// One shard, since each server has one core. The rest is as by default.
-fn fanfare_settings(history: History, ping_interval_s: u32) -> Vec<(&'static str, String)> {
+fn fanfare_settings(history: History, pings: Pings) -> Vec<(&'static str, String)> {
     let mut settings = vec![
         ("FANFARE_API__KEYS", API_KEY.to_owned()),
         ("FANFARE_AUTH__HMAC_SECRET", SECRET.to_owned()),
@@ -265,7 +304,7 @@ fn fanfare_settings(history: History, ping_interval_s: u32) -> Vec<(&'static str
         ("FANFARE_LOG__LEVEL", "error".to_owned()),
         ("FANFARE_NODE__SHARDS", "1".to_owned()),
         ("FANFARE_NODE__HTTP_WORKERS", "1".to_owned()),
-        ("FANFARE_SESSION__PING_INTERVAL", format!("{ping_interval_s}s")),
+        ("FANFARE_SESSION__PING_INTERVAL", format!("{}s", pings.setting(25, OFTEN_S))),
     ];
     if history == History::Off {
         settings.push(("FANFARE_CHANNELS__HISTORY_SIZE", "0".to_owned()));
@@ -283,13 +322,67 @@ pub(crate) fn built() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers")
 }
 
-/// nginx and the folder of its modules: the installed one, or the one that was unpacked.
-fn nginx() -> io::Result<(PathBuf, PathBuf)> {
-    let modules = "usr/lib/nginx/modules";
-    let roots = [PathBuf::from("/"), built().join("nginx").canonicalize().unwrap_or_default()];
-    let root = roots.iter().find(|root| root.join(modules).join("ngx_nchan_module.so").is_file());
-    let root = root.ok_or_else(|| not_found("nginx with Nchan"))?;
-    Ok((existing(root.join("usr/sbin/nginx"))?, root.join(modules)))
+/// nginx with Nchan: the installed one, or the one that was unpacked.
+struct Nginx {
+    root: PathBuf,
+}
+
+impl Nginx {
+    fn found() -> io::Result<Self> {
+        let unpacked = built().join("nginx").canonicalize().unwrap_or_default();
+        let all = [PathBuf::from("/"), unpacked].map(|root| Self { root });
+        let is_there =
+            |nginx: &Self| nginx.modules().join("ngx_nchan_module.so").is_file() && nginx.program().is_file();
+        all.into_iter().find(is_there).ok_or_else(|| not_found("nginx with Nchan"))
+    }
+
+    fn program(&self) -> PathBuf {
+        self.root.join("usr/sbin/nginx")
+    }
+
+    fn modules(&self) -> PathBuf {
+        self.root.join("usr/lib/nginx/modules")
+    }
+
+    /// That of the module, which only its package knows, and that of nginx, which it says itself.
+    fn version(&self) -> String {
+        let nginx = self.said().unwrap_or_else(|| "unknown".to_owned());
+        format!("{} in nginx {nginx}", self.module_version().unwrap_or_else(|| "unknown".to_owned()))
+    }
+
+    fn said(&self) -> Option<String> {
+        let said = Command::new(self.program()).arg("-v").output().ok()?.stderr;
+        Some(String::from_utf8_lossy(&said).trim().rsplit_once("nginx/")?.1.split_whitespace().next()?.to_owned())
+    }
+
+    fn module_version(&self) -> Option<String> {
+        let mut command = if self.root == Path::new("/") {
+            let mut command = Command::new("dpkg-query");
+            command.args(["--show", "--showformat=${Version}", NCHAN_PACKAGE]);
+            command
+        } else {
+            let mut command = Command::new("dpkg-deb");
+            command.arg("--field").arg(downloaded(NCHAN_PACKAGE)?).arg("Version");
+            command
+        };
+        let said = command.output().ok().filter(|output| output.status.success())?.stdout;
+        upstream(String::from_utf8_lossy(&said).trim())
+    }
+}
+
+const NCHAN_PACKAGE: &str = "libnginx-mod-nchan";
+
+/// The file of a package that `build.sh` has unpacked.
+fn downloaded(package: &str) -> Option<PathBuf> {
+    let files = std::fs::read_dir(built().join("debian")).ok()?.flatten().map(|file| file.path());
+    let begins = format!("{package}_");
+    files.into_iter().find(|file| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&begins)))
+}
+
+/// Of Debian's `epoch:version+repacked-revision` the version.
+fn upstream(version: &str) -> Option<String> {
+    let version = version.rsplit(':').next()?;
+    version.split(['+', '-', '~']).next().filter(|version| !version.is_empty()).map(str::to_owned)
 }
 
 fn existing(program: PathBuf) -> io::Result<PathBuf> {
@@ -337,12 +430,20 @@ mod tests {
     fn no_word_in_braces_is_left_in_a_configuration() {
         let folder = std::env::temp_dir().join(format!("fanfare-peers-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let words = ["port", "folder", "modules"].map(|word| (word, "9000".to_owned()));
+        let words = ["port", "folder", "modules", "ping_interval"].map(|word| (word, "9000".to_owned()));
         fill_in("nchan.conf", &words, &folder).unwrap();
         let text = std::fs::read_to_string(folder.join("nchan.conf")).unwrap();
-        let left = ["port", "folder", "modules"].iter().any(|word| text.contains(&format!("{{{word}}}")));
+        let left =
+            ["port", "folder", "modules", "ping_interval"].iter().any(|word| text.contains(&format!("{{{word}}}")));
         assert!(!left && text.contains("127.0.0.1:9000"));
         std::fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn of_a_package_version_the_upstream_part_is_shown() {
+        let shown = ["1:1.3.6+dfsg-2", "1.3.7-1~bpo12", "1.4"].map(upstream);
+        assert_eq!(shown, ["1.3.6", "1.3.7", "1.4"].map(|version| Some(version.to_owned())));
+        assert_eq!(upstream(""), None);
     }
 
     #[test]

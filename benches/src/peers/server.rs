@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::peer::{Launch, Peer, Works, built, launch_loop};
+use super::peer::{Launch, Peer, Pings, Works, built, launch_loop};
 use crate::bare_loop::paced::Load;
 use crate::node::{METRICS_REQUEST, sum_of};
 use fanfare_loadtest::Process;
@@ -32,10 +32,10 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a peer on a free port and waits until it takes connections.
-    pub(crate) fn start(peer: Peer, ping_interval_s: u32) -> io::Result<Self> {
+    pub(crate) fn start(peer: Peer, pings: Pings) -> io::Result<Self> {
         let port = free_port()?;
         let folder = folder_of(peer)?;
-        Self::run(&peer.launch(port, &folder, ping_interval_s)?, port)
+        Self::run(&peer.launch(port, &folder, pings)?, port)
     }
 
     /// The same with the bare loop.
