@@ -13,7 +13,7 @@
 //! cargo run --release -p fanfare-benches -- pingers   [CONNECTIONS]
 //! cargo run --release -p fanfare-benches -- floods    [PUBLICATIONS]
 //! cargo run --release -p fanfare-benches -- tls       [CONNECTIONS] [TURNS]
-//! cargo run --release -p fanfare-benches -- peers     [--rounds N] [--only NAME,…] [--quick]
+//! cargo run --release -p fanfare-benches -- peers     [--rounds N] [--only NAME,…] [--quick] [--again]
 //! ```
 //!
 //! `counted` does so much of one thing and ends, to be run under valgrind: `tests/instructions.rs` has its words.

@@ -350,11 +350,10 @@ fn again(plan: &Plan) -> String {
         "## Once more\n\n\
         ```sh\n\
         benches/peers/build.sh                                   # once: the peers, in the versions above\n\
-        cargo build --release --bin fanfare\n\
         cargo run --release -p fanfare-benches -- peers{}\n\
         ```\n\n\
-        Two cores and Linux are needed, `taskset` and Node 20; what is missing is skipped and named. `--quick` takes minutes and shows\n\
-        the page without writing it, `--only uwebsockets,nchan` leaves the others out. What was measured is kept below\n\
+        Two cores and Linux are needed, `taskset`, `setpriv` and Node 20; what is missing is skipped and named. `--quick` takes minutes and\n\
+        shows the page without writing it, `--only uwebsockets,nchan` leaves the others out. What was measured is kept below\n\
         `target/peers/results`: after an interruption the same command goes on where it was, and `--again` begins anew.\n",
         if plan.rounds == 5 { String::new() } else { format!(" --rounds {}", plan.rounds) },
     )

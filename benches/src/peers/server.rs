@@ -21,6 +21,14 @@ const START_TIMEOUT: Duration = Duration::from_secs(20);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
+/// A command that is still without its program, for one core. It ends with this process even if that is killed: what is left
+/// of an interrupted comparison would disturb the one that goes on.
+pub(crate) fn on_core(core: &str) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "TERM", "taskset", "--cpu-list", core]);
+    command
+}
+
 /// A running server; ended when dropped.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -45,8 +53,7 @@ impl Server {
     }
 
     fn run(launch: &Launch, port: u16) -> io::Result<Self> {
-        let child = Command::new("taskset")
-            .args(["--cpu-list", SERVER_CORE])
+        let child = on_core(SERVER_CORE)
             .arg(&launch.program)
             .args(&launch.arguments)
             .envs(launch.settings.iter().map(|(name, value)| (name, value)))

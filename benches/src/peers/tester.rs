@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use super::peer::{PUSHER_ID, PUSHER_KEY, PUSHER_SECRET, Target, built};
 use super::result::Measured;
-use super::server::{LOADER_CORE, Server};
+use super::server::{LOADER_CORE, Server, on_core};
 use crate::node::{API_KEY, SECRET};
 
 /// One run.
@@ -44,8 +44,8 @@ impl Run {
     }
 
     fn command(&self, server: &Server, target: &Target, file: &PathBuf) -> io::Result<Command> {
-        let mut command = Command::new("taskset");
-        command.args(["--cpu-list", LOADER_CORE]).arg(std::env::current_exe()?.with_file_name("fanfare"));
+        let mut command = on_core(LOADER_CORE);
+        command.arg(std::env::current_exe()?.with_file_name("fanfare"));
         command.args(self.arguments(server.port(), target)).arg("--json").arg(file);
         command.args(["--pid", &server.working().to_string()]).stdin(Stdio::null());
         command.env("FANFARE_API_KEY", API_KEY).env("FANFARE_BENCH_TOKEN_SECRET", SECRET);
