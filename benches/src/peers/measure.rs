@@ -22,7 +22,7 @@ const ATTEMPTS: usize = 3;
 /// Seconds of a run that only looks for a rate to begin with.
 const SEARCH_S: u64 = 3;
 
-/// Where a rate is only held or not, a second is enough to begin with: hundreds of thousands of deliveries.
+/// Where a rate is only held or not, a second is enough to begin with: tens of thousands of deliveries.
 const SATURATION_WARM_UP_S: u64 = 1;
 
 /// So many servers hold idle connections at once: their memory does not depend on who else is there.

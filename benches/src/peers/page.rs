@@ -137,8 +137,17 @@ fn cpu(comparison: &Comparison) -> String {
         row.push(invalid(contest.of(*entrant)));
         row
     });
-    let heads =
-        ["server", column.head, "× bare loop", "× Fanfare", "bytes a delivery", "messages a read", "invalid runs"];
+    let heads = [
+        "server",
+        column.head,
+        "load tester's µs",
+        "of the server's",
+        "× bare loop",
+        "× Fanfare",
+        "bytes a delivery",
+        "messages a read",
+        "invalid runs",
+    ];
     text += &table(&heads, rows);
     text + &reasons(contest)
 }
@@ -215,8 +224,14 @@ pub(super) fn is_a_bound(contest: &Contest<Held>, entrant: Entrant) -> bool {
 
 fn deliveries(contest: &Contest<Held>, entrant: Entrant, subscribers: usize) -> String {
     let figure = |held: &Held| held_rate(held).map(|rate| rate * subscribers as f64);
-    let figure = spread(contest.spread(entrant, figure), 0);
-    if is_a_bound(contest, entrant) { format!("at least {figure} (the load tester's limit)") } else { figure }
+    let Some(found) = contest.spread(entrant, figure) else { return spread(None, 0) };
+    let found = spread(Some(found), 0);
+    if !is_a_bound(contest, entrant) {
+        return found;
+    }
+    let was_refused = contest.of(entrant).iter().flatten().any(|held| held.refusal.is_some());
+    let why = if was_refused { "the load tester's limit" } else { "nothing was refused" };
+    format!("at least {found} ({why})")
 }
 
 fn compared_rate(contest: &Contest<Held>, entrant: Entrant) -> String {
@@ -559,6 +574,17 @@ mod tests {
     }
 
     #[test]
+    fn every_row_of_a_table_has_a_cell_for_each_head() {
+        let page = write(&comparison(), &[]);
+        let lines: Vec<&str> = page.lines().collect();
+        let tables = lines.chunk_by(|one, other| one.starts_with('|') == other.starts_with('|'));
+        for table in tables.filter(|lines| lines[0].starts_with('|')) {
+            let cells: Vec<usize> = table.iter().map(|line| line.matches('|').count()).collect();
+            assert!(cells.iter().all(|count| *count == cells[0]), "{table:#?}");
+        }
+    }
+
+    #[test]
     fn every_part_says_when_it_was_measured() {
         let page = write(&comparison(), &[]);
         assert!(page.contains("| latency | 1970-01-01 00:00 | 1970-01-01 00:10 |"), "{page}");
@@ -581,9 +607,13 @@ mod tests {
         comparison.saturation.figures[2] = vec![Some(bound.clone()); 2];
         let page = write(&comparison, &[]);
         assert!(
-            page.contains("| uWebSockets | at least 800000 (the load tester's limit) | 2.11, more | — | — |"),
+            page.contains("| uWebSockets | at least 800000 (nothing was refused) | 2.11, more | — | — |"),
             "{page}"
         );
+        let by_the_tester = Refusal { tester_held_up: true, ..refusal() };
+        comparison.saturation.figures[2] = vec![Some(Held { refusal: Some(by_the_tester), ..held(8.0) }); 2];
+        assert!(write(&comparison, &[]).contains("| at least 800000 (the load tester's limit) | 2.11, more | p99 2 |"));
+        comparison.saturation.figures[2] = vec![Some(bound.clone()); 2];
         comparison.saturation.figures[1] = vec![Some(bound); 2];
         assert!(write(&comparison, &[]).contains("| 1.00, not known | — | — |"));
     }

@@ -100,10 +100,11 @@ impl Held {
     }
 
     pub(crate) fn words(&self) -> String {
-        let rate = self.rate.map_or_else(|| "none".to_owned(), |rate| format!("{rate} publications a second"));
         let least = if self.is_a_bound() { "at least " } else { "" };
+        let held = |rate: u32| format!("{least}{rate} publications a second");
+        let rate = self.rate.map_or_else(|| "none".to_owned(), held);
         let refused = self.refusal.as_ref().map_or_else(|| "nothing was refused".to_owned(), Refusal::words);
-        format!("{least}{rate}; {refused}")
+        format!("{rate}; {refused}")
     }
 }
 
