@@ -112,10 +112,17 @@ impl Doctor {
         findings.all(&found, io)?;
         findings.all(&session::look_at_token(&self.token, server_time, io)?, io)?;
         findings.all(&nodes::look(&node.api(io)?, io.secret("FANFARE_API_KEY")?.is_some()).await, io)?;
-        if !self.idle.is_zero() && !self.json {
-            io.notice(&format!("being quiet for {:?} …", self.idle));
+        let session = match session::open(way, self.token.source(io)?).await {
+            Ok(session) => session,
+            Err(finding) => return findings.all(&[finding], io).map(|()| true),
+        };
+        findings.all(&[Finding::good("session", "a client is let in")], io)?;
+        if !self.idle.is_zero() {
+            if !self.json {
+                io.notice(&format!("being quiet for {:?} …", self.idle));
+            }
+            findings.all(&[session.be_quiet(self.idle).await], io)?;
         }
-        findings.all(&session::look(way, self.token.source(io)?, self.idle).await, io)?;
         Ok(true)
     }
 }

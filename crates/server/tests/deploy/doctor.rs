@@ -1,12 +1,13 @@
 //! `fanfare doctor` beside what it has to find: real nodes and servers, with one thing wrong with each.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use fanfare_testkit::patience::eventually;
-use fanfare_testkit::{Certificate, Program, Proxy, RedisServer, Value, json, token};
+use fanfare_testkit::{Certificate, Program, Proxy, RedisCluster, RedisServer, Value, json, token};
 
 use crate::surroundings::{Process, installed};
 use crate::{BINARY, KEY};
@@ -20,13 +21,16 @@ struct Said {
 }
 
 impl Said {
-    fn of(output: &std::process::Output) -> Self {
-        let text = String::from_utf8(output.stdout.clone()).unwrap();
+    fn of_output(output: &Output) -> Self {
+        Self::of(output.status.code(), std::str::from_utf8(&output.stdout).unwrap())
+    }
+
+    fn of(code: Option<i32>, text: &str) -> Self {
         let parse = |line: &str| {
             let finding: Value = serde_json::from_str(line).unwrap();
             (finding["check"].as_str().unwrap().to_owned(), finding)
         };
-        Self { code: output.status.code(), findings: text.lines().map(parse).collect() }
+        Self { code, findings: text.lines().map(parse).collect() }
     }
 
     #[track_caller]
@@ -55,7 +59,7 @@ fn doctor(hub: &str, words: &[&str]) -> Command {
 }
 
 fn examine(hub: &str, words: &[&str]) -> Said {
-    Said::of(&doctor(hub, &[&["--idle", "0s"], words].concat()).output().unwrap())
+    Said::of_output(&doctor(hub, &[&["--idle", "0s"], words].concat()).output().unwrap())
 }
 
 /// The configuration of a node on this Redis, as a file that ends with this.
@@ -105,7 +109,7 @@ async fn nothing_is_wrong_with_a_good_deployment() {
     let token_file = std::env::temp_dir().join(format!("fanfare-doctor-token-{}", std::process::id()));
     std::fs::write(&token_file, token::with_claims(&json!({"sub": "42", "exp": token::now() + 60}))).unwrap();
     let words = [&["--idle", "1s", "--token-file", token_file.to_str().unwrap()], &configuration.words()[..]].concat();
-    let said = Said::of(&doctor(&nodes[0].address().to_string(), &words).output().unwrap());
+    let said = Said::of_output(&doctor(&nodes[0].address().to_string(), &words).output().unwrap());
     let _ = std::fs::remove_file(&token_file);
     assert_eq!((said.code, said.with("problem")), (Some(0), vec![]), "{said:?}");
     for check in
@@ -157,6 +161,20 @@ async fn what_is_wrong_with_redis_is_named() {
     let said = ask(&whole);
     said.is("redis", "problem", "127.0.0.1");
     assert_eq!((said.code, said.with("problem")), (Some(1), vec!["redis"]), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_master_of_a_cluster_is_looked_at() {
+    let Some(cluster) = RedisCluster::start() else { return };
+    let node = node(&[]).await;
+    let whole = Configuration::on(&cluster.url());
+    cluster.masters()[0].run(&[b"CONFIG", b"SET", b"maxmemory-policy", b"allkeys-lru"]);
+    let output =
+        doctor(&node.address().to_string(), &[&["--idle", "0s"], &whole.words()[..]].concat()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let told = |part: &str| text.lines().filter(|line| line.contains(part)).count();
+    assert_eq!((told(r#""check":"redis","verdict":"good""#), told("allkeys-lru")), (3, 1), "{text}");
+    assert_eq!(output.status.code(), Some(1), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,14 +233,16 @@ async fn pages_and_tokens_that_are_refused_are_named() {
 async fn who_cuts_quiet_connections_is_found_out() {
     let node = node(&[]).await;
     let proxy = Proxy::start(node.address()).await;
-    let process = doctor(&proxy.address().to_string(), &["--idle", "60s"]).spawn().unwrap();
-    // The WebSockets that are only opened to see whether they can be say nothing.
-    eventually("the quiet session", || async {
-        (node.metric_row("fanfare_gateway_commands_total", "").await >= 1.0).then_some(())
-    })
-    .await;
+    let mut process = doctor(&proxy.address().to_string(), &["--idle", "60s"]).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines().map(Result::unwrap);
+    // It says that it was let in, and then nothing for a minute.
+    let mut told: Vec<String> = Vec::new();
+    while told.last().is_none_or(|line| !line.contains(r#""check":"session""#)) {
+        told.push(lines.next().unwrap());
+    }
     proxy.cut();
-    let said = Said::of(&process.wait_with_output().unwrap());
+    told.extend(lines);
+    let said = Said::of(process.wait().unwrap().code(), &told.join("\n"));
     said.is("idle", "problem", "was cut after");
     assert_eq!(said.code, Some(1), "{said:?}");
 }

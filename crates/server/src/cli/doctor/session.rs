@@ -13,22 +13,18 @@ use super::super::{Failure, Io};
 use super::Finding;
 use super::way::Way;
 
-/// Connects, and is quiet for so long.
-pub(super) async fn look(way: &Way, token: Option<TokenSource>, idle: Duration) -> Vec<Finding> {
-    let has_token = token.is_some();
-    let (client, mut events) = match connect(way, token).await {
-        Ok(connected) => connected,
-        Err(error) => return vec![of_refusal(&error, has_token)],
-    };
-    let mut findings = vec![Finding::good("session", "a client is let in")];
-    if !idle.is_zero() {
-        findings.push(be_quiet(&mut events, idle).await);
-    }
-    client.close().await;
-    findings
+/// A session, and what happens to its connection.
+pub(super) struct Session {
+    client: Client,
+    events: Events,
 }
 
-async fn connect(way: &Way, token: Option<TokenSource>) -> Result<(Client, Events), Error> {
+/// Connects as a client does.
+///
+/// # Errors
+/// What keeps it from being let in.
+pub(super) async fn open(way: &Way, token: Option<TokenSource>) -> Result<Session, Finding> {
+    let has_token = token.is_some();
     let mut builder = Client::builder(&way.address.websocket_url()).name("doctor");
     if let Some(tls) = &way.tls {
         builder = builder.tls(tls.clone());
@@ -36,7 +32,17 @@ async fn connect(way: &Way, token: Option<TokenSource>) -> Result<(Client, Event
     if let Some(source) = token {
         builder = builder.token(source);
     }
-    builder.connect_with_events().await
+    let connected = builder.connect_with_events().await;
+    connected.map(|(client, events)| Session { client, events }).map_err(|error| of_refusal(&error, has_token))
+}
+
+impl Session {
+    /// Says nothing for so long but answers to pings, and ends.
+    pub(super) async fn be_quiet(mut self, idle: Duration) -> Finding {
+        let found = be_quiet(&mut self.events, idle).await;
+        self.client.close().await;
+        found
+    }
 }
 
 fn of_refusal(error: &Error, has_token: bool) -> Finding {
@@ -47,7 +53,6 @@ fn of_refusal(error: &Error, has_token: bool) -> Finding {
     Finding::problem("session", error.to_string(), remedy)
 }
 
-/// Nothing is sent meanwhile but answers to pings.
 async fn be_quiet(events: &mut Events, idle: Duration) -> Finding {
     let begun = Instant::now();
     while let Ok(event) = timeout(idle.saturating_sub(begun.elapsed()), events.next()).await {
