@@ -30,7 +30,7 @@ Chores of the project.
 
 `test` installs what a suite needs: npm packages by `npm ci`, Python packages in a virtual environment under
 `target/`, Debian packages where they are missing (as root or with sudo; elsewhere it prints the command). What is
-skipped for want of a tool is named at the end; with CI=true only the Go suite may be.
+skipped for want of a tool is named at the end; with CI=true only the Go suite and the image may be.
 ";
 
 fn main() -> ExitCode {

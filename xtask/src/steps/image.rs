@@ -41,6 +41,9 @@ pub(crate) fn test() -> Outcome {
     if !tool::works("sh", &["-c", "test $(id -u) = 0"]) {
         return Outcome::Skipped("building an image needs root here".to_owned());
     }
+    if !tool::works("unshare", &["--mount", "true"]) {
+        return Outcome::Skipped("nothing may be mounted here, as within most containers".to_owned());
+    }
     if let Err(why) = tool::find_or_install("buildah", "buildah") {
         return Outcome::Skipped(why);
     }
