@@ -25,7 +25,7 @@ impl Run {
     }
 
     /// Adds arguments.
-    pub(crate) fn args(mut self, arguments: &[&str]) -> Self {
+    pub(crate) fn args(mut self, arguments: &[impl AsRef<OsStr>]) -> Self {
         self.command.args(arguments);
         self
     }

@@ -1,5 +1,6 @@
 //! Where things are in the project.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// The top of the project.
@@ -20,4 +21,18 @@ pub(crate) fn target() -> PathBuf {
 /// The binary that the suites run against.
 pub(crate) fn binary() -> PathBuf {
     target().join("debug").join("fanfare")
+}
+
+/// All files below a folder. Links are files.
+pub(crate) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            found.extend(files(&entry.path())?);
+        } else {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
 }

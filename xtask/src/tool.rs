@@ -58,9 +58,14 @@ pub(crate) fn install(package: &str) -> Result<(), String> {
     apt(as_root, &["install", "--yes", "--no-install-recommends", package])
 }
 
+/// Whether this is run by root.
+pub(crate) fn is_root() -> bool {
+    works("sh", &["-c", "test $(id -u) = 0"])
+}
+
 /// What has to stand before a command for it to run as root; `None` if it cannot without a password.
 fn as_root() -> Option<&'static [&'static str]> {
-    if works("sh", &["-c", "test $(id -u) = 0"]) {
+    if is_root() {
         return Some(&["env"]);
     }
     works("sudo", &["-n", "true"]).then_some(&["sudo", "-n", "env"])

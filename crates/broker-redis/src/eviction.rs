@@ -8,9 +8,9 @@ use crate::link::Live;
 
 /// Whether it does; an operator is warned then.
 pub(crate) async fn evicts(live: &Live) -> Result<bool, Fault> {
-    let memory: String = live.send(redis::cmd("INFO").arg("memory")).await.map_err(|failure| failure.fault)?;
+    let memory = live.info("memory").await?;
     // A server that does not tell, as some that are offered as a service, is not accused.
-    let policy = memory.lines().find_map(|line| line.strip_prefix("maxmemory_policy:")).unwrap_or("noeviction");
+    let policy = memory.field("maxmemory_policy").unwrap_or("noeviction");
     let evicts = policy != "noeviction";
     if evicts {
         let server = &live.address;

@@ -3,12 +3,8 @@
 //! Connects as a node does, to each master, and asks. Nothing is changed; what is tried out with keys of its own (the
 //! rights) is deleted at once.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-use redis::Value;
-use tokio::time::timeout;
 
 use crate::fault::Fault;
 use crate::keys::Keys;
@@ -97,7 +93,7 @@ async fn masters(options: &Arc<Options>) -> Result<Vec<(Address, Slot)>, Fault> 
         Kind::Cluster => {
             let mut reason = Fault::Disconnected;
             for seed in options.server.seeds() {
-                match cluster_masters(options, seed).await {
+                match link::visit(options, seed, options.connect_timeout, topology::masters).await {
                     Ok(masters) => return Ok(masters),
                     Err(fault) => reason = fault,
                 }
@@ -107,30 +103,8 @@ async fn masters(options: &Arc<Options>) -> Result<Vec<(Address, Slot)>, Fault> 
     }
 }
 
-async fn cluster_masters(options: &Options, seed: &Address) -> Result<Vec<(Address, Slot)>, Fault> {
-    connected(options, seed, async |live| {
-        let slots: Vec<Vec<Value>> =
-            live.send(redis::cmd("CLUSTER").arg("SLOTS")).await.map_err(|failure| failure.fault)?;
-        topology::masters(&slots, &live.address).ok_or(Fault::Nonsense)
-    })
-    .await
-}
-
-/// Does something with a connection, which ends afterwards.
-async fn connected<T>(
-    options: &Options,
-    address: &Address,
-    act: impl AsyncFnOnce(&Live) -> Result<T, Fault>,
-) -> Result<T, Fault> {
-    let (live, driver) = link::connect(Arc::new(address.clone()), options).await?;
-    tokio::select! {
-        done = timeout(options.connect_timeout * ANSWERS, act(&live)) => done.unwrap_or(Err(Fault::Timeout)),
-        () = driver => Err(Fault::Cut),
-    }
-}
-
 async fn look(options: &Options, address: &Address, slot: Slot) -> Result<Examined, Fault> {
-    connected(options, address, async |live| {
+    link::visit(options, address, options.connect_timeout * ANSWERS, async |live| {
         let keys = Keys::new(&options.prefix, &Arc::from("doctor"), options.server.is_cluster());
         let missing = rights::missing(live, options, &keys, slot).await?;
         let latency = allowed(latency(live).await)?;
@@ -157,27 +131,18 @@ fn allowed<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {
 }
 
 async fn told(live: &Live) -> Result<Told, Fault> {
-    let told: String = live.send(&redis::cmd("INFO")).await.map_err(|failure| failure.fault)?;
-    let pairs = told.lines().filter_map(|line| line.split_once(':'));
-    let facts: BTreeMap<String, String> =
-        pairs.map(|(name, value)| (name.to_owned(), value.trim_end().to_owned())).collect();
+    let info = live.info("default").await?;
+    let text = |name| info.field(name).unwrap_or_default().to_owned();
+    let number = |name| info.field(name).and_then(|value| value.parse().ok()).unwrap_or(0);
     Ok(Told {
-        version: text(&facts, "redis_version"),
-        role: text(&facts, "role"),
-        replicas: number(&facts, "connected_slaves"),
-        eviction_policy: facts.get("maxmemory_policy").cloned(),
-        memory_max_bytes: number(&facts, "maxmemory"),
-        memory_used_bytes: number(&facts, "used_memory"),
-        appends: text(&facts, "aof_enabled") == "1",
+        version: text("redis_version"),
+        role: text("role"),
+        replicas: number("connected_slaves"),
+        eviction_policy: info.field("maxmemory_policy").map(str::to_owned),
+        memory_max_bytes: number("maxmemory"),
+        memory_used_bytes: number("used_memory"),
+        appends: info.field("aof_enabled") == Some("1"),
     })
-}
-
-fn text(facts: &BTreeMap<String, String>, name: &str) -> String {
-    facts.get(name).cloned().unwrap_or_default()
-}
-
-fn number(facts: &BTreeMap<String, String>, name: &str) -> u64 {
-    facts.get(name).and_then(|value| value.parse().ok()).unwrap_or(0)
 }
 
 async fn latency(live: &Live) -> Result<Duration, Fault> {

@@ -342,14 +342,42 @@ impl Live {
         command.query_async(&mut self.connection.clone()).await.map_err(Failure::from)
     }
 
+    /// What the server tells of itself, of a section.
+    pub(crate) async fn info(&self, section: &str) -> Result<Info, Fault> {
+        self.send(redis::cmd("INFO").arg(section)).await.map(Info).map_err(|failure| failure.fault)
+    }
+
     /// The server's replication id. A replica is none that we can use.
     async fn identify(&self) -> Result<Arc<str>, Fault> {
-        let info: String = self.send(redis::cmd("INFO").arg("replication")).await.map_err(|failure| failure.fault)?;
-        let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        if field("role") != Some("master") {
+        let info = self.info("replication").await?;
+        if info.field("role") != Some("master") {
             return Err(Fault::ReadOnly);
         }
-        field("master_replid").filter(|replid| replid.len() >= 10).map(Arc::from).ok_or(Fault::Nonsense)
+        info.field("master_replid").filter(|replid| replid.len() >= 10).map(Arc::from).ok_or(Fault::Nonsense)
+    }
+}
+
+/// The answer to INFO: lines of a name, a colon and a value.
+pub(crate) struct Info(String);
+
+impl Info {
+    /// The value of this name; `None` where the server does not tell it.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    }
+}
+
+/// Connects, does something within this time, and ends the connection.
+pub(crate) async fn visit<T>(
+    options: &Options,
+    address: &Address,
+    limit: Duration,
+    act: impl AsyncFnOnce(&Live) -> Result<T, Fault>,
+) -> Result<T, Fault> {
+    let (live, driver) = connect(Arc::new(address.clone()), options).await?;
+    tokio::select! {
+        done = timeout(limit, act(&live)) => done.unwrap_or(Err(Fault::Timeout)),
+        () = driver => Err(Fault::Cut),
     }
 }
 

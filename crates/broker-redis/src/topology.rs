@@ -96,11 +96,8 @@ impl Topology {
     }
 
     async fn ask_seed(&self, seed: &Address) -> Result<Layout, Fault> {
-        let (live, driver) = link::connect(Arc::new(seed.clone()), &self.consumer.options).await?;
-        tokio::select! {
-            layout = timeout(self.consumer.options.connect_timeout, self.layout(&live)) => layout.unwrap_or(Err(Fault::Timeout)),
-            () = driver => Err(Fault::Cut),
-        }
+        let options = &self.consumer.options;
+        link::visit(options, seed, options.connect_timeout, async |live| self.layout(live).await).await
     }
 
     /// What one node says. One that is cut off from the majority is not believed.
@@ -116,9 +113,7 @@ impl Topology {
             tracing::info!(?found, "pub/sub of the Redis Cluster");
             found
         });
-        let slots: Vec<Vec<Value>> =
-            live.send(redis::cmd("CLUSTER").arg("SLOTS")).await.map_err(|failure| failure.fault)?;
-        Layout::read(&slots, &live.address).ok_or(Fault::Nonsense)
+        Layout::ask(live).await
     }
 
     fn note(&self, fault: Fault) {
@@ -206,6 +201,13 @@ fn keep_a_slot(shard: &RedisShard, ranges: &[(u16, u16)]) {
 }
 
 impl Layout {
+    /// What a server says.
+    async fn ask(live: &Live) -> Result<Self, Fault> {
+        let slots: Vec<Vec<Value>> =
+            live.send(redis::cmd("CLUSTER").arg("SLOTS")).await.map_err(|failure| failure.fault)?;
+        Self::read(&slots, &live.address).ok_or(Fault::Nonsense)
+    }
+
     /// Reads what CLUSTER SLOTS gives: first and last slot, then the master, then its replicas.
     fn read(slots: &[Vec<Value>], by: &Address) -> Option<Self> {
         let mut layout = Self::default();
@@ -227,14 +229,13 @@ impl Layout {
     }
 }
 
-/// The masters that CLUSTER SLOTS names, with a slot of each.
-pub(crate) fn masters(slots: &[Vec<Value>], by: &Address) -> Option<Vec<(Address, Slot)>> {
-    let layout = Layout::read(slots, by)?;
-    let with_slot = layout.masters.into_iter().map(|(address, ranges)| {
+/// The masters that a server names, with a slot of each.
+pub(crate) async fn masters(live: &Live) -> Result<Vec<(Address, Slot)>, Fault> {
+    let with_slot = Layout::ask(live).await?.masters.into_iter().map(|(address, ranges)| {
         let first = ranges.first().and_then(|(first, _)| Slot::numbered(*first));
         (address, first.unwrap_or(Slot::ONLY))
     });
-    Some(with_slot.collect())
+    Ok(with_slot.collect())
 }
 
 #[cfg(test)]

@@ -122,6 +122,9 @@ pub(crate) struct Listener {
     pub(crate) ending: watch::Receiver<bool>,
 }
 
+/// A connection, whose it is, and its place among those of HTTP.
+type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+
 impl Listener {
     /// Runs the accept loop. Afterwards requests under way are finished; dropping the future ends them.
     pub(crate) async fn run(mut self) {
@@ -129,37 +132,41 @@ impl Listener {
         let mut connections = JoinSet::new();
         let mut back_off = BACK_OFF_MIN;
         let refusals = Arc::new(Semaphore::new(REFUSALS_MAX));
-        while let Some((stream, peer, place)) = self.accept(&places, &mut back_off).await {
-            match self.arrivals.accept(peer.ip()) {
-                Ok(seat) => _ = connections.spawn(self.connection(seat, place).run(stream)),
-                // Where TLS is spoken there is no way to say it.
-                Err(_) if self.tls.is_some() => {}
-                Err(why) => {
-                    if let Ok(place) = Arc::clone(&refusals).try_acquire_owned() {
-                        connections.spawn(refuse(stream, why, place));
-                    }
-                }
-            }
+        while let Some(accepted) = self.accept(&places, &mut back_off).await {
+            self.serve_or_refuse(accepted, &refusals, &mut connections);
             while connections.try_join_next().is_some() {}
         }
         // Who is connected already, as far as the kernel goes, may have sent a request: closing would take it back.
-        while let (Some(Ok((stream, peer))), Ok(place)) =
-            (self.listener.accept().now_or_never(), Arc::clone(&places).try_acquire_owned())
-        {
-            if let Ok(seat) = self.arrivals.accept(peer.ip()) {
-                connections.spawn(self.connection(seat, place).run(stream));
-            }
+        for _ in 0..BACKLOG {
+            let Some(Ok((stream, peer))) = self.listener.accept().now_or_never() else { break };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else { break };
+            self.serve_or_refuse((stream, peer, place), &refusals, &mut connections);
         }
         drop(self.listener);
         while connections.join_next().await.is_some() {}
     }
 
+    /// Serves a connection, unless its address has too many.
+    fn serve_or_refuse(
+        &self,
+        (stream, peer, place): Accepted,
+        refusals: &Arc<Semaphore>,
+        connections: &mut JoinSet<()>,
+    ) {
+        match self.arrivals.accept(peer.ip()) {
+            Ok(seat) => _ = connections.spawn(self.connection(seat, place).run(stream)),
+            // Where TLS is spoken there is no way to say it.
+            Err(_) if self.tls.is_some() => {}
+            Err(why) => {
+                if let Ok(place) = Arc::clone(refusals).try_acquire_owned() {
+                    connections.spawn(refuse(stream, why, place));
+                }
+            }
+        }
+    }
+
     /// The next connection; `None` when the listener is to end.
-    async fn accept(
-        &mut self,
-        places: &Arc<Semaphore>,
-        back_off: &mut Duration,
-    ) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    async fn accept(&mut self, places: &Arc<Semaphore>, back_off: &mut Duration) -> Option<Accepted> {
         let place = tokio::select! {
             () = told(&mut self.ending) => return None,
             place = Arc::clone(places).acquire_owned() => place.ok()?,

@@ -43,7 +43,7 @@ fn lint_with(folder: &Path) -> Result<String, String> {
     let runs = [
         run("hadolint", linter("hadolint"), &["deploy/Dockerfile"]),
         run("yamllint", linter("yamllint"), &["--strict", "--config-file", "deploy/.yamllint", "deploy"]),
-        run("kubernetes", linter("kubernetes-validate"), &["--strict"]).args(&borrowed(&manifests)),
+        run("kubernetes", linter("kubernetes-validate"), &["--strict"]).args(&manifests),
         run(
             "compose",
             linter("check-jsonschema"),
@@ -83,10 +83,6 @@ fn kustomized() -> Result<Option<PathBuf>, String> {
 
 fn run(name: &str, program: PathBuf, arguments: &[&str]) -> Run {
     Run::new(&format!("deploy-{name}"), program).args(arguments)
-}
-
-fn borrowed(texts: &[String]) -> Vec<&str> {
-    texts.iter().map(String::as_str).collect()
 }
 
 /// The manifests in a folder: not what kustomize reads.

@@ -188,7 +188,7 @@ fn run_target(build: Build, target: &str) -> Result<u64, String> {
     let time = format!("-max_total_time={SECONDS}");
     let arguments = [&time, "-timeout=5", "-max_len=4096", "-print_final_stats=1", &artifacts(target)];
     let run = Run::new(&format!("fuzz-{target}"), build.program(target));
-    let printed = run.args(&arguments).args(&[&corpus.to_string_lossy()]).output();
+    let printed = run.args(&arguments).args(&[&corpus]).output();
     let printed = printed.map_err(|why| format!("{why}\n{}", how_to_reproduce(target, &why)))?;
     executions(&printed).ok_or_else(|| format!("{target} did not say how often it was executed:\n{printed}"))
 }

@@ -38,7 +38,7 @@ const QUICK: [(&str, &str); 4] = [
 
 /// Builds the image, with a program that is not optimized, and starts it.
 pub(crate) fn test() -> Outcome {
-    if !tool::works("sh", &["-c", "test $(id -u) = 0"]) {
+    if !tool::is_root() {
         return Outcome::Skipped("building an image needs root here".to_owned());
     }
     if !tool::works("unshare", &["--mount", "true"]) {
@@ -87,7 +87,7 @@ impl Storage {
 
     fn buildah(&self, log: &str, arguments: &[&str]) -> Result<String, String> {
         let run = Run::new(&format!("image-{log}"), "buildah").env("BUILDAH_ISOLATION", "chroot");
-        run.args(&borrowed(&self.command())).args(arguments).output()
+        run.args(&self.command()).args(arguments).output()
     }
 
     /// The stand-in for the base image, with these variables set in it.
@@ -190,10 +190,12 @@ impl Storage {
     fn only_what_is_needed(&self) -> Result<Size, String> {
         let mounted = self.buildah("container", &["mount", NAME])?;
         let root = Path::new(last_line(&mounted));
+        let files = project::files(root).map_err(|error| format!("{}: {error}", root.display()))?;
         let mut found: Vec<(String, u64)> = Vec::new();
-        files(root, &mut |file, bytes| {
-            found.push((format!("/{}", file.strip_prefix(root).unwrap_or(file).display()), bytes));
-        })?;
+        for file in files {
+            let bytes = fs::symlink_metadata(&file).map_err(|error| format!("{}: {error}", file.display()))?.len();
+            found.push((format!("/{}", file.strip_prefix(root).unwrap_or(&file).display()), bytes));
+        }
         found.sort();
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         self.buildah("container", &["umount", NAME])?;
@@ -281,31 +283,12 @@ fn free_port() -> Result<u16, String> {
     listener.map(|address| address.port()).map_err(|error| error.to_string())
 }
 
-/// Every file below a folder, with its size.
-fn files(folder: &Path, each: &mut impl FnMut(&Path, u64)) -> Result<(), String> {
-    let unread = |error: std::io::Error| format!("{}: {error}", folder.display());
-    for entry in fs::read_dir(folder).map_err(unread)? {
-        let path = entry.map_err(unread)?.path();
-        let about = fs::symlink_metadata(&path).map_err(unread)?;
-        if about.is_dir() {
-            files(&path, each)?;
-        } else {
-            each(&path, about.len());
-        }
-    }
-    Ok(())
-}
-
 fn made(result: std::io::Result<()>, place: &Path) -> Result<(), String> {
     result.map_err(|error| format!("{}: {error}", place.display()))
 }
 
 fn last_line(text: &str) -> &str {
     text.trim_end().lines().last().unwrap_or_default()
-}
-
-fn borrowed(texts: &[String]) -> Vec<&str> {
-    texts.iter().map(String::as_str).collect()
 }
 
 #[cfg(test)]

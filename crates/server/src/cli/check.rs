@@ -80,7 +80,7 @@ pub(crate) fn reached_at(listen: &Listen, hint: &str) -> Result<String, Failure>
 }
 
 /// A node that listens on every address is asked on this machine's own.
-fn on_this_machine(address: SocketAddr) -> SocketAddr {
+pub(crate) fn on_this_machine(address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), address.port()),
         IpAddr::V6(ip) if ip.is_unspecified() => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), address.port()),

@@ -25,6 +25,10 @@ use super::node_flags::{NodeFlags, TokenFlags};
 use super::{Exit, Failure, HELP, Io};
 use crate::config::{Config, Variables, parse_duration};
 
+/// A clock that is off by more than this refuses tokens that are good, or takes those that are not, and ends what Redis
+/// keeps too soon or too late.
+const CLOCK_OFF_MAX_S: u64 = 30;
+
 /// What `fanfare doctor` takes.
 #[derive(Debug, clap::Args)]
 #[command(

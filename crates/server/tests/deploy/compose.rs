@@ -1,13 +1,15 @@
 //! What `deploy/compose` starts, as processes: two nodes on a Redis, HAProxy in front, Prometheus beside, all with the
 //! files of that folder.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fanfare_client::api::{ApiKey, Publish};
 use fanfare_client::{Api, Client, SubscribeOptions, Subscription, SubscriptionEvent};
+use fanfare_testkit::patience::eventually;
 use fanfare_testkit::{Certificate, Http, Program, RedisServer, Tunnel, Value};
 
 use crate::surroundings::{Process, deployed, installed, read};
@@ -51,24 +53,27 @@ async fn balancer(nodes: [SocketAddr; 2]) -> Process {
 }
 
 async fn ready(address: SocketAddr) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let answer = Http::connect(address).await.request("GET /readyz", &[], "").await;
-        if answer.status == 200 {
-            return;
-        }
-        assert!(Instant::now() < deadline, "not ready: {answer:?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    answers(address, "/readyz", "a node that is ready").await;
 }
 
-/// Waits until the balancer sends requests on.
-async fn passes(balancer: &Process) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while Http::connect(balancer.address()).await.request("GET /", &[], "").await.status != 200 {
-        assert!(Instant::now() < deadline, "the balancer finds no node");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+/// Waits until a page is there.
+async fn answers(address: SocketAddr, path: &str, what: &str) {
+    let line = format!("GET {path}");
+    eventually(what, || async {
+        (Http::connect(address).await.request(&line, &[], "").await.status == 200).then_some(())
+    })
+    .await;
+}
+
+/// Two nodes that are ready, and a balancer that sends requests on to them.
+async fn hub(redis: &RedisServer) -> ([Program; 2], Process) {
+    let nodes = [node(redis, "node-1", "127.0.0.1:0").await, node(redis, "node-2", "127.0.0.1:0").await];
+    for node in &nodes {
+        ready(node.address()).await;
     }
+    let balancer = balancer(nodes.each_ref().map(Program::address)).await;
+    answers(balancer.address(), "/", "a node behind the balancer").await;
+    (nodes, balancer)
 }
 
 fn api(address: SocketAddr) -> Api {
@@ -86,20 +91,14 @@ async fn subscribe(address: SocketAddr) -> (Client, Subscription) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_published_on_one_node_arrives_through_the_balancer() {
-    if !installed(&["haproxy", "redis-server"]) {
+    if !installed(&["haproxy"]) {
         return;
     }
-    let redis = RedisServer::start().unwrap();
-    let nodes = [node(&redis, "node-1", "127.0.0.1:0").await, node(&redis, "node-2", "127.0.0.1:0").await];
-    let addresses = nodes.each_ref().map(Program::address);
-    for address in addresses {
-        ready(address).await;
-    }
-    let balancer = balancer(addresses).await;
-    passes(&balancer).await;
+    let Some(redis) = RedisServer::start() else { return };
+    let (nodes, balancer) = hub(&redis).await;
     // leastconn gives each node one of them.
     let mut subscribers = [subscribe(balancer.address()).await, subscribe(balancer.address()).await];
-    api(addresses[0]).publish(&Publish::json("news", r#"{"n":1}"#).unwrap()).await.unwrap();
+    api(nodes[0].address()).publish(&Publish::json("news", r#"{"n":1}"#).unwrap()).await.unwrap();
     for (_, subscription) in &mut subscribers {
         assert_eq!(numbers(subscription, 1).await, [1]);
     }
@@ -131,17 +130,11 @@ async fn numbers(subscription: &mut Subscription, count: usize) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rolling_restart_loses_no_request_and_no_publication() {
-    if !installed(&["haproxy", "redis-server"]) {
+    if !installed(&["haproxy"]) {
         return;
     }
-    let redis = RedisServer::start().unwrap();
-    let mut nodes = [node(&redis, "node-1", "127.0.0.1:0").await, node(&redis, "node-2", "127.0.0.1:0").await];
-    let addresses = nodes.each_ref().map(Program::address);
-    for address in addresses {
-        ready(address).await;
-    }
-    let balancer = balancer(addresses).await;
-    passes(&balancer).await;
+    let Some(redis) = RedisServer::start() else { return };
+    let (mut nodes, balancer) = hub(&redis).await;
     let (told, seen) = tokio::sync::watch::channel(0_u64);
     let mut readers = tokio::task::JoinSet::new();
     for _ in 0..CLIENTS {
@@ -171,9 +164,9 @@ async fn a_rolling_restart_loses_no_request_and_no_publication() {
         }
         published
     });
-    for (at, name) in ["node-1", "node-2"].into_iter().enumerate() {
-        restart(&mut nodes[at], &redis, name).await;
-        ready(addresses[at]).await;
+    for (node, name) in nodes.iter_mut().zip(["node-1", "node-2"]) {
+        restart(node, &redis, name).await;
+        ready(node.address()).await;
         // HAProxy looks once a second, and wants to see it twice.
         tokio::time::sleep(Duration::from_secs(4)).await;
     }
@@ -196,11 +189,8 @@ async fn restart(node: &mut Program, redis: &RedisServer, name: &str) {
     let (id, address) = (node.id(), node.address().to_string());
     let sent = Command::new("kill").args(["-TERM", &id.to_string()]).status().unwrap();
     assert!(sent.success());
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while node.ended().is_none() {
-        assert!(Instant::now() < deadline, "{name} drains in time");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let ending = RefCell::new(&mut *node);
+    eventually("the end of a node that drains", || async { ending.borrow_mut().ended() }).await;
     *node = self::node(redis, name, &address).await;
 }
 
@@ -217,10 +207,10 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prometheus_scrapes_the_nodes_and_every_metric_of_dashboard_and_alerts_is_there() {
-    if !installed(&["prometheus", "redis-server"]) {
+    if !installed(&["prometheus"]) {
         return;
     }
-    let redis = RedisServer::start().unwrap();
+    let Some(redis) = RedisServer::start() else { return };
     let nodes = [node(&redis, "node-1", "127.0.0.1:0").await, node(&redis, "node-2", "127.0.0.1:0").await];
     let config = |_| {
         read("compose/prometheus.yml")
@@ -232,11 +222,10 @@ async fn prometheus_scrapes_the_nodes_and_every_metric_of_dashboard_and_alerts_i
     };
     let arguments = ["--config.file=prometheus.yml", "--web.listen-address=127.0.0.1:PORT", "--storage.tsdb.path=data"];
     let prometheus = Process::start("prometheus", "prometheus.yml", config, &arguments).await;
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while value(&prometheus, "sum(up)").await != Some(2.0) {
-        assert!(Instant::now() < deadline, "both nodes are scraped");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    eventually("both nodes to be scraped", || async {
+        (value(&prometheus, "sum(up)").await == Some(2.0)).then_some(())
+    })
+    .await;
     let rules = Http::connect(prometheus.address()).await.request("GET /api/v1/rules", &[], "").await.json();
     let rules = rules["data"]["groups"][0]["rules"].as_array().unwrap().len();
     assert_eq!(rules, read("monitoring/alerts.yml").matches("- alert: ").count());

@@ -9,6 +9,7 @@ import https from "node:https";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import WebSocket from "ws";
 
 const fromHere = (path) => fileURLToPath(new URL(path, import.meta.url));
 const binary = process.env.SUITE_BINARY ?? fromHere("../../../../target/debug/fanfare");
@@ -99,6 +100,15 @@ export function makeCertificate(folder) {
   const files = ["-keyout", keyFile, "-out", certFile];
   execFileSync("openssl", ["req", "-x509", ...kind, ...names, ...files], { stdio: "ignore" });
   return { keyFile, certFile, ca: readFileSync(certFile) };
+}
+
+// A WebSocket that trusts this authority.
+export function trusting(ca) {
+  return class extends WebSocket {
+    constructor(url, protocols) {
+      super(url, protocols, { ca });
+    }
+  };
 }
 
 export function inSeconds(seconds) {

@@ -14,9 +14,8 @@ import { delimiter, join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { fileURLToPath } from "node:url";
 import { Centrifuge } from "centrifuge";
-import WebSocket from "ws";
 
-import { apiKey, freePort, inSeconds, makeCertificate, Node, token } from "./node.js";
+import { apiKey, freePort, inSeconds, makeCertificate, Node, token, trusting } from "./node.js";
 
 const deployed = (name) => readFileSync(fileURLToPath(new URL(`../../../../deploy/proxies/${name}`, import.meta.url)), "utf8");
 
@@ -158,12 +157,7 @@ function suite(proxy) {
   }
 
   function client(user) {
-    const Trusting = class extends WebSocket {
-      constructor(url, protocols) {
-        super(url, protocols, { ca });
-      }
-    };
-    const options = { token: token({ sub: user, exp: inSeconds(600) }), websocket: Trusting, minReconnectDelay: 10 };
+    const options = { token: token({ sub: user, exp: inSeconds(600) }), websocket: trusting(ca), minReconnectDelay: 10 };
     const one = new Centrifuge(`wss://127.0.0.1:${front.port}/connection/websocket`, options);
     clients.push(one);
     return one;

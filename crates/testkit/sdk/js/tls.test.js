@@ -8,7 +8,7 @@ import { after, before, describe, it } from "node:test";
 import { Centrifuge } from "centrifuge";
 import WebSocket from "ws";
 
-import { inSeconds, makeCertificate, Node, token } from "./node.js";
+import { inSeconds, makeCertificate, Node, token, trusting } from "./node.js";
 
 describe("JSON over TLS", () => {
   let folder;
@@ -19,11 +19,7 @@ describe("JSON over TLS", () => {
     folder = mkdtempSync(join(tmpdir(), "fanfare-js-"));
     const tls = makeCertificate(folder);
     node = await Node.start({}, { tls });
-    Trusting = class extends WebSocket {
-      constructor(url, protocols) {
-        super(url, protocols, { ca: tls.ca });
-      }
-    };
+    Trusting = trusting(tls.ca);
   });
   after(async () => {
     await node?.stop();

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use fanfare_loadtest::{Target, listening_processes};
 
+use super::super::check::on_this_machine;
 use super::Finding;
 use crate::config::Config;
 use crate::descriptors::{HTTP_CONNECTIONS_MAX, OTHERS};
@@ -25,7 +26,7 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
 
 /// The running node of this configuration, or this process in its place: `self`.
 fn node_of(config: &Config) -> String {
-    let target = config.listen.address.to_string().replace("0.0.0.0", "127.0.0.1").parse::<Target>();
+    let target = on_this_machine(config.listen.address).to_string().parse::<Target>();
     let found =
         target.ok().and_then(|target| listening_processes(&target).first().map(|process| process.id().to_string()));
     found.unwrap_or_else(|| "self".to_owned())

@@ -12,17 +12,14 @@ use hyper_util::rt::TokioIo;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::Finding;
-use super::way::Way;
+use super::way::{Way, in_time};
+use super::{CLOCK_OFF_MAX_S, Finding};
 
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// A page that nobody has allowed: names that end so belong to nobody.
 const FOREIGN_ORIGIN: &str = "https://doctor.invalid";
-
-/// A clock that is off by more than this refuses tokens that are good, or takes those that are not.
-const CLOCK_OFF_MAX_S: u64 = 30;
 
 const PASS_UPGRADE: &str = "the proxy has to pass the headers Upgrade and Connection on, over HTTP/1.1; \
 deploy/proxies has a configuration for nginx, Caddy and HAProxy";
@@ -84,7 +81,6 @@ async fn get(way: &Way, path: &str, headers: &[(http::HeaderName, &str)]) -> io:
         };
         Ok(Answer { status: head.status, headers: head.headers, text: String::from_utf8_lossy(&text).into_owned() })
     };
-    let in_time = || io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
     timeout(ANSWER_TIMEOUT, asking).await.unwrap_or_else(|_| Err(in_time()))
 }
 

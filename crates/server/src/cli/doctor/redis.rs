@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use fanfare_broker_redis::{Examined, Told, examine};
 
-use super::Finding;
+use super::{CLOCK_OFF_MAX_S, Finding};
 use crate::broker::payload_limits;
 use crate::config::Config;
 use crate::redis_tls;
@@ -14,8 +14,6 @@ const LATENCY_MAX: Duration = Duration::from_millis(5);
 
 /// The oldest that nodes work with.
 const VERSION_MIN: (u32, u32) = (6, 2);
-
-const CLOCK_OFF_MAX_S: f64 = 30.0;
 
 /// Looks at every server.
 pub(super) async fn look(config: &Config) -> Vec<Finding> {
@@ -125,7 +123,7 @@ fn of_latency(latency: Duration) -> Finding {
 }
 
 fn of_clock(ahead_s: f64) -> Option<Finding> {
-    (ahead_s.abs() > CLOCK_OFF_MAX_S).then(|| {
+    (ahead_s.abs() > CLOCK_OFF_MAX_S as f64).then(|| {
         let text = format!("its clock and ours differ by {:.0} s", ahead_s.abs());
         Finding::warning("clock", text, "let both machines keep time (NTP): lifetimes of keys go by its clock")
     })

@@ -105,7 +105,7 @@ impl Way {
     }
 }
 
-fn in_time() -> io::Error {
+pub(super) fn in_time() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 
