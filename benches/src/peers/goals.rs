@@ -2,7 +2,10 @@
 
 use super::contest::{Contest, Entrant};
 use super::memory::Idle;
-use super::page::{Comparison, held_rate, is_a_bound, server_cpu, spread, valid_p99_us};
+use super::page::{
+    Comparison, held_deliveries, held_rate, is_a_bound, last_ms, messages_per_write, p99_us, server_cpu, sessions,
+    spread,
+};
 use super::peer::{History, Peer};
 use super::result::Measured;
 use super::statistics::{NoiseFloor, Spread};
@@ -22,7 +25,7 @@ const CPU_TIMES_PEER: Goal = Goal::at_most(1.0);
 /// Deliveries of a second of a core at one message a write; and where eight or more are in one.
 const DELIVERIES_PER_CORE_SECOND: Goal = Goal::at_least(200_000.0);
 const BUSY_DELIVERIES_PER_CORE_SECOND: Goal = Goal::at_least(1_500_000.0);
-const BUSY_MESSAGES_PER_WRITE_MIN: f64 = 8.0;
+const BUSY_MESSAGES_PER_WRITE_MIN: usize = 8;
 
 /// The highest rate that is held, as a multiple of that of ws and sockudo; of that of another peer; of that of the best.
 const RATE_TIMES_SLOW_PEER: Goal = Goal::at_least(5.0);
@@ -155,8 +158,10 @@ fn idle(comparison: &Comparison) -> Vec<Vec<String>> {
 
 fn cpu_of_a_delivery(comparison: &Comparison) -> Vec<Vec<String>> {
     let deliveries = |run: &Measured| server_cpu(run).map(|cpu_us| 1e6 / cpu_us);
-    let is_busy = |run: &Measured| run.messages_per_read >= BUSY_MESSAGES_PER_WRITE_MIN;
-    let busy = |run: &Measured| deliveries(run).filter(|_| is_busy(run));
+    // At the rate of `busy` so many go into a write, and at the highest that is held no fewer.
+    let is_busy = messages_per_write(&comparison.busy) >= BUSY_MESSAGES_PER_WRITE_MIN;
+    let held = own(&comparison.saturation, |held| held_deliveries(comparison)(held).filter(|_| is_busy));
+    let held = Found { may_be: [is_a_bound(comparison, Entrant::FANFARE), false], ..held };
     let of_loop = ratio(&comparison.fixed, Entrant::Loop(1), server_cpu);
     vec![
         CPU_TIMES_LOOP.row("CPU of a delivery × bare loop".to_owned(), &of_loop, 2),
@@ -167,15 +172,14 @@ fn cpu_of_a_delivery(comparison: &Comparison) -> Vec<Vec<String>> {
         ),
         BUSY_DELIVERIES_PER_CORE_SECOND.row(
             "deliveries of a core-second, eight messages a write or more".to_owned(),
-            &own(&comparison.busy, busy),
+            &held,
             0,
         ),
     ]
 }
 
 fn far(comparison: &Comparison) -> Vec<Vec<String>> {
-    let last = own(&comparison.far, |run: &Measured| (run.last_p50_us > 0.0).then_some(run.last_p50_us / 1_000.0));
-    vec![LAST_OF_5000_MS.row("time to the last of 5,000, ms".to_owned(), &last, 1)]
+    vec![LAST_OF_5000_MS.row("time to the last of 5,000, ms".to_owned(), &own(&comparison.far, last_ms), 1)]
 }
 
 /// The most of a run.
@@ -192,9 +196,8 @@ fn wrong(comparison: &Comparison) -> Vec<Vec<String>> {
 }
 
 fn rate(comparison: &Comparison, peer: Peer) -> Found {
-    let contest = &comparison.saturation;
-    let [own, other] = [peer.measured_against(), peer].map(|peer| is_a_bound(contest, Entrant::Peer(peer)));
-    Found { may_be: [own, other], ..ratio(contest, Entrant::Peer(peer), held_rate) }
+    let [own, other] = [peer.measured_against(), peer].map(|peer| is_a_bound(comparison, Entrant::Peer(peer)));
+    Found { may_be: [own, other], ..ratio(&comparison.saturation, Entrant::Peer(peer), held_rate) }
 }
 
 /// Against the one that holds the highest rate.
@@ -209,7 +212,6 @@ fn best(comparison: &Comparison, peers: &[Peer]) -> Option<Vec<String>> {
 fn against(comparison: &Comparison, peer: Peer) -> Vec<Vec<String>> {
     let (title, entrant) = (peer.title(), Entrant::Peer(peer));
     let rate_goal = if matches!(peer, Peer::Ws | Peer::Sockudo) { RATE_TIMES_SLOW_PEER } else { RATE_TIMES_PEER };
-    let sessions = |run: &Measured| (run.sessions_per_second > 0.0).then_some(run.sessions_per_second);
     let row = |goal: Goal, what: &str, found: Found| goal.row(format!("{what} × {title}"), &found, 2);
     let mut rows = vec![
         row(CPU_TIMES_PEER, "CPU of a delivery", ratio(&comparison.fixed, entrant, server_cpu)),
@@ -218,7 +220,7 @@ fn against(comparison: &Comparison, peer: Peer) -> Vec<Vec<String>> {
     ];
     // Who does not hold the rate has no latency at it.
     if comparison.latency.entrants.contains(&entrant) {
-        rows.push(row(P99_TIMES_PEER, "p99 of the latency", ratio(&comparison.latency, entrant, valid_p99_us)));
+        rows.push(row(P99_TIMES_PEER, "p99 of the latency", ratio(&comparison.latency, entrant, p99_us)));
     }
     rows
 }

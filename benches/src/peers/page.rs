@@ -74,8 +74,8 @@ fn opening(plan: &Plan) -> String {
         between those equal runs is the **noise floor**: a ratio inside it is *no difference*.\n\n\
         A server is compared with Fanfare as it has the same features on: with history and recovery where the peer has a history, live\n\
         only where it has none. Who has what on is in the table of the peers. A run in which the load tester was held up does not\n\
-        count and is made again; where that did not help, the row counts such runs and the reasons stand below its table. Their\n\
-        latencies are left out.\n",
+        count and is made again; where that did not help, the row counts such runs, the reasons stand below its table, and their\n\
+        figures are left out.\n",
         rounds = plan.rounds,
     )
 }
@@ -129,11 +129,11 @@ fn cpu(comparison: &Comparison) -> String {
     let rows = contest.entrants.iter().map(|entrant| {
         let mut row = compared(contest, *entrant, &column);
         let of_loop = contest.ratio(*entrant, Entrant::Loop(1), server_cpu);
-        row.insert(2, spread(contest.spread(*entrant, |run| positive(run.loader_cpu_us)), 2));
+        row.insert(2, spread(contest.spread(*entrant, |run| counted(run, run.loader_cpu_us)), 2));
         row.insert(3, spread(contest.spread(*entrant, testers_share), 2));
         row.insert(4, judged(of_loop, contest.floor(server_cpu)));
-        row.push(spread(contest.spread(*entrant, |run| positive(run.bytes_per_delivery)), 0));
-        row.push(spread(contest.spread(*entrant, |run| positive(run.messages_per_read)), 2));
+        row.push(spread(contest.spread(*entrant, |run| counted(run, run.bytes_per_delivery)), 0));
+        row.push(spread(contest.spread(*entrant, |run| counted(run, run.messages_per_read)), 2));
         row.push(invalid(contest.of(*entrant)));
         row
     });
@@ -154,25 +154,22 @@ fn cpu(comparison: &Comparison) -> String {
 
 fn busy(comparison: &Comparison) -> String {
     let contest = &comparison.busy;
-    // One of the loops puts as many into a write as Fanfare does.
-    let of_loop = |entrant: &Entrant| if let Entrant::Loop(messages) = entrant { Some(*messages) } else { None };
-    let messages_per_write = contest.entrants.iter().filter_map(of_loop).max().unwrap_or(1);
     let mut text = format!(
         "## CPU of a delivery when busy\n\nThe same at {} publications a second: three quarters of what Fanfare holds, or half of that and so on, so that the load\n\
          tester with its one core keeps up. Fanfare then puts {} messages into a write; the loop is shown with one message a\n\
          write and with as many. Noise floor {}.\n\n",
         comparison.busy_rate,
-        messages_per_write,
+        messages_per_write(contest),
         floor(contest.floor(server_cpu)),
     );
     let rows = contest.entrants.iter().map(|entrant| {
         vec![
             entrant.title(),
             spread(contest.spread(*entrant, server_cpu), 2),
-            spread(contest.spread(*entrant, |run| positive(run.loader_cpu_us)), 2),
+            spread(contest.spread(*entrant, |run| counted(run, run.loader_cpu_us)), 2),
             spread(contest.spread(*entrant, testers_share), 2),
             judged(contest.ratio(*entrant, Entrant::FANFARE, server_cpu), contest.floor(server_cpu)),
-            spread(contest.spread(*entrant, |run| positive(run.messages_per_read)), 1),
+            spread(contest.spread(*entrant, |run| counted(run, run.messages_per_read)), 1),
             invalid(contest.of(*entrant)),
         ]
     });
@@ -180,6 +177,12 @@ fn busy(comparison: &Comparison) -> String {
         ["server", "µs of CPU", "load tester's µs", "of the server's", "× Fanfare", "messages a read", "invalid runs"];
     text += &table(&heads, rows);
     text + &reasons(contest)
+}
+
+/// What Fanfare puts into a write, by its own count: one of the loops puts in as many.
+pub(super) fn messages_per_write(busy: &Contest<Measured>) -> usize {
+    let of_loop = |entrant: &Entrant| if let Entrant::Loop(messages) = entrant { Some(*messages) } else { None };
+    busy.entrants.iter().filter_map(of_loop).max().unwrap_or(1)
 }
 
 fn saturation(comparison: &Comparison) -> String {
@@ -191,8 +194,9 @@ fn saturation(comparison: &Comparison) -> String {
          halving; each round then\nmakes at most {RUNS_MAX} whole runs from where the last one ended: a twentieth up as long as it is held, or down \
          until it is, by\nlonger steps after the first. A server goes on after a rate that it held and is started anew after one that it did not.\n\
          *At least* means that the load tester was held up when the next rate was refused, or that the server then used under\n\
-         {BUSY_CORES_MIN} of its core, or that none was refused: that server may hold more. What such a bound cannot tell is *not known*.\n\
-         Noise floor {}.\n\n",
+         {BUSY_CORES_MIN} of its core, or that none was refused: that server may hold more. A load tester counts as held up only where it\n\
+         may have needed over {TESTERS_ROOM} of its core, by what a delivery of that server costs it in the table above: with the rate\n\
+         that only falls. What a bound cannot tell is *not known*. Noise floor {}.\n\n",
         plan.duration_s,
         plan.subscribers,
         floor(contest.floor(held_rate)),
@@ -200,8 +204,8 @@ fn saturation(comparison: &Comparison) -> String {
     let rows = contest.entrants.iter().map(|entrant| {
         vec![
             entrant.title(),
-            deliveries(contest, *entrant, plan.subscribers),
-            compared_rate(contest, *entrant),
+            deliveries(comparison, *entrant),
+            compared_rate(comparison, *entrant),
             causes(contest.of(*entrant)),
             spread(contest.spread(*entrant, |held| held.refusal.as_ref().map(|refusal| refusal.server_cores)), 2),
         ]
@@ -215,18 +219,43 @@ pub(super) fn held_rate(held: &Held) -> Option<f64> {
     held.rate.map(f64::from)
 }
 
-/// Whether the median is only a lower bound: it would rise if a round at or below it had found more.
-pub(super) fn is_a_bound(contest: &Contest<Held>, entrant: Entrant) -> bool {
-    let median = contest.spread(entrant, held_rate).map_or(0.0, |rate| rate.median);
-    let figures = contest.of(entrant).iter().flatten();
-    figures.filter(|held| held.is_a_bound()).any(|held| held_rate(held).is_none_or(|rate| rate <= median))
+/// Deliveries of a second, which are those of a core.
+pub(super) fn held_deliveries(comparison: &Comparison) -> impl Fn(&Held) -> Option<f64> + Copy {
+    let subscribers = comparison.plan.subscribers as f64;
+    move |held| held_rate(held).map(|rate| rate * subscribers)
 }
 
-fn deliveries(contest: &Contest<Held>, entrant: Entrant, subscribers: usize) -> String {
-    let figure = |held: &Held| held_rate(held).map(|rate| rate * subscribers as f64);
-    let Some(found) = contest.spread(entrant, figure) else { return spread(None, 0) };
+/// Whether the median is only a lower bound: it would rise if a round at or below it had found more.
+pub(super) fn is_a_bound(comparison: &Comparison, entrant: Entrant) -> bool {
+    let contest = &comparison.saturation;
+    let median = contest.spread(entrant, held_rate).map_or(0.0, |rate| rate.median);
+    let figures = contest.of(entrant).iter().flatten().filter(|held| held.is_a_bound());
+    let mut figures = figures.filter(|held| !is_of_the_server(comparison, entrant, held));
+    figures.any(|held| held_rate(held).is_none_or(|rate| rate <= median))
+}
+
+/// Whether the server was busy and the load tester, however it was held up, had room left when a rate was refused.
+fn is_of_the_server(comparison: &Comparison, entrant: Entrant, held: &Held) -> bool {
+    held.refusal.as_ref().is_some_and(|refusal| {
+        let testers_cores = testers_cores_at_most(comparison, entrant, refusal.rate);
+        refusal.server_cores >= BUSY_CORES_MIN && testers_cores.is_some_and(|cores| cores <= TESTERS_ROOM)
+    })
+}
+
+/// What the load tester has of its core without being short of it.
+const TESTERS_ROOM: f64 = 0.8;
+
+/// The most of its core that the load tester needed at a rate: what a delivery costs it does not rise with that.
+fn testers_cores_at_most(comparison: &Comparison, entrant: Entrant, rate: u32) -> Option<f64> {
+    let each_us = comparison.fixed.spread(entrant, |run| counted(run, run.loader_cpu_us))?.most;
+    Some(each_us / 1e6 * f64::from(rate) * comparison.plan.subscribers as f64)
+}
+
+fn deliveries(comparison: &Comparison, entrant: Entrant) -> String {
+    let contest = &comparison.saturation;
+    let Some(found) = contest.spread(entrant, held_deliveries(comparison)) else { return spread(None, 0) };
     let found = spread(Some(found), 0);
-    if !is_a_bound(contest, entrant) {
+    if !is_a_bound(comparison, entrant) {
         return found;
     }
     let was_refused = contest.of(entrant).iter().flatten().any(|held| held.refusal.is_some());
@@ -234,10 +263,11 @@ fn deliveries(contest: &Contest<Held>, entrant: Entrant, subscribers: usize) -> 
     format!("at least {found} ({why})")
 }
 
-fn compared_rate(contest: &Contest<Held>, entrant: Entrant) -> String {
+fn compared_rate(comparison: &Comparison, entrant: Entrant) -> String {
+    let contest = &comparison.saturation;
     let against = measured_against(entrant);
     let ratio = contest.ratio(entrant, against, held_rate).filter(|_| entrant != against);
-    let [one, other] = [entrant, against].map(|entrant| is_a_bound(contest, entrant));
+    let [one, other] = [entrant, against].map(|entrant| is_a_bound(comparison, entrant));
     let verdict = |ratio: Spread| Verdict::of(ratio.median, contest.floor(held_rate)).bounded(one, other);
     ratio.map_or_else(String::new, |ratio| told(ratio, verdict(ratio)))
 }
@@ -254,9 +284,7 @@ fn causes(rounds: &[Option<Held>]) -> String {
 
 fn latency(comparison: &Comparison) -> String {
     let contest = &comparison.latency;
-    let millis = |figure: fn(&Measured) -> f64| {
-        move |run: &Measured| whole(run).filter(|run| run.is_valid()).map(|run| figure(run) / 1_000.0)
-    };
+    let millis = |figure: fn(&Measured) -> f64| move |run: &Measured| counting(run).map(|run| figure(run) / 1_000.0);
     let p99 = Column { head: "p99, ms", digits: 2, figure: millis(|run| run.p99_us) };
     let mut text = format!(
         "## Latency\n\nFrom the moment that a publication was due, at {} a second to {} subscribers. The best peer holds twice {}; the rate\n\
@@ -281,8 +309,7 @@ fn latency(comparison: &Comparison) -> String {
 
 fn connect(comparison: &Comparison) -> String {
     let contest = &comparison.connect;
-    let column =
-        Column { head: "sessions a second", digits: 0, figure: |run: &Measured| positive(run.sessions_per_second) };
+    let column = Column { head: "sessions a second", digits: 0, figure: sessions };
     let mut text = format!(
         "## Sessions a second\n\n{} clients that connect and subscribe, as fast as they can. Where a server has tokens they are checked. \
          Noise floor {}.\n\n",
@@ -300,8 +327,7 @@ fn connect(comparison: &Comparison) -> String {
 
 fn far(comparison: &Comparison) -> String {
     let contest = &comparison.far;
-    let figure = |run: &Measured| whole(run).and_then(|run| positive(run.last_p50_us / 1_000.0));
-    let column = Column { head: "ms", digits: 1, figure };
+    let column = Column { head: "ms", digits: 1, figure: last_ms };
     let run = comparison.plan.far();
     let mut text = format!(
         "## Time to the last subscriber\n\nFrom the moment that a publication was due until the last of {} subscribers had it, at {} \
@@ -309,7 +335,7 @@ fn far(comparison: &Comparison) -> String {
         run.connections,
         run.publications_per_second,
         run.duration_s,
-        floor(contest.floor(figure)),
+        floor(contest.floor(last_ms)),
     );
     let rows = contest.entrants.iter().map(|entrant| {
         let mut row = compared(contest, *entrant, &column);
@@ -404,7 +430,17 @@ fn told(ratio: Spread, verdict: Verdict) -> String {
 }
 
 pub(super) fn server_cpu(run: &Measured) -> Option<f64> {
-    whole(run).and_then(|run| positive(run.server_cpu_us))
+    counting(run).and_then(|run| positive(run.server_cpu_us))
+}
+
+/// Nothing is published there, so that a run can only be invalid.
+pub(super) fn sessions(run: &Measured) -> Option<f64> {
+    Some(run).filter(|run| run.is_valid()).and_then(|run| positive(run.sessions_per_second))
+}
+
+/// Until the last subscriber had a publication.
+pub(super) fn last_ms(run: &Measured) -> Option<f64> {
+    counting(run).and_then(|run| positive(run.last_p50_us / 1_000.0))
 }
 
 /// What the load tester used, as a share of what the server did.
@@ -412,14 +448,22 @@ fn testers_share(run: &Measured) -> Option<f64> {
     server_cpu(run).and_then(|server| positive(run.loader_cpu_us / server))
 }
 
-/// The p99 of a run that counts.
-pub(super) fn valid_p99_us(run: &Measured) -> Option<f64> {
-    whole(run).filter(|run| run.is_valid()).map(|run| run.p99_us)
+pub(super) fn p99_us(run: &Measured) -> Option<f64> {
+    counting(run).map(|run| run.p99_us)
 }
 
-/// A run that lost something has no figures.
+/// A run that lost something or is not valid has no figures.
+fn counting(run: &Measured) -> Option<&Measured> {
+    whole(run).filter(|run| run.is_valid())
+}
+
 fn whole(run: &Measured) -> Option<&Measured> {
     Some(run).filter(|run| run.is_whole())
+}
+
+/// A figure of a run that counts.
+fn counted(run: &Measured, figure: f64) -> Option<f64> {
+    counting(run).and_then(|_| positive(figure))
 }
 
 fn positive(figure: f64) -> Option<f64> {
@@ -547,7 +591,7 @@ mod tests {
             Some(Measured { invalid_because: vec!["late by 3 ms".to_owned()], ..run(9.0) });
         comparison.fixed.figures[2][1] = Some(Measured { wrong: 1.0, due: 1.0, ..run(99.0) });
         let page = write(&comparison, &[]);
-        assert!(page.contains("| uWebSockets | 9.00 |") && page.contains("| 1, 1 not whole |"), "{page}");
+        assert!(page.contains("| uWebSockets | — |") && page.contains("| 1, 1 not whole |"), "{page}");
         assert!(page.contains("Invalid because: late by … ms."), "{page}");
     }
 
@@ -620,10 +664,23 @@ mod tests {
 
     #[test]
     fn a_bound_above_the_median_does_not_matter() {
-        let mut contest = contest(held);
-        contest.figures[2] = vec![Some(held(8.0)), Some(Held { refusal: None, ..held(9.0) })];
-        assert!(!is_a_bound(&contest, contest.entrants[2]));
-        contest.figures[2][0] = Some(Held { refusal: None, ..held(8.0) });
-        assert!(is_a_bound(&contest, contest.entrants[2]));
+        let mut comparison = comparison();
+        let entrant = comparison.saturation.entrants[2];
+        comparison.saturation.figures[2] = vec![Some(held(8.0)), Some(Held { refusal: None, ..held(9.0) })];
+        assert!(!is_a_bound(&comparison, entrant));
+        comparison.saturation.figures[2][0] = Some(Held { refusal: None, ..held(8.0) });
+        assert!(is_a_bound(&comparison, entrant));
+    }
+
+    #[test]
+    fn a_load_tester_with_room_left_was_not_the_limit() {
+        let mut comparison = comparison();
+        let entrant = comparison.saturation.entrants[2];
+        // Of 2 µs a delivery: 1.8 cores at 900 a second to 1,000 subscribers, and 0.2 at 100.
+        for (rate, is_bound) in [(900, true), (100, false)] {
+            let refusal = Refusal { rate, tester_held_up: true, ..refusal() };
+            comparison.saturation.figures[2] = vec![Some(Held { refusal: Some(refusal), ..held(0.9) }); 2];
+            assert_eq!(is_a_bound(&comparison, entrant), is_bound, "{rate}");
+        }
     }
 }
