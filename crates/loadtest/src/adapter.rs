@@ -94,7 +94,7 @@ pub(crate) trait Adapter: std::fmt::Debug + Send + Sync {
     /// Hears a message in which something else than publications is or may be.
     fn hear(&self, membership: &mut Membership<'_>, opcode: Opcode, message: &[u8]) -> Heard;
 
-    /// Whether a message with publications has something to answer among them.
+    /// Whether there is anything but publications in a message that has some.
     fn asks(&self, _message: &[u8]) -> bool {
         false
     }

@@ -4,8 +4,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::plan::Plan;
 
-/// For everything but connections of subscribers and publishers: threads' polls and wakers, files.
+/// For everything but connections and threads.
 const OTHERS: usize = 64;
+
+/// For a receiving thread: its poll and its waker.
+const EACH_THREAD: usize = 2;
 
 /// Descriptors that a plan needs and this process cannot have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub(crate) fn provide(plan: &Plan) -> Result<(), Short> {
 }
 
 fn enough(plan: &Plan, allowed: usize) -> Result<(), Short> {
-    let needed = plan.connections + plan.publishers + OTHERS;
+    let needed = plan.connections + plan.publishers + plan.threads * EACH_THREAD + OTHERS;
     if needed <= allowed { Ok(()) } else { Err(Short { needed, allowed }) }
 }
 
@@ -35,8 +38,8 @@ mod tests {
     #[test]
     fn more_connections_than_descriptors_are_refused_before_the_first() {
         let mut plan = Plan::new(Scenario::Fanout, Protocol::Fanfare, Vec::new());
-        (plan.connections, plan.publishers) = (1_000, 8);
-        assert_eq!(enough(&plan, 1_072), Ok(()));
-        assert_eq!(enough(&plan, 1_071), Err(Short { needed: 1_072, allowed: 1_071 }));
+        (plan.connections, plan.publishers, plan.threads) = (1_000, 8, 3);
+        assert_eq!(enough(&plan, 1_078), Ok(()));
+        assert_eq!(enough(&plan, 1_077), Err(Short { needed: 1_078, allowed: 1_077 }));
     }
 }

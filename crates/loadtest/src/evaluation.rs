@@ -76,6 +76,10 @@ fn published(background: &Background, measured: &Measured) -> Report {
     report.messages_per_write = measured.messages_per_write;
     report.slow = slow(background, measured);
     report.connections.ready_at_end = measured.ready_at_end;
+    if matches!(background.plan.scenario, Scenario::Storm | Scenario::Recover) {
+        let returns = report.connections.return_us.filter(|returns| returns.max > 0.0);
+        report.connections.returns_per_second = returns.map(|returns| returns.count as f64 * 1e6 / returns.max);
+    }
     let lateness_p99_us = publications.lateness_us.map_or(0.0, |lateness| lateness.p99);
     // In the drain little happens, unless it is then that all come back.
     let mut phases = vec![(Phase::Whole, measured.publishing)];
@@ -92,6 +96,7 @@ fn blank(background: &Background, record: &Record, spent: &Spent, deliveries: u6
         connect_us: record.connects.percentiles(),
         return_us: record.returns.percentiles(),
         closed: record.counts.closes.clone(),
+        closed_without_position: record.counts.closes_without_position,
         failed: record.counts.failures.clone(),
         ..background.connections.clone()
     };
@@ -157,10 +162,13 @@ fn asked(plan: &Plan) -> Asked {
 
 fn deliveries(measured: &Measured) -> Deliveries {
     let counts = &measured.record.counts;
-    let lost = lost(&measured.published, &measured.missing.ordinary);
+    let [lost, excused] =
+        [&measured.missing.ordinary, &measured.record.excused].map(|each| acknowledged(&measured.published, each));
     let received = counts.live + counts.recovered;
     Deliveries {
-        expected: owed(&measured.published, &[State::Acknowledged], &measured.recipients.ordinary),
+        expected: owed(&measured.published, &[State::Acknowledged], &measured.recipients.ordinary)
+            .saturating_sub(excused),
+        excused,
         received,
         recovered: counts.recovered,
         lost,
@@ -176,7 +184,7 @@ fn slow(background: &Background, measured: &Measured) -> Option<Slow> {
     (connections > 0).then(|| Slow {
         connections: connections as u64,
         expected: owed(&measured.published, &[State::Acknowledged], &measured.recipients.slow),
-        lost: lost(&measured.published, &measured.missing.slow),
+        lost: acknowledged(&measured.published, &measured.missing.slow),
         closed: measured.record.counts.slow_closes,
     })
 }
@@ -187,10 +195,10 @@ fn seconds_until(window: &Window, last: u64) -> f64 {
     Duration::from_nanos(last.max(window.end) - window.start).as_secs_f64()
 }
 
-/// Of what did not come, that which the server had acknowledged.
-fn lost(published: &Published, missing: &[u32]) -> u64 {
+/// The sum of what was counted for each publication, over those that the server had acknowledged.
+fn acknowledged(published: &Published, each: &[u32]) -> u64 {
     let acknowledged = |index: &usize| published.states.is(*index, State::Acknowledged);
-    (0..missing.len()).filter(acknowledged).map(|index| u64::from(missing[index])).sum()
+    (0..each.len()).filter(acknowledged).map(|index| u64::from(each[index])).sum()
 }
 
 fn publications(measured: &Measured) -> Publications {
@@ -236,7 +244,7 @@ fn server(background: &Background, spent: &Spent, deliveries: u64) -> Option<Ser
         resident_bytes_before: before,
         resident_bytes_connected: connected,
         resident_bytes_after: background.processes.resident_bytes().unwrap_or_default(),
-        resident_bytes_per_connection: connected.saturating_sub(before) as f64 / connections,
+        resident_bytes_per_connection: (connected > before).then(|| (connected - before) as f64 / connections),
         cpu_us_per_connect: background.opening.server.unwrap_or_default().as_secs_f64() * 1e6 / connections,
         cpu_s: cpu.as_secs_f64(),
         cores: cpu.as_secs_f64() / spent.took.as_secs_f64(),

@@ -88,8 +88,9 @@ impl Fleet {
         self.threads.iter().map(|thread| thread.gauges.seen.load(Ordering::Relaxed)).sum()
     }
 
-    pub(crate) fn arrived(&self) -> u64 {
-        self.threads.iter().map(|thread| thread.gauges.arrived.load(Ordering::Relaxed)).sum()
+    /// Publications that came to those who are owed them, or that they do without.
+    pub(crate) fn settled(&self) -> u64 {
+        self.threads.iter().map(|thread| thread.gauges.settled.load(Ordering::Relaxed)).sum()
     }
 }
 

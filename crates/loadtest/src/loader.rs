@@ -132,7 +132,8 @@ pub(crate) struct Collected {
 #[derive(Debug, Default)]
 pub(crate) struct Gauges {
     pub(crate) ready: AtomicUsize,
-    pub(crate) arrived: AtomicU64,
+    /// Publications that came to those who are owed them, or that they do without.
+    pub(crate) settled: AtomicU64,
     /// Publications of any run since this one began.
     pub(crate) seen: AtomicU64,
     /// The kernel's number of the thread.
@@ -240,9 +241,7 @@ impl Loader {
     fn show(&self) {
         self.gauges.ready.store(self.ready, Ordering::Relaxed);
         self.gauges.seen.store(self.record.counts.seen(), Ordering::Relaxed);
-        self.gauges
-            .arrived
-            .store(self.record.counts.live + self.record.counts.recovered + self.record.counts.slow, Ordering::Relaxed);
+        self.gauges.settled.store(self.record.counts.settled, Ordering::Relaxed);
     }
 
     fn sleep(&self) -> Duration {
@@ -301,8 +300,8 @@ impl Loader {
         self.record.connects = before.connects;
         if before.window.run == 0 {
             // What happened while the connections came belongs to the first run.
-            let Counts { failures, closes, slow_closes, .. } = before.counts;
-            self.record.counts = Counts { failures, closes, slow_closes, ..Counts::default() };
+            let Counts { failures, closes, slow_closes, closes_without_position, .. } = before.counts;
+            self.record.counts = Counts { failures, closes, slow_closes, closes_without_position, ..Counts::default() };
         }
         let mut recipients = Recipients::of(window.channels);
         for connection in &mut self.connections {
@@ -428,10 +427,14 @@ impl Loader {
 
     /// A connection that was ready is gone, and nobody here wanted it: it comes back at once.
     fn lose(&mut self, id: usize, code: u16) {
-        *self.record.counts.closes.entry(code).or_default() += 1;
-        self.record.counts.slow_closes += u64::from(self.connections[id].slow);
-        let now = self.now();
-        self.connections[id].due = now;
+        let (now, counts, connection) = (self.setup.clock.now(), &mut self.record.counts, &mut self.connections[id]);
+        *counts.closes.entry(code).or_default() += 1;
+        if connection.slow {
+            counts.slow_closes += 1;
+        } else if connection.subscriptions.iter().any(|subscription| subscription.position.is_none()) {
+            counts.closes_without_position += 1;
+        }
+        connection.due = now;
         self.drop_socket(id);
         self.retries.push(Reverse((now, id)));
     }
@@ -452,7 +455,11 @@ impl Loader {
     fn churn_due(&mut self) {
         let Some(churn) = self.churn else { return };
         let now = self.now();
-        while self.next_churn.0 <= now && !self.connections.is_empty() {
+        // Each connection once at most: orders and what comes have their turn in between.
+        for _ in 0..self.connections.len() {
+            if self.next_churn.0 > now {
+                return;
+            }
             let id = self.next_churn.1 % self.connections.len();
             self.next_churn = (self.next_churn.0 + (1e9 / churn.per_second) as u64, id + 1);
             if self.connections[id].phase == Phase::Ready && !self.connections[id].slow {

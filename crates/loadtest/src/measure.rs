@@ -183,7 +183,7 @@ impl Runner<'_> {
         progress: &Progress,
         done: impl Fn() -> bool,
     ) -> Result<(), Error> {
-        let mut middle = Some(window.timed_from + (window.end - window.timed_from) / 2);
+        let mut middle = Some(window.timed_from + window.end.saturating_sub(window.timed_from) / 2);
         self.begin_course(plan)?;
         while !done() {
             if middle.is_some_and(|middle| self.clock.now() >= middle) {
@@ -236,17 +236,19 @@ impl Runner<'_> {
         let states = [State::Acknowledged, State::Sent];
         let owed = owed(published, &states, &recipients.ordinary) + owed(published, &states, &recipients.slow);
         let deadline = self.clock.now() + nanoseconds(plan.drain);
-        let mut settled: Option<(u64, Reading)> = None;
+        // When all was there, and how much that was: with what nobody had to wait for it may be more than is owed.
+        let mut all: Option<(u64, u64, Reading)> = None;
         loop {
-            let (arrived, now) = (self.fleet.arrived(), self.clock.now());
-            if arrived >= owed && self.fleet.ready() >= plan.connections {
-                settled.get_or_insert_with(|| (now, self.reading()));
+            let (settled, now) = (self.fleet.settled(), self.clock.now());
+            let is_new = all.as_ref().is_none_or(|(_, before, _)| settled > *before);
+            if is_new && settled >= owed && self.fleet.ready() >= plan.connections {
+                all = Some((now, settled, self.reading()));
             }
-            let over = settled.as_ref().is_some_and(|(since, _)| now - since >= nanoseconds(AFTERWARDS));
+            let over = all.as_ref().is_some_and(|(since, ..)| now - since >= nanoseconds(AFTERWARDS));
             if over || now >= deadline {
-                return Ok(settled.map_or_else(|| self.reading(), |(_, reading)| reading));
+                return Ok(all.map_or_else(|| self.reading(), |(.., reading)| reading));
             }
-            self.look(Step::Draining, arrived.min(owed), owed)?;
+            self.look(Step::Draining, settled.min(owed), owed)?;
         }
     }
 

@@ -7,7 +7,7 @@ use crate::latency::Percentiles;
 use crate::report::{Outcome, Report};
 
 /// The measurements that an objective can be about, with whether it is a time.
-const MEASUREMENTS: [(&str, bool); 17] = [
+const MEASUREMENTS: [(&str, bool); 18] = [
     ("p50", true),
     ("p90", true),
     ("p99", true),
@@ -24,6 +24,7 @@ const MEASUREMENTS: [(&str, bool); 17] = [
     ("cpu_per_delivery", true),
     ("memory_per_connection", false),
     ("sessions_per_second", false),
+    ("returns_per_second", false),
     ("deliveries_per_second", false),
 ];
 
@@ -134,7 +135,8 @@ impl Objective {
             "connect_p99" => of(report.connections.connect_us, |read| read.p99),
             "answer_p99" => of(report.publications.as_ref().and_then(|published| published.answer_us), |read| read.p99),
             "cpu_per_delivery" => report.server.as_ref().and_then(|server| server.cpu_us_per_delivery),
-            "memory_per_connection" => report.server.as_ref().map(|server| server.resident_bytes_per_connection),
+            "memory_per_connection" => report.server.as_ref().and_then(|server| server.resident_bytes_per_connection),
+            "returns_per_second" => report.connections.returns_per_second,
             "sessions_per_second" => Some(report.connections.sessions_per_second),
             _ => report.deliveries.map(|deliveries| deliveries.per_second),
         }

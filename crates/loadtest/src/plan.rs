@@ -16,6 +16,8 @@ use crate::usage::Process;
 const CONNECTIONS_MAX: usize = 1_000_000;
 const CHANNELS_MAX: u32 = 1 << 24;
 const PUBLICATIONS_MAX: f64 = 50e6;
+/// A time, in seconds: a month.
+const TIME_MAX_S: f64 = 30.0 * 86_400.0;
 /// The largest payload: what any hub takes and a little more.
 const PAYLOAD_BYTES_MAX: usize = 16 << 20;
 
@@ -296,7 +298,15 @@ impl Plan {
         within("rate", self.rate, 0.001..=10e6)?;
         within("churn-rate", self.churn_rate, 0.001..=10e6)?;
         within("connect-rate", self.connect_rate.unwrap_or(1.0), 0.001..=10e6)?;
-        within("publications in all", self.publications() as f64, 1.0..=PUBLICATIONS_MAX)?;
+        for (name, time) in
+            [("duration", self.duration), ("warmup", self.warm_up), ("patience", self.patience), ("drain", self.drain)]
+        {
+            let least = if name == "duration" && self.publishes() { 1e-3 } else { 0.0 };
+            within(name, time.as_secs_f64(), least..=TIME_MAX_S)?;
+        }
+        if self.publishes() {
+            within("publications in all", self.publications() as f64, 1.0..=PUBLICATIONS_MAX)?;
+        }
         self.check_channel()?;
         self.check_protocol()
     }
@@ -462,7 +472,16 @@ mod tests {
         assert!(refused(|plan| plan.channel = "a\"b".to_owned()).starts_with("channel is "));
         assert!(refused(|plan| plan.publish_by = PublishBy::Redis).contains("--publish-to"));
         assert!(refused(|plan| plan.rate = 9e6).contains("publications in all"));
+        assert!(refused(|plan| plan.duration = Duration::ZERO).starts_with("duration is 0"));
+        assert!(refused(|plan| plan.drain = Duration::MAX).starts_with("drain is "));
         assert!(plan(Scenario::Recover, Protocol::Nchan).check().is_err());
+    }
+
+    #[test]
+    fn defect_listening_for_long_was_refused_for_publications_that_nobody_makes() {
+        let days = Duration::from_secs(20 * 86_400);
+        assert_eq!(Plan { duration: days, ..plan(Scenario::Listen, Protocol::Fanfare) }.check(), Ok(()));
+        assert!(Plan { duration: days, ..plan(Scenario::Fanout, Protocol::Fanfare) }.check().is_err());
     }
 
     #[test]

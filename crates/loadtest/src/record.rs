@@ -1,6 +1,7 @@
 //! What the receiving threads have seen in a run, each in a record of its own until the end.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use crate::latency::Latencies;
 use crate::stamp::Stamp;
@@ -102,6 +103,8 @@ pub(crate) struct Counts {
     pub(crate) live: u64,
     pub(crate) recovered: u64,
     pub(crate) slow: u64,
+    /// Of subscriptions that all publications of the run are owed to: those that came, and those that they do without.
+    pub(crate) settled: u64,
     pub(crate) doubled: u64,
     pub(crate) reordered: u64,
     /// Publications of other runs or programs in the same channels, and what no run has published.
@@ -119,6 +122,8 @@ pub(crate) struct Counts {
     pub(crate) closes: BTreeMap<u16, u64>,
     /// Of those, connections of slow readers.
     pub(crate) slow_closes: u64,
+    /// Of those, connections of others that had no position to recover from.
+    pub(crate) closes_without_position: u64,
     /// Connects that failed, by why.
     pub(crate) failures: BTreeMap<String, u64>,
 }
@@ -143,6 +148,7 @@ impl Counts {
             &mut self.live,
             &mut self.recovered,
             &mut self.slow,
+            &mut self.settled,
             &mut self.doubled,
             &mut self.reordered,
             &mut self.strays,
@@ -152,11 +158,13 @@ impl Counts {
             &mut self.reads,
             &mut self.told_losses,
             &mut self.slow_closes,
+            &mut self.closes_without_position,
         ];
         let theirs = [
             other.live,
             other.recovered,
             other.slow,
+            other.settled,
             other.doubled,
             other.reordered,
             other.strays,
@@ -166,6 +174,7 @@ impl Counts {
             other.reads,
             other.told_losses,
             other.slow_closes,
+            other.closes_without_position,
         ];
         ours.into_iter().zip(theirs).for_each(|(ours, theirs)| *ours += theirs);
         other.closes.iter().for_each(|(code, count)| *self.closes.entry(*code).or_default() += count);
@@ -187,6 +196,9 @@ pub(crate) struct Record {
     /// For each publication when its last recipient had it, and how many have it.
     pub(crate) last: Vec<u64>,
     pub(crate) copies: Vec<u32>,
+    /// For each publication how many subscriptions do without it: they were away on purpose, and had no position to recover
+    /// from. Empty if nobody does.
+    pub(crate) excused: Vec<u32>,
     pub(crate) timeline: Vec<Interval>,
     /// When the last delivery came.
     pub(crate) last_arrival: u64,
@@ -203,6 +215,7 @@ impl Record {
             returns: Latencies::default(),
             last: vec![0; window.publications],
             copies: vec![0; window.publications],
+            excused: Vec::new(),
             timeline: Vec::new(),
             last_arrival: 0,
         }
@@ -211,8 +224,8 @@ impl Record {
     /// Takes in an arrival of this run.
     pub(crate) fn arrive(&mut self, stamp: &Stamp, arrival: Arrival, way: Way, now: u64) {
         match arrival {
-            Arrival::InOrder => {}
-            Arrival::Reordered => self.counts.reordered += 1,
+            Arrival::InOrder | Arrival::Optional { in_order: true } => {}
+            Arrival::Reordered | Arrival::Optional { in_order: false } => self.counts.reordered += 1,
             Arrival::Doubled => {
                 self.counts.doubled += 1;
                 return;
@@ -250,6 +263,31 @@ impl Record {
         self.note(way, late, now);
     }
 
+    /// A publication came to a subscription that all of the run are owed to.
+    pub(crate) fn settle(&mut self, stamp: &Stamp, arrival: Arrival) {
+        match arrival {
+            Arrival::InOrder | Arrival::Reordered => self.counts.settled += 1,
+            Arrival::Optional { .. } => {
+                // It was settled when it was excused.
+                if let Some(excused) = self.excused.get_mut(self.window.index(stamp.channel, stamp.number)) {
+                    *excused = excused.saturating_sub(1);
+                }
+            }
+            Arrival::Doubled => {}
+        }
+    }
+
+    /// Such a subscription does without these of its channel.
+    pub(crate) fn excuse(&mut self, channel: u32, numbers: Range<u32>) {
+        self.counts.settled += numbers.len() as u64;
+        for number in numbers {
+            self.excused.resize(self.window.publications, 0);
+            if let Some(excused) = self.excused.get_mut(self.window.index(channel, number)) {
+                *excused += 1;
+            }
+        }
+    }
+
     fn note(&mut self, way: Way, late: u64, now: u64) {
         let at = (now.saturating_sub(self.window.start) / self.window.interval()) as usize;
         if at > 2 * INTERVALS_MAX as usize {
@@ -280,6 +318,10 @@ impl Record {
             *ours = (*ours).max(*theirs);
         }
         for (ours, theirs) in self.copies.iter_mut().zip(&other.copies) {
+            *ours += theirs;
+        }
+        self.excused.resize(self.excused.len().max(other.excused.len()), 0);
+        for (ours, theirs) in self.excused.iter_mut().zip(&other.excused) {
             *ours += theirs;
         }
         self.last_arrival = self.last_arrival.max(other.last_arrival);
@@ -327,6 +369,22 @@ mod tests {
         assert_eq!((counts.live, counts.recovered, counts.doubled, counts.reordered), (2, 1, 1, 1));
         assert_eq!((record.live.count(), record.recovered.count()), (1, 1));
         assert_eq!(record.copies, [0, 2, 1, 0]);
+    }
+
+    #[test]
+    fn what_somebody_does_without_is_settled_once() {
+        let mut record = Record::new(WINDOW);
+        record.settle(&stamp(0, 0, 0), Arrival::InOrder);
+        record.excuse(1, 0..2);
+        assert_eq!((record.counts.settled, record.excused.as_slice()), (3, &[0, 1, 0, 1][..]));
+        for arrival in [Arrival::Optional { in_order: false }, Arrival::Doubled] {
+            record.settle(&stamp(1, 1, 0), arrival);
+        }
+        assert_eq!((record.counts.settled, record.excused.as_slice()), (3, &[0, 1, 0, 0][..]));
+        let mut all = Record::new(WINDOW);
+        all.add(&record);
+        all.add(&record);
+        assert_eq!((all.counts.settled, all.excused.as_slice()), (6, &[0, 2, 0, 0][..]));
     }
 
     #[test]

@@ -118,8 +118,12 @@ pub struct Connections {
     pub connect_us: Option<Percentiles>,
     /// From when a connection was lost or cut until it was ready again.
     pub return_us: Option<Percentiles>,
+    /// Where all are away at once (`storm`, `recover`): those that came back, by the time until the last one was.
+    pub returns_per_second: Option<f64>,
     /// Connections that the server or the network ended, by close code; 0 without one.
     pub closed: BTreeMap<u16, u64>,
+    /// Of those, connections of others than slow readers that had no position to recover from.
+    pub closed_without_position: u64,
     /// Connects that failed and were tried again, by why.
     pub failed: BTreeMap<String, u64>,
 }
@@ -152,8 +156,10 @@ pub struct Publications {
 /// Deliveries of a run, slow readers' apart.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Deliveries {
-    /// Acknowledged publications, each by the subscribers that were ready before the first one.
+    /// Acknowledged publications, each by the subscribers that were ready before the first one; without the excused ones.
     pub expected: u64,
+    /// Published while a subscriber was away on purpose (`storm`, `churn`, `recover`) and had no position to recover from.
+    pub excused: u64,
     /// That came, each once.
     pub received: u64,
     /// Of those, that came by recovery.
@@ -203,8 +209,8 @@ pub struct Server {
     pub resident_bytes_connected: u64,
     /// At the end.
     pub resident_bytes_after: u64,
-    /// Of memory for each connection.
-    pub resident_bytes_per_connection: f64,
+    /// Of memory for each connection; `None` where no memory was added, as with connections in the place of others.
+    pub resident_bytes_per_connection: Option<f64>,
     /// CPU time of a connection until it was ready, microseconds.
     pub cpu_us_per_connect: f64,
     /// CPU time while was published or watched, in seconds.
@@ -285,6 +291,13 @@ pub struct Step {
     pub kept: bool,
     /// Why not.
     pub because: Vec<String>,
+}
+
+impl Connections {
+    /// That the server or the network ended, without those of slow readers.
+    pub(crate) fn closed_of_others(&self, slow: Option<Slow>) -> u64 {
+        self.closed.values().sum::<u64>().saturating_sub(slow.map_or(0, |slow| slow.closed))
+    }
 }
 
 impl Report {

@@ -114,6 +114,10 @@ impl From<Ended> for Error {
 /// There is nothing to report: the plan is wrong, connections or publishing failed, or it was given up.
 pub fn run(plan: &Plan, slo: Option<&Objective>, watch: &dyn Watch) -> Result<Report, Error> {
     plan.check()?;
+    if slo.is_some() && !plan.publishes() {
+        let why = format!("{} publishes nothing, so that there is no rate to look for", plan.scenario);
+        return Err(PlanError::Mismatch(why).into());
+    }
     descriptors::provide(plan)?;
     let clock = Clock::new();
     let processes = Processes(plan.processes.clone());
@@ -171,7 +175,10 @@ struct Opened {
 
 fn open(plan: &Plan, fleet: &Fleet, clock: Clock, processes: &Processes, watch: &dyn Watch) -> Result<Opened, Error> {
     let (began, before) = (clock.now(), Reading::now(clock, processes, fleet));
-    fleet.order(|| Order::Open { per_second: plan.connect_rate.map(|rate| rate / fleet.len() as f64) })?;
+    let per_second = plan.connect_rate.map(|rate| rate / fleet.len() as f64);
+    fleet.order(|| Order::Open { per_second })?;
+    // Of each thread's connects the next one may be that far away.
+    let patience = nanoseconds(plan.patience) + per_second.map_or(0, |rate| (1e9 / rate) as u64);
     let mut last = (0, began);
     loop {
         let (ready, now) = (fleet.ready(), clock.now());
@@ -181,7 +188,7 @@ fn open(plan: &Plan, fleet: &Fleet, clock: Clock, processes: &Processes, watch: 
         if ready > last.0 {
             last = (ready, now);
         }
-        if now - last.1 > nanoseconds(plan.patience) {
+        if now - last.1 > patience {
             return Err(not_ready(plan, fleet));
         }
         look(watch, fleet, Step::Connecting, [ready as u64, plan.connections as u64])?;

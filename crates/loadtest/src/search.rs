@@ -23,18 +23,32 @@ pub(crate) fn highest(
     let mut first = None;
     let mut rate = plan.rate;
     for tried in 1..=RATES_MAX {
-        let mut report = measure(rate)?;
-        if !report.valid {
+        let mut run = measure(rate);
+        if let Ok(report) = run.as_ref()
+            && !report.valid
+        {
             // The machine may have been busy for a moment, which is no answer.
-            steps.push(judge(objective, &report, rate));
-            report = measure(rate)?;
+            steps.push(judge(objective, report, rate));
+            run = measure(rate);
         }
-        let step = judge(objective, &report, rate);
-        if step.kept {
-            kept = Some(report);
-        } else {
+        let step = match run {
+            Ok(report) => {
+                let step = judge(objective, &report, rate);
+                if step.kept {
+                    kept = Some(report);
+                } else {
+                    first.get_or_insert(report);
+                }
+                step
+            }
+            // The server has not got over the rate before. What was found until then is found.
+            Err(error @ (Error::NotReady { .. } | Error::Publish { .. })) if kept.is_some() || first.is_some() => {
+                refused(rate, error.to_string())
+            }
+            Err(error) => return Err(error),
+        };
+        if !step.kept {
             missed = Some(rate);
-            first.get_or_insert(report);
         }
         steps.push(step);
         rate = match (&kept, missed) {
@@ -55,6 +69,11 @@ pub(crate) fn highest(
     Ok(report)
 }
 
+/// A rate at which there was nothing to judge.
+fn refused(rate: f64, because: String) -> Step {
+    Step { rate, deliveries_per_second: 0.0, p99_us: None, kept: false, because: vec![because] }
+}
+
 fn judge(objective: &Objective, report: &Report, rate: f64) -> Step {
     let outcome = objective.judge(report);
     let mut because = report.invalid_because.clone();
@@ -68,7 +87,7 @@ fn judge(objective: &Objective, report: &Report, rate: f64) -> Step {
     if unfinished {
         because.push("not all publications were acknowledged".to_owned());
     }
-    if !report.connections.closed.is_empty() {
+    if report.connections.closed_of_others(report.slow) > 0 {
         because.push("connections were closed".to_owned());
     }
     Step {
@@ -86,21 +105,26 @@ mod tests {
 
     use super::*;
     use crate::plan::{Protocol, Scenario};
-    use crate::report::{Verdict, sample};
+    use crate::report::{Slow, Verdict, sample};
 
     /// Looks for the highest rate, beginning with 100, of a server whose runs are like this.
     fn searched(server: impl Fn(f64, &mut Report)) -> Report {
+        highest_of(&|rate| Ok(run(rate, &server))).unwrap()
+    }
+
+    fn highest_of(measure: &dyn Fn(f64) -> Result<Report, Error>) -> Result<Report, Error> {
         let plan = Plan {
             rate: 100.0,
             ..Plan::new(Scenario::Fanout, Protocol::Fanfare, vec!["127.0.0.1:1".parse().unwrap()])
         };
-        let measure = |rate: f64| {
-            let mut report = sample::quiet();
-            report.asked.rate = rate;
-            server(rate, &mut report);
-            Ok(report)
-        };
-        highest(&plan, &"p99<50ms".parse().unwrap(), &measure).unwrap()
+        highest(&plan, &"p99<50ms".parse().unwrap(), measure)
+    }
+
+    fn run(rate: f64, server: impl Fn(f64, &mut Report)) -> Report {
+        let mut report = sample::quiet();
+        report.asked.rate = rate;
+        server(rate, &mut report);
+        report
     }
 
     fn found(report: &Report) -> Option<f64> {
@@ -141,6 +165,32 @@ mod tests {
             let rate = found(&report).unwrap();
             assert!(rate <= 300.0 && rate * NEAR >= 300.0, "{rate}");
         }
+    }
+
+    #[test]
+    fn defect_one_rate_that_the_server_did_not_get_over_ended_the_search_without_a_result() {
+        let gone = |rate: f64| match rate {
+            rate if rate > 300.0 => Err(Error::NotReady { ready: 9, asked: 10, why: Vec::new() }),
+            rate => Ok(run(rate, slow_above(1_000.0))),
+        };
+        let report = highest_of(&gone).unwrap();
+        let rate = found(&report).unwrap();
+        assert!(rate <= 300.0 && rate * NEAR >= 300.0, "{rate}");
+        let steps = &report.search.as_ref().unwrap().steps;
+        assert!(steps.iter().any(|step| step.because == ["9 of 10 connections got ready"]), "{steps:?}");
+        assert!(matches!(highest_of(&|_| Err(Error::Ended)), Err(Error::Ended)));
+        let never = highest_of(&|_| Err(Error::NotReady { ready: 0, asked: 10, why: Vec::new() }));
+        assert!(matches!(never, Err(Error::NotReady { .. })));
+    }
+
+    #[test]
+    fn defect_slow_readers_that_were_closed_ended_every_search() {
+        let report = searched(|rate, report| {
+            slow_above(1_000.0)(rate, report);
+            report.connections.closed.insert(3_008, 2);
+            report.slow = Some(Slow { connections: 2, closed: 2, ..Slow::default() });
+        });
+        assert!(found(&report).is_some());
     }
 
     #[test]

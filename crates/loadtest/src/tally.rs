@@ -14,6 +14,11 @@ use holes::Holes;
 pub(crate) enum Arrival {
     /// The next one, or the first after a hole.
     InOrder,
+    /// It need not have come: it was published while nobody was subscribed.
+    Optional {
+        /// Or after a later one.
+        in_order: bool,
+    },
     /// It came after a later one.
     Reordered,
     /// It had come before.
@@ -48,7 +53,7 @@ impl Tally {
         if self.optional.contains(&number) {
             let in_order = self.next == self.optional.end;
             self.optional.start = number + 1;
-            return if in_order { Arrival::InOrder } else { Arrival::Reordered };
+            return Arrival::Optional { in_order };
         }
         if self.holes.fill(number) { Arrival::Reordered } else { Arrival::Doubled }
     }
@@ -59,13 +64,16 @@ impl Tally {
         self.parted = true;
     }
 
-    /// The subscription is live. If it was ended on purpose, it expects what is published from a number on.
-    pub(crate) fn resume(&mut self, from: impl FnOnce() -> u32) {
-        if std::mem::take(&mut self.parted) {
-            let from = from().max(self.next);
-            self.optional = self.next..from;
-            self.next = from;
+    /// The subscription is live. If it was ended on purpose, it expects what is published from a number on; returns those that
+    /// this leaves out.
+    pub(crate) fn resume(&mut self, from: impl FnOnce() -> u32) -> Range<u32> {
+        if !std::mem::take(&mut self.parted) {
+            return 0..0;
         }
+        let from = from().max(self.next);
+        self.optional = self.next..from;
+        self.next = from;
+        self.optional.clone()
     }
 
     /// The numbers that have not arrived, of `published` in all, in order.
@@ -121,9 +129,9 @@ mod tests {
     fn what_comes_while_nobody_listens_is_not_expected() {
         let (mut tally, _) = taken(&[0, 1]);
         tally.part();
-        tally.resume(|| 7);
+        assert_eq!(tally.resume(|| 7), 2..7);
         assert_eq!(missing(&tally, 9), [7, 8]);
-        assert_eq!(tally.take(6), Arrival::InOrder);
+        assert_eq!(tally.take(6), Arrival::Optional { in_order: true });
         assert_eq!(tally.take(7), Arrival::InOrder);
         assert_eq!(tally.take(5), Arrival::Doubled);
         assert_eq!(missing(&tally, 9), [8]);
@@ -134,7 +142,7 @@ mod tests {
         let (mut tally, _) = taken(&[0, 1]);
         tally.part();
         assert_eq!(missing(&tally, 4), [2, 3]);
-        tally.resume(|| 1);
+        assert!(tally.resume(|| 1).is_empty());
         assert_eq!(missing(&tally, 4), [2, 3]);
     }
 

@@ -22,14 +22,30 @@ pub struct Target {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// TLS is not spoken.
-    #[error("{0} asks for TLS, which the load tester does not speak: measure the node behind its TLS")]
+    #[error("{} asks for TLS, which the load tester does not speak: measure the node behind its TLS", without_user(.0))]
     Tls(String),
     /// Another scheme.
-    #[error("{0} begins with none of ws://, http:// and redis://")]
+    #[error("{} begins with none of ws://, http:// and redis://", without_user(.0))]
     Scheme(String),
+    /// A user, a password or a database.
+    #[error("{} names a database or a user: publications go to database 0, without a password", without_user(.0))]
+    Redis(String),
     /// No host and port, or none that can be found.
-    #[error("{0} names no host and port that can be found")]
+    #[error("{} names no host and port that can be found", without_user(.0))]
     Host(String),
+}
+
+/// Of a name's addresses an IPv4 one, if there is any: on loopback there are many of those to come from.
+fn nearest(found: impl Iterator<Item = SocketAddr>) -> Option<SocketAddr> {
+    found.min_by_key(SocketAddr::is_ipv6)
+}
+
+/// Without what may be a password.
+fn without_user(address: &str) -> String {
+    match (address.find("://"), address.rfind('@')) {
+        (Some(scheme), Some(at)) if at > scheme => format!("{}…{}", &address[..scheme + 3], &address[at..]),
+        _ => address.to_owned(),
+    }
 }
 
 impl FromStr for Target {
@@ -49,7 +65,10 @@ impl FromStr for Target {
             (_, "redis") => format!("{host}:6379"),
             _ => format!("{host}:80"),
         };
-        let address = with_port.to_socket_addrs().ok().and_then(|mut found| found.next());
+        if scheme == "redis" && (host.contains('@') || !matches!(path, "" | "/" | "/0")) {
+            return Err(TargetError::Redis(text.to_owned()));
+        }
+        let address = with_port.to_socket_addrs().ok().and_then(nearest);
         let address = address.ok_or_else(|| TargetError::Host(text.to_owned()))?;
         Ok(Self { address, host: host.to_owned(), path: path.to_owned(), scheme: scheme.to_owned() })
     }
@@ -113,6 +132,18 @@ mod tests {
         assert!(matches!(refused("wss://127.0.0.1"), TargetError::Tls(_)));
         assert!(matches!(refused("ftp://127.0.0.1"), TargetError::Scheme(_)));
         assert!(matches!(refused("ws://"), TargetError::Host(_)));
+        for address in ["redis://127.0.0.1/2", "redis://:hidden@127.0.0.1:6379"] {
+            let why = refused(address).to_string();
+            assert!(why.contains("database 0") && !why.contains("hidden"), "{why}");
+        }
+        assert!(!refused("rediss://:hidden@127.0.0.1").to_string().contains("hidden"));
+    }
+
+    #[test]
+    fn defect_localhost_was_whichever_address_came_first() {
+        let addresses = ["[::1]:8000", "127.0.0.1:8000"].map(|address| address.parse().unwrap());
+        assert_eq!(nearest(addresses.into_iter()), Some(addresses[1]));
+        assert_eq!(nearest(addresses[..1].iter().copied()), Some(addresses[0]));
     }
 
     #[test]

@@ -203,12 +203,19 @@ async fn a_server_that_refuses_its_subscribers_is_told_with_its_reason() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_recovery_a_storm_costs_what_was_published_meanwhile_and_nothing_else() {
     let node = node(&[]).await;
-    let words = ["storm", "-n", "30", "--rate", "100", "-d", "2s", "--warmup", "0s", "--drain", "1s", "--no-recovery"];
+    let words = ["storm", "-n", "30", "--rate", "100", "-d", "2s", "--warmup", "0s", "--drain", "60s", "--no-recovery"];
+    let began = Instant::now();
     let run = bench(node.address(), node.address(), &words);
+    // Those that nobody was there for are neither waited for
+    assert!(began.elapsed() < Duration::from_secs(50), "{}", run.told);
     assert_eq!(["lost", "doubled", "reordered", "recovered"].map(|name| run.deliveries(name)), [0; 4], "{}", run.told);
     assert_eq!(run.number("/connections/ready_at_end"), 30.0);
     let received = run.deliveries("received");
     assert!((100 * 30..=200 * 30).contains(&received), "{received} of {}", 200 * 30);
+    // nor expected.
+    let (expected, excused) = (run.deliveries("expected"), run.deliveries("excused"));
+    assert_eq!((expected, expected + excused), (received, 200 * 30), "{}", run.told);
+    assert!(run.number("/connections/returns_per_second") > 0.0, "{}", run.told);
 }
 
 /// Where nothing is published a connection that ends is all that can go wrong.
@@ -326,8 +333,8 @@ async fn is_published(node: &Program) {
 }
 
 /// One of two connections is cut on the way, between two publications.
-async fn cut_once(more: &'static [&'static str]) -> Run {
-    let node = node(&[]).await;
+async fn cut_once(history: &str, more: &'static [&'static str]) -> Run {
+    let node = node(&[("FANFARE_CHANNELS__HISTORY_SIZE", history)]).await;
     let proxy = Proxy::start(node.address()).await;
     let (through, directly) = (proxy.address().to_string(), node.address());
     let cut = async {
@@ -346,14 +353,21 @@ async fn cut_once(more: &'static [&'static str]) -> Run {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_cut_and_recovers_has_lost_nothing() {
-    let run = cut_once(&[]).await;
+    let run = cut_once("100", &[]).await;
     assert_eq!((run.deliveries("lost"), run.deliveries("received")), (0, 30), "{}", run.told);
     assert!([0, 6].contains(&run.code), "{}", run.told);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn defect_without_recovery_a_connection_that_was_cut_between_two_publications_passed_as_good() {
-    let run = cut_once(&["--no-recovery"]).await;
+    let run = cut_once("100", &["--no-recovery"]).await;
+    assert_eq!(run.code, 1, "{}", run.told);
+    assert!(run.told.contains("closed by the server: 1 connection"), "{}", run.told);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_a_connection_that_was_cut_passed_as_good_where_the_server_has_no_history() {
+    let run = cut_once("0", &[]).await;
     assert_eq!(run.code, 1, "{}", run.told);
     assert!(run.told.contains("closed by the server: 1 connection"), "{}", run.told);
 }
@@ -419,7 +433,7 @@ async fn in_protobuf_those_who_come_and_go_miss_nothing_either() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_publish_in_json_and_in_protobuf() {
+async fn clients_publish_to_subscribers_in_json_and_in_protobuf() {
     let node = node(&[]).await;
     for protobuf in ["--protobuf=false", "--protobuf=true"] {
         let words =
@@ -432,10 +446,34 @@ async fn clients_publish_in_json_and_in_protobuf() {
 #[tokio::test(flavor = "multi_thread")]
 async fn publications_come_by_the_stream_in_redis() {
     let Some(redis) = RedisServer::start() else { return };
-    let node = node(&[("FANFARE_REDIS__URL", &redis.url())]).await;
-    let words = ["fanout", "-n", "10", "--rate", "100", "-d", "1s", "--warmup", "0s", "--publish", "redis"];
-    let run = bench_by(node.address(), &redis.url(), &words);
-    assert_whole(&run, 100 * 10);
+    for (prefix, stream) in [("fanfare", "fanfare:ingest"), ("other", "other:ingest")] {
+        let node = node(&[("FANFARE_REDIS__URL", &redis.url()), ("FANFARE_REDIS__PREFIX", prefix)]).await;
+        let words = ["fanout", "-n", "10", "--rate", "100", "-d", "1s", "--warmup", "0s", "--publish", "redis"];
+        let run = bench_by(node.address(), &redis.url(), &[&words[..], &["--ingest-stream", stream]].concat());
+        assert_whole(&run, 100 * 10);
+    }
+}
+
+/// Fanfare speaks what Centrifugo does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_centrifugo_is_spoken_to_like_a_fanfare() {
+    let node = node(&[]).await;
+    let words = ["fanout", "-n", "10", "--rate", "100", "-d", "1s", "--warmup", "0s", "--adapter", "centrifugo"];
+    assert_whole(&bench(node.address(), node.address(), &words), 100 * 10);
+}
+
+/// Nothing is measured, and nobody is asked for anything: there is no server.
+#[test]
+fn what_cannot_be_done_is_refused_before_anything_is_measured() {
+    let refused = |words: &[&str]| {
+        let words = [&["bench"][..], words, &["--target", "127.0.0.1:1"]].concat();
+        let output = Command::new(BINARY).args(&words).env_clear().output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused(&["fanout", "--json", "/nowhere/result.json"]).contains("cannot write /nowhere/result.json"));
+    assert!(refused(&["connect", "--slo", "p99<50ms"]).contains("connect publishes nothing"));
+    assert!(refused(&["fanout", "--duration", "0s"]).contains("duration is 0"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -185,9 +185,11 @@ impl Adapter for Fanfare {
         match self.encoding {
             Encoding::Json => {
                 memchr::memchr(b'\n', message).is_some()
-                    && message.split(|byte| *byte == b'\n').any(|line| line == b"{}")
+                    && message
+                        .split(|byte| *byte == b'\n')
+                        .any(|unit| !(unit.is_empty() || offsets::is_publication_in_json(unit)))
             }
-            Encoding::Protobuf => offsets::units(message).any(<[u8]>::is_empty),
+            Encoding::Protobuf => offsets::units(message).any(|unit| !offsets::is_publication_in_protobuf(unit)),
         }
     }
 
@@ -335,11 +337,26 @@ mod tests {
         let mut client = Client::new(Encoding::Json, true);
         client.hear(b"{}");
         assert_eq!(client.said(), "{} ");
-        assert!(client.adapter.asks(b"{\"push\":{}}\n{}"));
-        assert!(!client.adapter.asks(b"{\"push\":{}}\n{\"push\":{}}"));
+        let publication = r#"{"push":{"channel":"bench-0","pub":{"data":{}}}}"#;
+        assert!(client.adapter.asks(format!("{publication}\n{{}}").as_bytes()));
+        assert!(!client.adapter.asks(format!("{publication}\n{publication}\n").as_bytes()));
         let client = Client::new(Encoding::Protobuf, true);
-        assert!(client.adapter.asks(&[2, 9, 9, 0, 1, 9]));
-        assert!(!client.adapter.asks(&[2, 0, 0, 1, 9]));
+        // A push with a publication without fields.
+        let publication = [4, 4 << 3 | 2, 2, 4 << 3 | 2, 0];
+        assert!(client.adapter.asks(&[&publication[..], &[0], &publication].concat()));
+        assert!(!client.adapter.asks(&publication.repeat(2)));
+    }
+
+    #[test]
+    fn defect_the_end_of_a_subscription_was_not_heard_among_publications() {
+        let mut client = Client::new(Encoding::Json, true);
+        client.hear(br#"{"id":2,"subscribe":{"positioned":true,"epoch":"e","offset":4}}"#);
+        let message = br#"{"push":{"channel":"bench-0","pub":{"data":{},"offset":5}}}
+{"push":{"channel":"bench-0","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#;
+        assert!(client.adapter.asks(message));
+        client.adapter.follow(&mut client.subscriptions, &client.channels, message);
+        client.hear(message);
+        assert!(client.said().contains(r#""offset":5"#) && !client.subscriptions[0].joined);
     }
 
     #[test]

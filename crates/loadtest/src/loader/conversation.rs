@@ -157,6 +157,9 @@ impl Loader {
             };
             let arrival = subscription.tally.take(stamp.number);
             record.arrive(&stamp, arrival, way, now);
+            if connection.counted {
+                record.settle(&stamp, arrival);
+            }
         }
         if found {
             record.counts.bytes += bytes as u64;
@@ -184,7 +187,10 @@ impl Loader {
             connection.joined &= subscription.joined;
             if subscription.joined {
                 let (tally, channel) = (&mut subscription.tally, subscription.channel);
-                tally.resume(|| record.window.next_of_channel(channel, now));
+                let without = tally.resume(|| record.window.next_of_channel(channel, now));
+                if connection.counted {
+                    record.excuse(channel, without);
+                }
             }
         }
         if connection.phase != Phase::Joining || !connection.joined {

@@ -107,7 +107,7 @@ fn server() -> Server {
         resident_bytes_before: 21_000_000,
         resident_bytes_connected: 48_800_000,
         resident_bytes_after: 52_400_000,
-        resident_bytes_per_connection: 27_800.0,
+        resident_bytes_per_connection: Some(27_800.0),
         cpu_us_per_connect: 212.0,
         cpu_s: 4.67,
         cores: 0.42,
@@ -168,6 +168,7 @@ pub(super) fn full() -> Report {
         vec!["the publisher was late: 1 % of its publications by more than 3.4 ms, 1 ms is allowed".to_owned()],
     );
     report.connections.return_us = Some(percentiles(1_000, 412_000.0));
+    report.connections.returns_per_second = Some(261.0);
     report.connections.closed = [(0, 3), (3_008, 12)].into();
     report.connections.failed = [("connection refused".to_owned(), 2), ("HTTP 503".to_owned(), 41)].into();
     if let Some(published) = &mut report.publications {
@@ -176,6 +177,7 @@ pub(super) fn full() -> Report {
     }
     report.deliveries = Some(Deliveries {
         expected: 548_000,
+        excused: 0,
         received: 547_988,
         recovered: 61_200,
         lost: 12,

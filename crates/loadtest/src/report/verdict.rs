@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::{Outcome, Report, units};
+use crate::plan::Scenario;
 
 /// What a run comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +83,8 @@ impl Report {
         let objectives = self.objectives.iter().filter(|outcome| !outcome.kept).map(missed_objective);
         let search = self.search.iter().filter(|search| search.rate.is_none());
         let search = search.map(|search| format!("missed: {} at every rate that was tried", search.objective));
-        objectives.chain(search).chain(self.not_taken()).chain(self.not_there()).chain(self.not_kept()).collect()
+        let others = [self.not_taken(), self.not_there(), self.not_kept(), self.not_recovered()];
+        objectives.chain(search).chain(others.into_iter().flatten()).collect()
     }
 
     /// Connections that were gone at the end.
@@ -94,10 +96,18 @@ impl Report {
     /// A connection that ends counts as loss, unless it came back with its position and what it missed. That of a slow
     /// reader may end.
     fn not_kept(&self) -> Option<String> {
-        let of_slow = self.slow.map_or(0, |slow| slow.closed);
-        let closed = self.connections.closed.values().sum::<u64>().saturating_sub(of_slow);
-        let recovers = self.publications.is_some() && self.asked.recovery;
-        (closed > 0 && !recovers).then(|| format!("closed by the server: {}", units::counted(closed, "connection")))
+        let closed = match self.publications {
+            Some(_) => self.connections.closed_without_position,
+            None => self.connections.closed_of_others(self.slow),
+        };
+        (closed > 0).then(|| format!("closed by the server: {}", units::counted(closed, "connection")))
+    }
+
+    /// Who has no position cannot catch up, which is what this scenario is about.
+    fn not_recovered(&self) -> Option<String> {
+        let excused = self.deliveries.map_or(0, |deliveries| deliveries.excused);
+        let asked = self.asked.scenario == Scenario::Recover.word();
+        (asked && excused > 0).then(|| "not recovered: the server gave no positions, so it keeps no history".to_owned())
     }
 
     /// What the tester did not send, since too much was on its way, is a doubt about the run and no fault of the server.
@@ -179,10 +189,22 @@ mod tests {
         let mut report = sample::quiet();
         report.connections.closed.insert(3_001, 2);
         assert_eq!(report.verdict(), Verdict::Good);
-        report.asked.recovery = false;
+        report.connections.closed_without_position = 2;
+        assert_eq!(report.reasons(), ["closed by the server: 2 connections"]);
+        report.connections.closed_without_position = 0;
+        // Where nothing is published there is nothing to recover.
+        report.publications = None;
         assert_eq!(report.reasons(), ["closed by the server: 2 connections"]);
         report.slow = Some(Slow { connections: 2, closed: 2, ..Slow::default() });
         assert_eq!(report.verdict(), Verdict::Good);
+    }
+
+    #[test]
+    fn defect_a_recovery_without_a_history_passed_as_good() {
+        let mut report = sample::quiet();
+        report.asked.scenario = "recover".to_owned();
+        report.deliveries.as_mut().unwrap().excused = 550_000;
+        assert_eq!(report.reasons(), ["not recovered: the server gave no positions, so it keeps no history"]);
     }
 
     #[test]

@@ -72,6 +72,7 @@ impl Bench {
         let objectives = Objectives::read(&settings)?;
         let plan = Plan { credentials: credentials(io)?, ..settings.plan(io)? };
         plan.check().map_err(|error| Failure::usage(error.to_string()))?;
+        files(&settings).try_for_each(writable)?;
         let mut report = measured(plan, objectives.slo.clone()).await?;
         report.objectives = objectives.fail_if.iter().map(|objective| objective.judge_forbidden(&report)).collect();
         tell(&report, &settings, io)?;
@@ -153,22 +154,38 @@ fn failure(error: &fanfare_loadtest::Error) -> Failure {
     }
 }
 
-/// The table to people, unless standard output is taken by JSON; files where they were asked for.
+/// The table to people, unless standard output is taken by JSON; then files where they were asked for.
 fn tell(report: &Report, settings: &Settings, io: &mut Io) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(report);
     let json = json.map_err(|error| Failure::failed(format!("cannot write the result as JSON: {error}")))?;
-    match settings.json.as_deref() {
-        Some(path) if path == Path::new("-") => io.line(&json)?,
-        Some(path) => write(path, &(json + "\n"))?,
-        None => {}
+    let to_output = settings.json.as_deref() == Some(Path::new("-"));
+    let text = if to_output { &json } else { &report.summary() };
+    io.line(text)?;
+    if let Some(path) = settings.json.as_deref().filter(|_| !to_output) {
+        write(path, &(json + "\n"))?;
     }
     if let Some(path) = &settings.html {
         write(path, &fanfare_loadtest::report::page::page(report))?;
     }
-    if settings.json.as_deref() != Some(Path::new("-")) {
-        io.line(&report.summary())?;
-    }
     Ok(())
+}
+
+/// The files that the result goes to.
+fn files(settings: &Settings) -> impl Iterator<Item = &Path> {
+    let json = settings.json.as_deref().filter(|path| *path != Path::new("-"));
+    json.into_iter().chain(settings.html.as_deref())
+}
+
+/// Looks whether a file can be written, before anything is measured for it. What it holds stays.
+fn writable(path: &Path) -> Result<(), Failure> {
+    let there = path.symlink_metadata();
+    if there.as_ref().is_ok_and(|there| !there.is_file() && !there.is_dir()) {
+        // A pipe or a link: opening it may mean something.
+        return Ok(());
+    }
+    let opened = std::fs::OpenOptions::new().append(true).create(true).open(path).map(drop);
+    let done = if there.is_ok() { opened } else { opened.and_then(|()| std::fs::remove_file(path)) };
+    done.map_err(|error| Failure::usage(format!("cannot write {}: {error}", path.display())))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

@@ -18,6 +18,16 @@ pub(super) fn of_json(unit: &[u8]) -> Option<(&str, u64)> {
     Some((std::str::from_utf8(channel).ok()?, offset))
 }
 
+/// Whether a unit of JSON is a push of a publication. Within a text the quotes around the field's name would be escaped.
+pub(super) fn is_publication_in_json(unit: &[u8]) -> bool {
+    memmem::find(unit, b"\"pub\":").is_some()
+}
+
+/// The same in Protobuf.
+pub(super) fn is_publication_in_protobuf(unit: &[u8]) -> bool {
+    Fields(unit).bytes(REPLY_PUSH).is_some_and(|push| Fields(push).bytes(PUSH_PUBLICATION).is_some())
+}
+
 /// The last offset of a message in JSON, which is the position; there is no other number of that name in it.
 pub(super) fn last_of_json(message: &[u8]) -> Option<u64> {
     const OFFSET: &[u8] = b"\"offset\":";

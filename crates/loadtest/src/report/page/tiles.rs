@@ -91,6 +91,6 @@ fn cores(server: &Server) -> String {
 fn memory(report: &Report) -> Option<Tile> {
     let server = report.server.as_ref()?;
     let note = counted(report.connections.ready as u64, "connection");
-    let each = Some(server.resident_bytes_per_connection).filter(|each| *each > 0.0)?;
+    let each = server.resident_bytes_per_connection?;
     Some(Tile { name: "memory per connection", value: bytes(each), note })
 }

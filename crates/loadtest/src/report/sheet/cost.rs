@@ -21,7 +21,7 @@ pub(super) fn memory(report: &Report) -> Facts {
     let Some(server) = &report.server else { return Facts::default() };
     let resident = |value: u64| bytes(value as f64);
     // A server that had as many connections before has their memory still.
-    let each = Some(server.resident_bytes_per_connection).filter(|each| *each > 0.0);
+    let each = server.resident_bytes_per_connection;
     Facts::default()
         .say_some("per connection", each.map(bytes))
         .say("before", resident(server.resident_bytes_before))

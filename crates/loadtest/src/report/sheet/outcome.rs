@@ -9,6 +9,7 @@ pub(super) fn deliveries(report: &Report) -> Facts {
     let Some(deliveries) = report.deliveries else { return Facts::default() };
     Facts::default()
         .count("expected", deliveries.expected)
+        .count_some("excused while away", deliveries.excused)
         .count("received", deliveries.received)
         .say("rate", per_second(deliveries.per_second))
         .count_some("recovered", deliveries.recovered)
@@ -69,6 +70,7 @@ pub(super) fn connections(connections: &Connections) -> Facts {
         .say("within", time(connections.seconds * 1e6))
         .say("sessions", per_second(connections.sessions_per_second))
         .say_some("came back", connections.return_us.map(|returns| count(returns.count)))
+        .say_some("at", connections.returns_per_second.map(per_second))
 }
 
 pub(super) fn closes(connections: &Connections) -> Facts {

@@ -29,6 +29,9 @@ pub(crate) struct Settings {
     /// Where they get in, as http://…, ws://… or redis://… [default: the first target]
     #[arg(long, value_name = "ADDRESS")]
     publish_to: Option<String>,
+    /// redis: the stream that the node takes publications from [default: fanfare:ingest]
+    #[arg(long, value_name = "NAME")]
+    ingest_stream: Option<String>,
     /// Connections
     #[arg(long, short = 'n', value_name = "N")]
     connections: Option<usize>,
@@ -134,15 +137,18 @@ impl Settings {
     /// These, and where they say nothing what the file says.
     pub(super) fn over(self, file: Self) -> Self {
         over!(self, file;
-            scenario adapter publish publish_to connections connect_rate connecting channels channels_each channel rate
-            duration warmup payload publishers in_flight threads churn_rate churn_connections slow_share patience drain
-            protobuf no_recovery slo json html;
+            scenario adapter publish publish_to ingest_stream connections connect_rate connecting channels channels_each
+            channel rate duration warmup payload publishers in_flight threads churn_rate churn_connections slow_share
+            patience drain protobuf no_recovery slo json html;
             target pid fail_if)
     }
 
     /// The plan, without credentials and not checked yet.
     pub(super) fn plan(&self, io: &Io) -> Result<Plan, Failure> {
-        let scenario = word("scenario", self.scenario.as_deref().unwrap_or_default(), Scenario::of, Scenario::ALL)?;
+        let Some(scenario) = self.scenario.as_deref() else {
+            return Err(Failure::usage("the file says no scenario").hint("write for instance: scenario = \"fanout\""));
+        };
+        let scenario = word("scenario", scenario, Scenario::of, Scenario::ALL)?;
         let adapter = self.adapter.as_deref().unwrap_or("fanfare");
         let protocol = word("adapter", adapter, Protocol::of, Protocol::ALL)?;
         let mut plan = Plan::new(scenario, protocol, self.targets(io)?);
@@ -151,6 +157,7 @@ impl Settings {
         }
         plan.publish_to = self.publish_to.as_deref().map(address).transpose()?;
         plan.connect_rate = self.connect_rate;
+        set(&mut plan.ingest_stream, self.ingest_stream.clone());
         set(&mut plan.connections, self.connections);
         set(&mut plan.connecting_max, self.connecting);
         set(&mut plan.channels, self.channels);
@@ -290,6 +297,8 @@ mod tests {
         assert!(refused.contains("did you mean fanout?"), "{refused}");
         let unknown = toml::from_str::<Settings>("connectoins = 1").unwrap_err();
         assert_eq!(meant(unknown.message()), Some("connections"));
+        let refused = format!("{:?}", planned("rate = 5").unwrap_err());
+        assert!(refused.contains("the file says no scenario"), "{refused}");
         let refused = format!("{:?}", planned("scenario = \"fanout\"\nduration = \"5\"").unwrap_err());
         assert!(refused.contains("a number and a unit"), "{refused}");
     }
