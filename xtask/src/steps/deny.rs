@@ -17,7 +17,8 @@ pub(crate) fn check() -> Outcome {
     }))
 }
 
-/// Where the tool is, built if it is not there. Unoptimised, and without what only advisories need: it runs for a second.
+/// Where the tool is, built if it is not there. Unoptimised, and without what only advisories or a debugger need: it
+/// runs for a second.
 fn installed() -> Result<PathBuf, String> {
     let folder = project::target().join("tools").join(format!("cargo-deny-{VERSION}"));
     let tool = folder.join("bin").join("cargo-deny");
@@ -26,7 +27,8 @@ fn installed() -> Result<PathBuf, String> {
     }
     let into = folder.to_string_lossy();
     let arguments = ["install", "cargo-deny", "--version", VERSION, "--locked", "--debug", "--no-default-features"];
-    Run::new("deny-install", "cargo").args(&arguments).args(&["--root", &into]).output()?;
+    let run = Run::new("deny-install", "cargo").args(&arguments).args(&["--root", &into]);
+    run.env("CARGO_PROFILE_DEV_DEBUG", "0").output()?;
     Ok(tool)
 }
 
