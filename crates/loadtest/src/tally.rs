@@ -76,6 +76,12 @@ impl Tally {
         self.optional.clone()
     }
 
+    /// A publication is here. If the subscription was ended on purpose, and this is not the next one, it is live again, and does
+    /// without those in between: they are returned.
+    pub(crate) fn resume_before(&mut self, number: u32) -> Range<u32> {
+        if self.parted && number > self.next { self.resume(|| number) } else { 0..0 }
+    }
+
     /// The numbers that have not arrived, of `published` in all, in order.
     pub(crate) fn missing(&self, published: u32) -> impl Iterator<Item = u32> + '_ {
         self.holes.numbers().chain(self.next..published)
@@ -134,6 +140,19 @@ mod tests {
         assert_eq!(tally.take(6), Arrival::Optional { in_order: true });
         assert_eq!(tally.take(7), Arrival::InOrder);
         assert_eq!(tally.take(5), Arrival::Doubled);
+        assert_eq!(missing(&tally, 9), [8]);
+    }
+
+    #[test]
+    fn defect_what_came_with_the_word_that_a_subscription_is_live_again_made_a_hole() {
+        let (mut tally, _) = taken(&[0, 1]);
+        tally.part();
+        // It was on its way.
+        assert!(tally.resume_before(2).is_empty());
+        assert_eq!(tally.take(2), Arrival::InOrder);
+        assert_eq!(tally.resume_before(7), 3..7);
+        assert_eq!(tally.take(7), Arrival::InOrder);
+        assert!(tally.resume(|| 9).is_empty());
         assert_eq!(missing(&tally, 9), [8]);
     }
 

@@ -50,6 +50,7 @@ fn bench_by(target: SocketAddr, publish_to: &str, words: &[&str]) -> Run {
         .arg(&folder)
         .env_clear()
         .env("FANFARE_API_KEY", "3f1c6a0d9b7e45d2a8c0")
+        .envs(["ID", "KEY", "SECRET"].map(|what| (format!("FANFARE_BENCH_PUSHER_{what}"), what.to_lowercase())))
         .output()
         .unwrap();
     let told = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
@@ -477,9 +478,9 @@ fn what_cannot_be_done_is_refused_before_anything_is_measured() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hubs_without_a_protocol_of_their_own_are_measured() {
-    let hub = other_hub::start();
-    for (adapter, way) in [("nchan", "http"), ("plain", "ws")] {
+async fn hubs_of_other_protocols_are_measured() {
+    for (adapter, way) in [("nchan", "http"), ("plain", "ws"), ("pusher", "http")] {
+        let hub = other_hub::start();
         let words = ["fanout", "-n", "10", "--rate", "100", "-d", "1s", "--warmup", "0s", "--adapter", adapter];
         let run = bench_by(hub, &format!("{way}://{hub}"), &words);
         assert_whole(&run, 100 * 10);

@@ -155,9 +155,11 @@ impl Loader {
                 (false, true) => Way::Live,
                 (false, false) => Way::Recovered,
             };
+            let without = subscription.tally.resume_before(stamp.number);
             let arrival = subscription.tally.take(stamp.number);
             record.arrive(&stamp, arrival, way, now);
             if connection.counted {
+                record.excuse(stamp.channel, without);
                 record.settle(&stamp, arrival);
             }
         }

@@ -1,9 +1,12 @@
-//! A hub as small as it can be, at the paths of Nchan and of a plain WebSocket server: it sends to all what one sends.
+//! A hub as small as it can be, at the paths of Nchan, of a plain WebSocket server and of a Pusher application with the key
+//! `key`: it sends to all what one sends.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+
+use serde_json::{Value, json};
 
 type Subscribers = Arc<Mutex<Vec<TcpStream>>>;
 
@@ -25,6 +28,9 @@ fn serve(mut client: TcpStream, subscribers: &Subscribers) {
     client.set_nodelay(true).unwrap();
     let mut reader = BufReader::new(client.try_clone().unwrap());
     while let Some((request, length)) = read_head(&mut reader) {
+        if request.starts_with("GET /app/key?") {
+            return join_application(client, &mut reader, subscribers);
+        }
         if request.starts_with("GET /sub/bench ") || request.starts_with("GET / ") {
             join(client, subscribers);
             while let Some(payload) = read_frame(&mut reader) {
@@ -34,8 +40,11 @@ fn serve(mut client: TcpStream, subscribers: &Subscribers) {
         }
         let mut payload = vec![0; length];
         reader.read_exact(&mut payload).unwrap();
-        let status = if request.starts_with("POST /pub/bench ") { "201 Created" } else { "404 Not Found" };
-        send(&payload, subscribers);
+        let is_event = request.starts_with("POST /apps/id/events?");
+        let is_known = is_event || request.starts_with("POST /pub/bench ");
+        let status = if is_known { "201 Created" } else { "404 Not Found" };
+        let message = if is_event { event(&payload) } else { payload };
+        send(&message, subscribers);
         client.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).unwrap();
     }
 }
@@ -59,11 +68,33 @@ fn read_head(reader: &mut BufReader<TcpStream>) -> Option<(String, usize)> {
     }
 }
 
+const UPGRADED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+
 /// Nothing is sent to a subscriber before it has its answer.
 fn join(mut client: TcpStream, subscribers: &Subscribers) {
     let mut subscribers = subscribers.lock().unwrap();
-    client.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n").unwrap();
+    client.write_all(UPGRADED).unwrap();
     subscribers.push(client);
+}
+
+/// The server of an application speaks first, and answers to who subscribes.
+fn join_application(mut client: TcpStream, reader: &mut BufReader<TcpStream>, subscribers: &Subscribers) {
+    let established = frame(br#"{"event":"pusher:connection_established","data":"{}"}"#);
+    client.write_all(&[UPGRADED, &established].concat()).unwrap();
+    let Some(command) = read_frame(reader) else { return };
+    let command: Value = serde_json::from_slice(&command).unwrap();
+    assert_eq!(command, json!({"event": "pusher:subscribe", "data": {"channel": "bench"}}));
+    let succeeded = frame(br#"{"event":"pusher_internal:subscription_succeeded","channel":"bench","data":"{}"}"#);
+    let mut subscribers = subscribers.lock().unwrap();
+    client.write_all(&succeeded).unwrap();
+    subscribers.push(client);
+}
+
+/// What the subscribers of an application get of what was published to it.
+fn event(body: &[u8]) -> Vec<u8> {
+    let body: Value = serde_json::from_slice(body).unwrap();
+    let event = json!({"event": body["name"], "channel": body["channels"][0], "data": body["data"]});
+    event.to_string().into_bytes()
 }
 
 /// The payload of a client's frame with text, of no more than 64 KiB.
@@ -83,13 +114,18 @@ fn read_frame(reader: &mut BufReader<TcpStream>) -> Option<Vec<u8>> {
     (head[0] == 0x81).then_some(payload)
 }
 
-/// Sends a text to all that are still there.
-fn send(payload: &[u8], subscribers: &Subscribers) {
+/// A text, of no more than 64 KiB.
+fn frame(payload: &[u8]) -> Vec<u8> {
     let length = u16::try_from(payload.len()).unwrap();
     let head = match length {
         0..126 => vec![0x81, length as u8],
         _ => [&[0x81, 126], length.to_be_bytes().as_slice()].concat(),
     };
-    let frame = [&head, payload].concat();
+    [&head, payload].concat()
+}
+
+/// Sends a text to all that are still there.
+fn send(payload: &[u8], subscribers: &Subscribers) {
+    let frame = frame(payload);
     subscribers.lock().unwrap().retain_mut(|subscriber| subscriber.write_all(&frame).is_ok());
 }
