@@ -22,9 +22,12 @@ pub(crate) fn lints() -> Outcome {
     Outcome::of_check(cargo("clippy", &arguments))
 }
 
-/// `cargo test`.
+/// `cargo test`, with twice as many threads as there are cores unless it was said: most tests wait most of their time.
 pub(crate) fn tests() -> Outcome {
-    Outcome::of_tests(cargo("test", &["test", "--workspace", "--locked", "--no-fail-fast"]), Tally::of_cargo)
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| (2 * cores).to_string());
+    let run = Run::new("test", "cargo").args(&["test", "--workspace", "--locked", "--no-fail-fast"]);
+    Outcome::of_tests(run.env("RUST_TEST_THREADS", threads).output(), Tally::of_cargo)
 }
 
 /// The debug binary: the tests have built most of it already.
