@@ -430,7 +430,7 @@ fn told(ratio: Spread, verdict: Verdict) -> String {
 }
 
 pub(super) fn server_cpu(run: &Measured) -> Option<f64> {
-    counting(run).and_then(|run| positive(run.server_cpu_us))
+    counted(run, run.server_cpu_us)
 }
 
 /// Nothing is published there, so that a run can only be invalid.
@@ -440,7 +440,7 @@ pub(super) fn sessions(run: &Measured) -> Option<f64> {
 
 /// Until the last subscriber had a publication.
 pub(super) fn last_ms(run: &Measured) -> Option<f64> {
-    counting(run).and_then(|run| positive(run.last_p50_us / 1_000.0))
+    counted(run, run.last_p50_us / 1_000.0)
 }
 
 /// What the load tester used, as a share of what the server did.

@@ -183,7 +183,7 @@ impl Runner<'_> {
         progress: &Progress,
         done: impl Fn() -> bool,
     ) -> Result<(), Error> {
-        let mut middle = Some(window.timed_from + window.end.saturating_sub(window.timed_from) / 2);
+        let mut middle = Some(window.timed_from + (window.end - window.timed_from) / 2);
         self.begin_course(plan)?;
         while !done() {
             if middle.is_some_and(|middle| self.clock.now() >= middle) {

@@ -279,9 +279,12 @@ impl Record {
 
     /// Such a subscription does without these of its channel.
     pub(crate) fn excuse(&mut self, channel: u32, numbers: Range<u32>) {
+        if numbers.is_empty() {
+            return;
+        }
         self.counts.settled += numbers.len() as u64;
+        self.excused.resize(self.window.publications, 0);
         for number in numbers {
-            self.excused.resize(self.window.publications, 0);
             if let Some(excused) = self.excused.get_mut(self.window.index(channel, number)) {
                 *excused += 1;
             }

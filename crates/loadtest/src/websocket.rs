@@ -9,9 +9,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rand::RngExt as _;
 
+use crate::plan::PAYLOAD_BYTES_MAX;
+
 /// A server's frame or message that is larger ends the connection: above the largest payload with what is around it, and
 /// above what recovery sends at once.
-pub(crate) const FRAME_BYTES_MAX: usize = 32 << 20;
+pub(crate) const FRAME_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
 
 /// The most that the answer to an upgrade may take.
 const HEAD_BYTES_MAX: usize = 16 << 10;

@@ -158,10 +158,11 @@ fn failure(error: &fanfare_loadtest::Error) -> Failure {
 fn tell(report: &Report, settings: &Settings, io: &mut Io) -> Result<(), Failure> {
     let json = serde_json::to_string_pretty(report);
     let json = json.map_err(|error| Failure::failed(format!("cannot write the result as JSON: {error}")))?;
-    let to_output = settings.json.as_deref() == Some(Path::new("-"));
+    let file = json_file(settings);
+    let to_output = settings.json.is_some() && file.is_none();
     let text = if to_output { &json } else { &report.summary() };
     io.line(text)?;
-    if let Some(path) = settings.json.as_deref().filter(|_| !to_output) {
+    if let Some(path) = file {
         write(path, &(json + "\n"))?;
     }
     if let Some(path) = &settings.html {
@@ -170,10 +171,14 @@ fn tell(report: &Report, settings: &Settings, io: &mut Io) -> Result<(), Failure
     Ok(())
 }
 
+/// The file that JSON goes to; `None` also where that is standard output.
+fn json_file(settings: &Settings) -> Option<&Path> {
+    settings.json.as_deref().filter(|path| *path != Path::new("-"))
+}
+
 /// The files that the result goes to.
 fn files(settings: &Settings) -> impl Iterator<Item = &Path> {
-    let json = settings.json.as_deref().filter(|path| *path != Path::new("-"));
-    json.into_iter().chain(settings.html.as_deref())
+    json_file(settings).into_iter().chain(settings.html.as_deref())
 }
 
 /// Looks whether a file can be written, before anything is measured for it. What it holds stays.
