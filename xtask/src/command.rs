@@ -10,6 +10,9 @@ use crate::project;
 /// Lines of a log that are shown after a failure: enough for an assertion and what led to it.
 const SHOWN_LINES_MAX: usize = 120;
 
+/// Lines that are shown of each Rust test that failed, where some did: an assertion, and not all of the way to it.
+const SHOWN_LINES_PER_TEST_MAX: usize = 12;
+
 /// A program that is to be run for a step.
 pub(crate) struct Run {
     command: Command,
@@ -50,7 +53,8 @@ impl Run {
             return Ok(printed);
         }
         let (program, log) = (self.program(), self.log.display());
-        Err(format!("{}\n{program} failed ({status}); all it printed is in {log}", last_lines(&printed)))
+        let shown = failed_tests(&printed).unwrap_or_else(|| last_lines(&printed));
+        Err(format!("{shown}\n{program} failed ({status}); all it printed is in {log}"))
     }
 
     fn write_log(&mut self) -> std::io::Result<ExitStatus> {
@@ -63,6 +67,24 @@ impl Run {
         let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
         words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
     }
+}
+
+/// The beginning of what each Rust test printed that failed: with many programs of tests, the last lines are of others.
+/// `None` where no test failed, as when it does not compile.
+fn failed_tests(text: &str) -> Option<String> {
+    let (mut shown, mut left) = (Vec::new(), 0);
+    for line in text.lines() {
+        if line.starts_with("---- ") && line.ends_with(" stdout ----") {
+            left = SHOWN_LINES_PER_TEST_MAX;
+        } else if line == "failures:" {
+            left = 0;
+        }
+        if left > 0 && !line.trim().is_empty() {
+            shown.push(line);
+            left -= 1;
+        }
+    }
+    (!shown.is_empty()).then(|| shown.join("\n"))
 }
 
 fn last_lines(text: &str) -> String {
@@ -86,6 +108,18 @@ mod tests {
         let error = printed.expect_err("it exits with 3");
         assert!(error.contains("\n1000\n") && !error.contains("\n500\n"), "{error}");
         assert!(error.contains("(exit status: 3)"), "{error}");
+    }
+
+    #[test]
+    fn shows_the_tests_that_failed_and_not_those_that_ran_after_them() {
+        let (deep, others) = ("  at a frame\n".repeat(50), "test b ... ok\n".repeat(500));
+        let text = format!(
+            "test a ... FAILED\n\nfailures:\n\n---- a stdout ----\n\npanicked at a.rs:1:\nleft: 1\n{deep}\n\
+             failures:\n    a\n\ntest result: FAILED. 0 passed; 1 failed\n{others}"
+        );
+        let shown = failed_tests(&text).expect("a failed");
+        assert!(shown.starts_with("---- a stdout ----\npanicked at a.rs:1:\nleft: 1\n  at a frame"), "{shown}");
+        assert_eq!((shown.lines().count(), failed_tests(&others)), (SHOWN_LINES_PER_TEST_MAX, None));
     }
 
     #[test]

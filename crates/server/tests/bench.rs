@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use fanfare_testkit::{FrameProxy, Harm, Program, Proxy, RedisServer, Value, json};
+use fanfare_testkit::{FrameProxy, Harm, Program, Proxy, RedisServer, Value, free_address, json};
 use rustix::process::{Pid, Signal, kill_process};
 
 #[path = "bench/other_hub.rs"]
@@ -249,7 +249,7 @@ async fn defect_of_several_nodes_only_the_first_was_looked_at() {
 /// A Pusher application is taken from the environment: it was asked for before anybody had looked there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pusher_application_comes_from_the_environment() {
-    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let nobody = free_address().to_string();
     let bench = |application: &[(&str, &str)]| {
         let output = Command::new(BINARY)
             .args(["bench", "fanout", "--adapter", "pusher", "-n", "1", "--patience", "1s", "--target", &nobody])
@@ -383,7 +383,7 @@ fn assert_whole(run: &Run, expected: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn beside_slow_readers_the_others_lose_nothing() {
     let node = node(&[]).await;
-    let words = ["slow", "-n", "10", "--slow-share", "0.2", "--payload", "16384", "--rate", "150", "-d", "2s"];
+    let words = ["slow", "-n", "10", "--slow-share", "0.2", "--payload", "16384", "--rate", "75", "-d", "4s"];
     let run = bench(node.address(), node.address(), &[&words[..], &["--warmup", "0s"]].concat());
     assert_whole(&run, 300 * 8);
     assert_eq!(run.number("/slow/connections"), 2.0);

@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
 
 use std::cell::RefCell;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
 
 use fanfare_testkit::bad_input::case;
 use fanfare_testkit::patience::eventually;
-use fanfare_testkit::{Canary, Http, Opening, Program, Raw, client_frame, serve};
+use fanfare_testkit::{Canary, Http, Opening, Program, Raw, client_frame, free_address, serve};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_fanfare");
 
@@ -23,7 +23,7 @@ struct Unread {
 
 impl Unread {
     async fn start() -> Self {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = free_address();
         let variables = [("FANFARE_LISTEN__ADDRESS", &*address.to_string()), ("FANFARE_LOG__LEVEL", "debug")];
         let process = serve(BINARY, &variables).stderr(Stdio::piped()).spawn().unwrap();
         let listens = || async { TcpStream::connect(address).ok().map(drop) };

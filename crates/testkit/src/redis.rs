@@ -1,10 +1,18 @@
 //! A real Redis server of a test's own.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use crate::free_address;
+
+/// Slots of a cluster.
+const SLOTS: usize = 16_384;
+
+/// Masters of a cluster.
+const MASTERS: usize = 3;
 
 /// A running server; it ends when it is dropped.
 pub struct RedisServer {
@@ -25,9 +33,10 @@ impl RedisCluster {
     /// Where they do not agree within 20 seconds.
     pub fn start() -> Option<Self> {
         let settings = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
-        let masters = (0..3).map(|_| RedisServer::start_with(&settings)).collect::<Option<Vec<_>>>()?;
+        let masters = (0..MASTERS).map(|_| RedisServer::start_with(&settings)).collect::<Option<Vec<_>>>()?;
         for (at, master) in masters.iter().enumerate() {
-            let slots: Vec<String> = (0..16_384).skip(at).step_by(3).map(|slot: u16| slot.to_string()).collect();
+            let slots = (0..SLOTS).filter(|slot| owner_of(*slot) == at).map(|slot| slot.to_string());
+            let slots: Vec<String> = slots.collect();
             let words = ["CLUSTER", "ADDSLOTS"].into_iter().chain(slots.iter().map(String::as_str));
             master.run(&words.map(str::as_bytes).collect::<Vec<_>>());
             master.run(&[b"CLUSTER", b"MEET", b"127.0.0.1", masters[0].port.to_string().as_bytes()]);
@@ -64,8 +73,8 @@ impl RedisCluster {
         let text = |answer: String| answer.lines().last().unwrap_or_default().to_owned();
         let slot = self.masters[0].run(&[b"CLUSTER", b"KEYSLOT", key.as_bytes()]);
         let slot = slot.trim().trim_start_matches(':').to_owned();
-        let from = usize::from(slot.parse::<u16>().unwrap_or_default()) % 3;
-        let to = (from + 1) % 3;
+        let from = owner_of(slot.parse().expect("Redis names a slot by its number"));
+        let to = (from + 1) % MASTERS;
         let [from, to] = [from, to].map(|at| &self.masters[at]);
         let [from_id, to_id] = [from, to].map(|master| text(master.run(&[b"CLUSTER", b"MYID"])));
         to.run(&[b"CLUSTER", b"SETSLOT", slot.as_bytes(), b"IMPORTING", from_id.as_bytes()]);
@@ -102,7 +111,7 @@ impl RedisServer {
     }
 
     fn try_start(program: &str, settings: &[&str]) -> Option<Self> {
-        let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+        let port = free_address().port();
         // A node of a cluster listens 10,000 above its port as well.
         let port = if port > 55_000 { port - 20_000 } else { port };
         let dir = std::env::temp_dir().join(format!("fanfare-testkit-redis-{}-{port}", std::process::id()));
@@ -208,6 +217,11 @@ impl Drop for RedisServer {
         self.end();
         let _ = std::fs::remove_dir_all(&self.dir);
     }
+}
+
+/// Which master a slot is given to. Each has one range, as clusters are made: every client reads them when it connects.
+fn owner_of(slot: usize) -> usize {
+    slot * MASTERS / SLOTS
 }
 
 fn spawn(program: &str, port: u16, dir: &PathBuf, settings: &[&str]) -> Option<Child> {

@@ -14,7 +14,7 @@ use fanfare_hooks::SigningKey;
 use fanfare_testkit::bad_input::case;
 use fanfare_testkit::patience::{PATIENCE, eventually};
 use fanfare_testkit::{
-    Asked, Client, HookAnswer, HookServer, Http, Node, Setup, Value, json, on_1_and_3_shards, token,
+    Asked, Client, HookAnswer, HookServer, Http, Node, Setup, Value, free_address, json, on_1_and_3_shards, token,
 };
 use tokio::net::TcpListener;
 
@@ -636,7 +636,7 @@ fn example(language: &str) -> String {
 
 /// The examples check the signature with another implementation than ours.
 async fn the_example_works(language: &str, program: &str, flag: &str) {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_address().port();
     let mut backend = tokio::process::Command::new(program);
     backend.args([flag, &example(language)]).env("HOOK_SECRET", SECRETS[0]).env("PORT", port.to_string());
     let _backend = backend.kill_on_drop(true).spawn().unwrap_or_else(|error| panic!("{program} is needed: {error}"));

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use fanfare_testkit::bad_input::{Case, case};
 use fanfare_testkit::patience::{eventually, within};
-use fanfare_testkit::{Client, Http, Opening, json, token};
+use fanfare_testkit::{Client, Http, Opening, free_address, json, token};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::task::JoinSet;
@@ -33,10 +33,6 @@ struct Program {
 /// A configuration with one key of the API and what stands in `more`.
 fn config(key: &str, more: &str) -> String {
     format!("[api]\nkeys = [\"{key}\"]\n[auth]\nhmac_secret = \"{}\"\nallow_short_secret = true\n{more}", token::SECRET)
-}
-
-fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
 }
 
 impl Program {

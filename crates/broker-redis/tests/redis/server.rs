@@ -1,10 +1,11 @@
 //! A server of a test's own.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpSocket;
 
 /// A running server. It ends when it is dropped.
 pub(crate) struct Server {
@@ -212,11 +213,20 @@ impl Server {
 /// A free port and a folder.
 fn place() -> Option<(u16, PathBuf)> {
     // A cluster node listens 10,000 above its port as well.
-    let port = TcpListener::bind("127.0.0.1:0").ok()?.local_addr().ok()?.port();
+    let port = free_port()?;
     let port = if port > 55_000 { port - 20_000 } else { port };
     let dir = std::env::temp_dir().join(format!("fanfare-redis-{}-{port}", std::process::id()));
     std::fs::create_dir_all(&dir).ok()?;
     Some((port, dir))
+}
+
+/// Found without listening: a process that another test starts at that moment would inherit the listener for a while.
+pub(crate) fn free_port() -> Option<u16> {
+    let socket = TcpSocket::new_v4().ok()?;
+    // So that one that is inherited is not in the server's way.
+    socket.set_reuseaddr(true).ok()?;
+    socket.bind(([127, 0, 0, 1], 0).into()).ok()?;
+    Some(socket.local_addr().ok()?.port())
 }
 
 fn spawn(port: u16, dir: &PathBuf, settings: &[&str], faketime: Option<&str>) -> Child {

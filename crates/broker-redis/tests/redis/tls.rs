@@ -1,6 +1,5 @@
 //! Encrypted connections, with certificates made for the test.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 
 use crate::bench::{Bench, address, kept, until};
-use crate::server::Server;
+use crate::server::{Server, free_port};
 
 /// Who signs, and what was signed for the server and for the node.
 struct Certificates {
@@ -66,7 +65,7 @@ fn encrypted(certificates: &Certificates) -> Option<(Arc<Server>, u16)> {
     };
     let (ca, cert) = (put("ca.pem", &certificates.ca), put("cert.pem", &certificates.server.0));
     let key = put("key.pem", &certificates.server.1);
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = free_port().unwrap();
     let settings = ["--tls-port", &port.to_string(), "--tls-cert-file", &cert, "--tls-key-file", &key];
     server.kill();
     server.restart_with(&[&settings[..], &["--tls-ca-cert-file", &ca]].concat());

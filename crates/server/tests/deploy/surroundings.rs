@@ -1,9 +1,11 @@
 //! Programs that stand around nodes: whether they are installed, and running ones.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use fanfare_testkit::free_address;
 
 /// The file of `deploy/` with this name.
 pub(crate) fn deployed(name: &str) -> PathBuf {
@@ -42,7 +44,7 @@ impl Process {
     /// Starts a program whose configuration is written as `name`, and waits until it listens.
     pub(crate) async fn start(program: &str, name: &str, text: impl Fn(u16) -> String, arguments: &[&str]) -> Self {
         for _ in 0..10 {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            let port = free_address().port();
             let folder = std::env::temp_dir().join(format!("fanfare-deploy-{}-{port}", std::process::id()));
             std::fs::create_dir_all(&folder).unwrap();
             std::fs::write(folder.join(name), text(port)).unwrap();

@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep};
 
 use super::board::Board;
 use super::publisher::Http;
-use super::redis_server::{RedisProcess, free_address, signal};
+use super::redis_server::{RedisProcess, signal};
 use super::wire::Wire;
+use crate::free_address;
 
 /// Nodes.
 pub const NODES: usize = 3;
@@ -87,7 +88,7 @@ impl NodeProcess {
     pub async fn start(binary: &Path, folder: &Path, redis: SocketAddr, defect: Option<String>) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("node.toml"), CONFIG)?;
-        let (binary, folder, address) = (binary.to_owned(), folder.to_owned(), free_address()?);
+        let (binary, folder, address) = (binary.to_owned(), folder.to_owned(), free_address());
         let child = spawn(&binary, &folder, address, redis, defect.as_deref())?;
         let mut node = Self { child, binary, folder, address, redis, defect };
         node.ready().await?;

@@ -1,7 +1,7 @@
 //! A Redis server that can be harmed: killed, stopped, brought back with nothing or with an older dump.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,6 +9,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
+
+use crate::free_address;
 
 /// How long a server may take to answer after it was started.
 const START_MAX: Duration = Duration::from_secs(20);
@@ -32,7 +34,7 @@ impl RedisProcess {
     pub async fn start(folder: &Path) -> io::Result<Self> {
         let program = std::env::var("FANFARE_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
         std::fs::create_dir_all(folder)?;
-        let address = free_address()?;
+        let address = free_address();
         let child = spawn(&program, folder, address)?;
         let mut server = Self { child, program, folder: folder.to_owned(), address };
         server.ready().await?;
@@ -144,11 +146,6 @@ fn spawn(program: &str, folder: &Path, address: SocketAddr) -> io::Result<Child>
     command.args(["--save", "", "--appendonly", "no", "--repl-diskless-sync-delay", "0"]);
     command.arg("--client-output-buffer-limit").args(OUTPUT_LIMIT);
     command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).spawn()
-}
-
-/// An address that nobody listens on at the moment.
-pub(super) fn free_address() -> io::Result<SocketAddr> {
-    std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
 }
 
 /// Sends a signal to a process that we started.
