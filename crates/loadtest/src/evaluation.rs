@@ -149,6 +149,7 @@ fn asked(plan: &Plan) -> Asked {
         channels: plan.channels,
         channels_each: plan.channels_each,
         rate: plan.rate,
+        burst: plan.burst,
         duration_s: plan.duration.as_secs_f64(),
         warm_up_s: plan.warm_up.as_secs_f64(),
         payload_bytes: plan.payload_bytes,
@@ -278,8 +279,16 @@ mod tests {
     use crate::plan::Protocol;
     use crate::publisher::{Answered, States};
 
-    const WINDOW: Window =
-        Window { run: 1, start: 0, timed_from: 0, end: 1_000_000_000, publications: 4, channels: 1, gap: 250e6 };
+    const WINDOW: Window = Window {
+        run: 1,
+        start: 0,
+        timed_from: 0,
+        end: 1_000_000_000,
+        publications: 4,
+        channels: 1,
+        gap: 250e6,
+        burst: 1,
+    };
 
     const CALM: Spent = Spent {
         took: Duration::from_secs(1),

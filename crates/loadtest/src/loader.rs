@@ -176,8 +176,16 @@ pub(crate) fn new(
     let poll = Poll::new()?;
     let waker = Waker::new(poll.registry(), WAKE)?;
     let first = connections.start;
-    let window =
-        Window { run: 0, start: 0, timed_from: 0, end: 0, publications: 0, channels: setup.channels.count(), gap: 0.0 };
+    let window = Window {
+        run: 0,
+        start: 0,
+        timed_from: 0,
+        end: 0,
+        publications: 0,
+        channels: setup.channels.count(),
+        gap: 0.0,
+        burst: 1,
+    };
     let loader = Loader {
         connections: connections.map(|number| Connection::new(setup.channels.of(number), slow(number))).collect(),
         setup: Arc::clone(setup),

@@ -145,6 +145,7 @@ impl Runner<'_> {
             publications,
             channels: plan.channels,
             gap,
+            burst: plan.burst,
         }
     }
 

@@ -161,6 +161,8 @@ pub struct Plan {
     pub channel: String,
     /// Publications a second, over all channels.
     pub rate: f64,
+    /// Publications that are due at the same moment; the rate is that of all.
+    pub burst: usize,
     /// How long is published; for `connect` and `listen` how long is watched.
     pub duration: Duration,
     /// How long is published before the measurement: checked, and not timed.
@@ -229,6 +231,7 @@ impl Plan {
             channels_each: 1,
             channel: "bench".to_owned(),
             rate: 50.0,
+            burst: 1,
             duration: Duration::from_secs(10),
             warm_up: Duration::from_secs(1),
             payload_bytes: 128,
@@ -305,9 +308,28 @@ impl Plan {
         within("duration", self.duration.as_secs_f64(), shortest..=TIME_MAX_S)?;
         if self.publishes() {
             within("publications in all", self.publications() as f64, 1.0..=PUBLICATIONS_MAX)?;
+            self.check_burst()?;
         }
         self.check_channel()?;
         self.check_protocol()
+    }
+
+    /// A burst has to fit into what may be without an answer, else some of it would never be sent; and into the duration, else
+    /// all of it might be due in the warm-up, and nothing be timed.
+    fn check_burst(&self) -> Result<(), PlanError> {
+        let refused = |allowed| Err(PlanError::Number { name: "burst", value: self.burst.to_string(), allowed });
+        if !(1..=self.in_flight_max).contains(&(self.burst as u64)) {
+            return refused(format!(
+                "1 to {}, the publications without an answer at most (in-flight)",
+                self.in_flight_max
+            ));
+        }
+        // A burst of one is no burst, however seldom; a product such as 100 × 0.29 may be a hair less than it should be.
+        let in_duration = (self.rate * self.duration.as_secs_f64() + 1e-6).max(1.0) as usize;
+        if self.burst > in_duration {
+            return refused(format!("1 to {in_duration}, the publications of the duration at this rate"));
+        }
+        Ok(())
     }
 
     fn check_channel(&self) -> Result<(), PlanError> {
@@ -474,6 +496,24 @@ mod tests {
         assert!(refused(|plan| plan.duration = Duration::ZERO).starts_with("duration is 0"));
         assert!(refused(|plan| plan.drain = Duration::MAX).starts_with("drain is "));
         assert!(plan(Scenario::Recover, Protocol::Nchan).check().is_err());
+    }
+
+    #[test]
+    fn a_burst_fits_into_what_may_be_without_an_answer_and_into_the_duration() {
+        let checked = |burst, in_flight_max| {
+            let plan = plan(Scenario::Fanout, Protocol::Fanfare);
+            Plan { burst, in_flight_max, rate: 100.0, duration: Duration::from_millis(290), ..plan }.check()
+        };
+        assert_eq!([checked(1, 1), checked(29, 29)], [Ok(()), Ok(())]);
+        let refused = |burst, in_flight_max| checked(burst, in_flight_max).unwrap_err().to_string();
+        assert!(refused(0, 10).starts_with("burst is 0: it has to be 1 to 10, "), "{}", refused(0, 10));
+        let told = "burst is 21: it has to be 1 to 20, the publications without an answer at most (in-flight)";
+        assert_eq!(refused(21, 20), told);
+        let told = "burst is 30: it has to be 1 to 29, the publications of the duration at this rate";
+        assert_eq!(refused(30, 100), told);
+        // Where nothing is published there are none.
+        let idle = plan(Scenario::Listen, Protocol::Fanfare);
+        assert_eq!(Plan { burst: 20, duration: Duration::ZERO, ..idle }.check(), Ok(()));
     }
 
     #[test]

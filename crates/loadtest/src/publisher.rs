@@ -30,7 +30,7 @@ pub(crate) use redis::Redis;
 pub(crate) use websocket::{ClientPublish, PlainPublish};
 
 /// Publications of one thread's turn before it looks at the clock again.
-const BURST_MAX: usize = 256;
+const TURN_MAX: usize = 256;
 
 /// The longest sleep, in nanoseconds.
 const SLEEP_MAX: u64 = 100_000_000;
@@ -156,7 +156,7 @@ impl<'a> Pace<'a> {
             progress,
             names,
             payload: Vec::new(),
-            unwritten: Vec::with_capacity(BURST_MAX),
+            unwritten: Vec::with_capacity(TURN_MAX),
             sent: 0,
             lateness: Latencies::default(),
             over_bound: 0,
@@ -170,16 +170,16 @@ impl<'a> Pace<'a> {
         while next < self.job.window.publications && !self.progress.stop.load(Ordering::Relaxed) {
             // In slices, so that it ends soon when it is told to.
             self.job.clock.sleep_until(self.job.window.due(next).min(self.job.clock.now() + SLEEP_MAX));
-            next = self.burst(next);
+            next = self.turn(next);
             self.progress.due.store(next as u64, Ordering::Relaxed);
         }
         be_ordinary();
     }
 
     /// Writes what is due by now, each connection once; returns what comes next.
-    fn burst(&mut self, first: usize) -> usize {
+    fn turn(&mut self, first: usize) -> usize {
         let now = self.job.clock.now();
-        let end = self.job.window.publications.min(first + BURST_MAX);
+        let end = self.job.window.publications.min(first + TURN_MAX);
         let mut next = first;
         while next < end && self.job.window.due(next) <= now {
             self.enqueue(next);
@@ -287,6 +287,7 @@ mod tests {
             publications: 200,
             channels: 1,
             gap: 2_000_000.0,
+            burst: 1,
         };
         let channels = Channels::new("bench", 1, 1);
         let job = Job { window, channels, payload_bytes: 128, in_flight_max: 10_000, clock, patience: 10_000_000_000 };

@@ -38,8 +38,10 @@ pub(crate) struct Window {
     pub(crate) publications: usize,
     /// Channels, which take turns.
     pub(crate) channels: u32,
-    /// Nanoseconds between two publications.
+    /// Nanoseconds between two publications, in the mean.
     pub(crate) gap: f64,
+    /// Publications that are due at the same moment. Until those after them are due there are none.
+    pub(crate) burst: usize,
 }
 
 impl Window {
@@ -50,7 +52,8 @@ impl Window {
 
     /// When a publication is due, by its number among all of the run.
     pub(crate) fn due(&self, index: usize) -> u64 {
-        self.start + (index as f64 * self.gap) as u64
+        let first = index - index % self.burst.max(1);
+        self.start + (first as f64 * self.gap) as u64
     }
 
     /// The stamp of a publication.
@@ -67,8 +70,10 @@ impl Window {
 
     /// The number, within a channel, of the first publication that is due after this time.
     pub(crate) fn next_of_channel(&self, channel: u32, now: u64) -> u32 {
-        let due = (now.saturating_sub(self.start) as f64 / self.gap.max(1.0)).ceil() as usize;
-        let next = due.saturating_sub(channel as usize).div_ceil(self.channels as usize) as u32;
+        let burst = self.burst.max(1);
+        let bursts = (now.saturating_sub(self.start) as f64 / (self.gap * burst as f64).max(1.0)).ceil() as usize;
+        let next =
+            bursts.saturating_mul(burst).saturating_sub(channel as usize).div_ceil(self.channels as usize) as u32;
         next.min(self.of_channel(channel))
     }
 
@@ -354,8 +359,16 @@ impl Record {
 mod tests {
     use super::*;
 
-    const WINDOW: Window =
-        Window { run: 1, start: 0, timed_from: 1_000, end: 10_000_000_000, publications: 4, channels: 2, gap: 1e9 };
+    const WINDOW: Window = Window {
+        run: 1,
+        start: 0,
+        timed_from: 1_000,
+        end: 10_000_000_000,
+        publications: 4,
+        channels: 2,
+        gap: 1e9,
+        burst: 1,
+    };
 
     fn stamp(channel: u32, number: u32, due: u64) -> Stamp {
         Stamp { run: 1, channel, number, due }
@@ -397,6 +410,26 @@ mod tests {
         assert_eq!(window.due(3), 3_000_000_000);
         assert_eq!([0, 1].map(|channel| window.next_of_channel(channel, 2_500_000_000)), [2, 1]);
         assert_eq!(window.next_of_channel(0, u64::MAX), 3);
+    }
+
+    /// Ten seconds with a publication in each, three at a time; of the last burst there is time for one.
+    #[test]
+    fn publications_of_a_burst_are_due_together_and_the_mean_rate_stays() {
+        let window = Window { publications: 10, channels: 1, burst: 3, ..WINDOW };
+        let due: Vec<u64> = (0..window.publications).map(|index| window.due(index) / 1_000_000_000).collect();
+        assert_eq!(due, [0, 0, 0, 3, 3, 3, 6, 6, 6, 9]);
+        assert_eq!(window.stamp(4).due, window.due(3));
+        let next = [0, 1, 3_000_000_000, 3_000_000_001, 8_999_999_999, 9_000_000_001, u64::MAX];
+        assert_eq!(next.map(|now| window.next_of_channel(0, now)), [0, 3, 3, 6, 9, 10, 10]);
+    }
+
+    #[test]
+    fn a_burst_is_shared_by_the_channels_as_they_take_turns() {
+        let window = Window { publications: 10, channels: 4, burst: 6, ..WINDOW };
+        assert_eq!([0, 1, 2, 3].map(|channel| window.of_channel(channel)), [3, 3, 2, 2]);
+        // Of the first six each channel has one, and the first two have another.
+        assert_eq!([0, 1, 2, 3].map(|channel| window.next_of_channel(channel, 1)), [2, 2, 1, 1]);
+        assert_eq!([window.due(window.index(1, 1)), window.due(window.index(2, 1))], [0, 6_000_000_000]);
     }
 
     #[test]

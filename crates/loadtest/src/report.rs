@@ -85,6 +85,8 @@ pub struct Asked {
     pub channels_each: u32,
     /// Publications a second.
     pub rate: f64,
+    /// Publications that were due at the same moment.
+    pub burst: usize,
     /// Seconds.
     pub duration_s: f64,
     /// Seconds before them that were checked and not timed.

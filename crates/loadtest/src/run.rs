@@ -225,7 +225,8 @@ fn watch_idle(
 ) -> Result<Evaluation, Error> {
     let start = clock.now();
     let end = start + nanoseconds(plan.duration);
-    let window = Window { run: 0, start, timed_from: start, end, publications: 0, channels: plan.channels, gap: 0.0 };
+    let window =
+        Window { run: 0, start, timed_from: start, end, publications: 0, channels: plan.channels, gap: 0.0, burst: 1 };
     fleet.begin(window)?;
     let before = Reading::now(clock, processes, fleet);
     while clock.now() < end {

@@ -90,6 +90,21 @@ async fn a_run_without_faults_counts_every_delivery_once() {
     assert!([0, 6].contains(&run.code), "{}", run.told);
 }
 
+/// Twenty at once, each second: nothing comes in between, and the last ten are what is left of the duration.
+#[tokio::test(flavor = "multi_thread")]
+async fn in_bursts_as_much_is_published_at_fewer_moments() {
+    let node = node(&[]).await;
+    let words = ["fanout", "-n", "20", "--rate", "20", "--burst", "20", "-d", "2500ms", "--warmup", "0s"];
+    let run = bench(node.address(), node.address(), &words);
+    assert_whole(&run, 50 * 20);
+    assert_eq!([run.number("/asked/burst"), run.number("/asked/rate")], [20.0, 20.0]);
+    assert_eq!(run.number("/publications/due"), 50.0, "{}", run.told);
+    // In the last quarter of the first and of the second second all of a burst is long there.
+    let came = |at: usize| run.number(&format!("/timeline/{at}/live_per_second"));
+    assert_eq!([came(3), came(7)], [0.0; 2], "{}", run.told);
+    assert!(came(0) > 0.0 && run.told.contains("in bursts of 20"), "{}", run.told);
+}
+
 /// The open loop: a node that stands still for 300 ms owes all publications that were due meanwhile, each from its own
 /// time on. A tester that waited for answers would see one late publication.
 #[tokio::test(flavor = "multi_thread")]
@@ -475,6 +490,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_measured() {
     assert!(refused(&["fanout", "--json", "/nowhere/result.json"]).contains("cannot write /nowhere/result.json"));
     assert!(refused(&["connect", "--slo", "p99<50ms"]).contains("connect publishes nothing"));
     assert!(refused(&["fanout", "--duration", "0s"]).contains("duration is 0"));
+    assert!(refused(&["fanout", "--burst", "21", "--in-flight", "20"]).contains("burst is 21: it has to be 1 to 20"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -228,8 +228,16 @@ mod tests {
     use crate::record::Window;
     use crate::stamp::Stamp;
 
-    const WINDOW: Window =
-        Window { run: 7, start: 0, timed_from: 0, end: 1_000_000_000, publications: 6, channels: 2, gap: 1e8 };
+    const WINDOW: Window = Window {
+        run: 7,
+        start: 0,
+        timed_from: 0,
+        end: 1_000_000_000,
+        publications: 6,
+        channels: 2,
+        gap: 1e8,
+        burst: 1,
+    };
 
     /// A loader with one connection, which is subscribed to both channels and expects a run.
     fn loader() -> Loader {

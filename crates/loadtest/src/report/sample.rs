@@ -67,6 +67,7 @@ fn asked(scenario: &str) -> Asked {
         channels: 1,
         channels_each: 1,
         rate: 50.0,
+        burst: 1,
         duration_s: 10.0,
         warm_up_s: 1.0,
         payload_bytes: 128,
@@ -162,7 +163,7 @@ pub(super) fn idle() -> Report {
 /// A storm in which everything happened.
 pub(super) fn full() -> Report {
     let mut report = quiet();
-    report.asked = Asked { channels: 20, channels_each: 2, ..asked("storm") };
+    report.asked = Asked { channels: 20, channels_each: 2, burst: 10, ..asked("storm") };
     (report.valid, report.invalid_because) = (
         false,
         vec!["the publisher was late: 1 % of its publications by more than 3.4 ms, 1 ms is allowed".to_owned()],

@@ -13,9 +13,11 @@ pub(super) fn asked(report: &Report) -> Facts {
         .count("channels", asked.channels.into());
     let each = (asked.channels > 1).then(|| count(asked.channels_each.into()));
     let published = report.publications.is_some();
+    let burst = (published && asked.burst > 1).then(|| count(asked.burst as u64));
     facts
         .say_some("each subscribes to", each)
         .say_some("publications", published.then(|| per_second(asked.rate)))
+        .say_some("in bursts of", burst)
         .say_some("payload", published.then(|| bytes(asked.payload_bytes as f64)))
         .say("duration", round_time(asked.duration_s * 1e6))
 }

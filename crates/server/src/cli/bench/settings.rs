@@ -53,6 +53,9 @@ pub(crate) struct Settings {
     /// Publications a second, over all channels
     #[arg(long, short, value_name = "PER_SECOND")]
     rate: Option<f64>,
+    /// Publications that are due at the same moment, at the same rate over all [default: 1]
+    #[arg(long, value_name = "N")]
+    burst: Option<usize>,
     /// How long is published, or watched where nothing is
     #[arg(long, short, value_name = "DURATION")]
     duration: Option<String>,
@@ -138,7 +141,7 @@ impl Settings {
     pub(super) fn over(self, file: Self) -> Self {
         over!(self, file;
             scenario adapter publish publish_to ingest_stream connections connect_rate connecting channels channels_each
-            channel rate duration warmup payload publishers in_flight threads churn_rate churn_connections slow_share
+            channel rate burst duration warmup payload publishers in_flight threads churn_rate churn_connections slow_share
             patience drain protobuf no_recovery slo json html;
             target pid fail_if)
     }
@@ -164,6 +167,7 @@ impl Settings {
         set(&mut plan.channels_each, self.channels_each);
         set(&mut plan.channel, self.channel.clone());
         set(&mut plan.rate, self.rate);
+        set(&mut plan.burst, self.burst);
         set(&mut plan.duration, time("duration", self.duration.as_deref())?);
         set(&mut plan.warm_up, time("warmup", self.warmup.as_deref())?);
         set(&mut plan.payload_bytes, self.payload);
@@ -265,10 +269,11 @@ mod tests {
 
     #[test]
     fn flags_come_before_the_file_and_the_file_before_the_scenario() {
-        let file = settings("scenario = \"fanout\"\nrate = 10\nconnections = 20\ntarget = [\"127.0.0.1:1\"]");
+        let file =
+            settings("scenario = \"fanout\"\nrate = 10\nburst = 5\nconnections = 20\ntarget = [\"127.0.0.1:1\"]");
         let flags = Settings { rate: Some(30.0), ..Settings::default() };
         let plan = flags.over(file).plan(&scripted::io("", &[]).0).unwrap();
-        assert_eq!((plan.rate, plan.connections, plan.payload_bytes), (30.0, 20, 128));
+        assert_eq!((plan.rate, plan.burst, plan.connections, plan.payload_bytes), (30.0, 5, 20, 128));
     }
 
     #[test]
