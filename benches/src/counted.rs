@@ -64,14 +64,18 @@ fn redis(count: usize) -> Outcome {
 /// Messages that come in one go.
 const MESSAGES_AT_ONCE: usize = 100;
 
-/// A PUBLISH of a publication with a position: flags, then the message with its one field, the payload.
 fn publish_command() -> Vec<u8> {
+    redis::cmd("PUBLISH").arg("fanfare:live:news").arg(placed_message()).get_packed_command()
+}
+
+/// What a node publishes through Redis: the position, flags, then the message with its one field, the payload.
+pub(crate) fn placed_message() -> Vec<u8> {
     let payload = text();
     let mut message = b"\x01p12:epoch:\x01\x22".to_vec();
     // Two bytes of a Protobuf length.
     message.extend_from_slice(&[0x80 | (payload.len() % 128) as u8, (payload.len() / 128) as u8]);
     message.extend_from_slice(payload.as_bytes());
-    redis::cmd("PUBLISH").arg("fanfare:live:news").arg(message).get_packed_command()
+    message
 }
 
 fn beside_shard(what: &str, count: usize, subscribers: usize, batch: usize) -> Outcome {

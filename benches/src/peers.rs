@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! benches/peers/build.sh                                   # once: gets the peers
-//! cargo run --release -p fanfare-benches -- peers [--rounds N] [--only NAME,…] [--quick] [--again]
+//! cargo run --release -p fanfare-benches -- peers [--rounds N] [--only NAME,…] [--quick] [--again] [--or-of FOLDER]
 //! ```
 //!
 //! Each server has one core and the load tester the other. Rounds alternate their order, and Fanfare runs twice in each:
@@ -10,7 +10,9 @@
 //! docs/benchmarks.md, unless `--only` or `--quick` made it incomplete; then the page goes to standard output.
 //!
 //! Every figure is kept as soon as it is there (`results.rs`). A run that was interrupted goes on where it was, and one that
-//! was not only writes the page; `--again` measures everything anew.
+//! was not only writes the page; `--again` measures everything anew. What is kept counts for the same programs and the same
+//! method only, but `--or-of target/peers/results/…` takes whole parts of another comparison as they are, where only some
+//! are to be measured anew: the page names the commit of each part.
 
 mod build;
 mod capture;
@@ -30,7 +32,7 @@ mod server;
 mod statistics;
 mod tester;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use self::contest::Answer;
 use self::peer::{History, Peer};
@@ -44,6 +46,10 @@ const WARM_UP_S: u64 = 2;
 /// Fifty publications to many subscribers, a tenth of a second apart.
 const FAR_S: u64 = 5;
 const FAR_PUBLICATIONS_PER_SECOND: u32 = 10;
+
+/// Publications that are due at once, and how often: a third of a core or so.
+const BURST: u32 = 16;
+const BURSTS_PER_SECOND: u32 = 25;
 
 /// All that says how something is measured. Kept figures do not count after a change here; how the page shows them, and
 /// what it says, may change.
@@ -77,6 +83,8 @@ pub(crate) struct Plan {
     far: usize,
     /// Whether what was kept is measured anew.
     again: bool,
+    /// The folder of a comparison whose parts are taken where this one has none.
+    or_of: Option<PathBuf>,
 }
 
 impl Default for Plan {
@@ -93,6 +101,7 @@ impl Default for Plan {
             far: 5_000,
             quick: false,
             again: false,
+            or_of: None,
         }
     }
 }
@@ -105,6 +114,13 @@ impl Plan {
             match word.as_str() {
                 "--quick" => plan = Self { rounds: 2, memory_rounds: 1, duration_s: 3, quick: true, ..plan },
                 "--again" => plan.again = true,
+                "--or-of" => {
+                    let folder = words.next().ok_or("--or-of takes a folder of target/peers/results")?;
+                    if !Path::new(folder).is_dir() {
+                        return Err(format!("--or-of: there is no folder {folder}").into());
+                    }
+                    plan.or_of = Some(folder.into());
+                }
                 "--rounds" => {
                     plan.rounds =
                         words.next().and_then(|number| number.parse().ok()).ok_or("--rounds takes a number")?;
@@ -113,7 +129,10 @@ impl Plan {
                     let names = words.next().ok_or("--only takes names, with commas between them")?;
                     plan.only = Some(names.split(',').map(known).collect::<Answer<_>>()?);
                 }
-                _ => return Err(format!("{word} is not known: --rounds N, --only NAME,…, --quick, --again").into()),
+                _ => {
+                    let known = "--rounds N, --only NAME,…, --quick, --again, --or-of FOLDER";
+                    return Err(format!("{word} is not known: {known}").into());
+                }
             }
         }
         Ok(plan)
@@ -141,11 +160,17 @@ impl Plan {
         }
     }
 
+    /// So much at once that it is packed, and so rarely that a core has nothing to do between.
+    fn bursts(&self) -> Run {
+        Run { burst: BURST, ..self.fanout(BURST * BURSTS_PER_SECOND) }
+    }
+
     fn fanout(&self, publications_per_second: u32) -> Run {
         Run {
             scenario: "fanout",
             connections: self.subscribers,
             publications_per_second,
+            burst: 1,
             warm_up_s: WARM_UP_S,
             duration_s: self.duration_s,
         }
@@ -179,7 +204,8 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
     }
     // The load tester is the same program.
     let program = results::hash(&std::fs::read(Peer::Fanfare(History::Kept).program()?)?);
-    let results = Results::of(&peer::built().join("results"), words(&plan, program, &peers)?);
+    let results = Results::of(&peer::built().join("results"), words(&plan, program, &peers)?, &machine::commit());
+    let results = results.or_of(plan.or_of.clone());
     if plan.again {
         results.forget()?;
     }
@@ -196,7 +222,7 @@ pub(crate) fn run(arguments: &[String]) -> Outcome {
 
 /// In words, what a comparison is of: programs, plan, method and machine. With other words nothing that was kept counts.
 fn words(plan: &Plan, program: u64, peers: &[Peer]) -> Answer<String> {
-    let plan = Plan { only: None, again: false, ..plan.clone() };
+    let plan = Plan { only: None, again: false, or_of: None, ..plan.clone() };
     let machine = fanfare_loadtest::Machine::this();
     let mut words = vec![
         format!("fanfare {program:016x}"),
@@ -222,13 +248,18 @@ mod tests {
     fn what_is_left_out_makes_no_page() {
         assert!(plan("").unwrap().is_whole() && plan("--rounds 7").unwrap().is_whole());
         assert!(["--quick", "--only ws", "--rounds 3"].iter().all(|line| !plan(line).unwrap().is_whole()));
-        assert!(["--rounds", "--only", "--only nobody", "--fast"].iter().all(|line| plan(line).is_err()));
+        assert!(
+            ["--rounds", "--only", "--only nobody", "--fast", "--or-of", "--or-of nowhere"]
+                .iter()
+                .all(|line| plan(line).is_err())
+        );
     }
 
     #[test]
     fn a_comparison_is_of_its_plan_and_not_of_how_it_is_asked_for() {
         let subject = |line: &str| words(&plan(line).unwrap(), 7, &[]).unwrap();
         assert_eq!(subject("--again"), subject(""));
+        assert_eq!(subject("--or-of /"), subject(""));
         assert_ne!(subject("--rounds 7"), subject(""));
         assert_ne!(words(&Plan::default(), 8, &[]).unwrap(), subject(""));
         assert_ne!(words(&Plan::default(), 7, &[Peer::Ws]).unwrap(), subject(""));

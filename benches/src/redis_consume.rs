@@ -1,5 +1,5 @@
-//! Messages received a second and core: by the broker's consumer, and by redis-rs for comparison. Each runs on one
-//! thread, whose CPU time is read, while another publishes.
+//! Messages received a second and core, as nodes publish them: by the broker's consumer, and by redis-rs for comparison.
+//! Each runs on one thread, whose CPU time is read, while another publishes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,8 +9,9 @@ use fanfare_broker::Publications as _;
 use fanfare_protocol::Channel;
 use futures_util::StreamExt as _;
 
+use crate::counted::placed_message;
 use crate::redis_server::{Calls, RedisServer, broker};
-use crate::{Outcome, PAYLOAD_BYTES, say};
+use crate::{Outcome, say};
 
 pub(crate) type Counter = Arc<AtomicU64>;
 
@@ -44,12 +45,12 @@ fn measure(
         std::thread::sleep(Duration::from_millis(10));
     }
     let (begun, before) = (Instant::now(), consumer_cpu()?);
-    let payload = format!("\"{}\"", "x".repeat(PAYLOAD_BYTES - 2));
+    let message = placed_message();
     let mut sent = 0;
     while sent < messages {
         let mut pipe = redis::pipe();
         for _ in 0..500 {
-            pipe.cmd("PUBLISH").arg("fanfare:live:news").arg(&payload).ignore();
+            pipe.cmd("PUBLISH").arg("fanfare:live:news").arg(&message).ignore();
         }
         pipe.exec(&mut connection)?;
         sent += 500;

@@ -60,13 +60,15 @@ pub(crate) struct Contest<T> {
     /// By entrant, then by round.
     pub(crate) figures: Vec<Vec<Option<T>>>,
     pub(crate) when: When,
+    /// Of the programs that were measured.
+    pub(crate) commit: String,
 }
 
 impl<T: Clone> Contest<T> {
     /// Nothing has been measured yet.
     pub(crate) fn begin(entrants: Vec<Entrant>, rounds: usize) -> Self {
         let figures = vec![vec![None; rounds]; entrants.len()];
-        Self { entrants, figures, when: When::default() }
+        Self { entrants, figures, when: When::default(), commit: String::new() }
     }
 }
 
@@ -77,6 +79,11 @@ impl<T> Contest<T> {
         let all =
             (0..rounds).flat_map(|round| order(round, self.entrants.len()).into_iter().map(move |at| (at, round)));
         all.filter(|(at, round)| self.figures[*at][*round].is_none()).collect()
+    }
+
+    /// When, and with the programs of which commit.
+    pub(crate) fn measured(&self) -> (When, &str) {
+        (self.when, &self.commit)
     }
 
     /// What one has come to.

@@ -10,7 +10,6 @@ pub(crate) fn rows() -> Vec<[String; 2]> {
     let row = |name: &str, value: Option<String>| value.map(|value| [name.to_owned(), value]);
     let rows = [
         row("date", said("date", &["--utc", "+%Y-%m-%d"])),
-        row("commit", said("git", &["rev-parse", "--short", "HEAD"])),
         row("processor", Some(machine.processor)),
         row("cores", Some(machine.cores.to_string())),
         row("virtual machine", said("systemd-detect-virt", &[]).filter(|kind| kind != "none")),
@@ -20,6 +19,11 @@ pub(crate) fn rows() -> Vec<[String; 2]> {
         row("Node.js", said("node", &["--version"])),
     ];
     rows.into_iter().flatten().collect()
+}
+
+/// What is checked out.
+pub(crate) fn commit() -> String {
+    said("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_default()
 }
 
 /// Seconds since 1970 as people read them, in UTC.

@@ -46,8 +46,7 @@ pub(crate) fn all(plan: Plan, results: &Results, peers: Vec<Peer>, missing: Vec<
     let far = course.far()?;
     let fixed = course.fixed_rate()?;
     let saturation = course.saturations()?;
-    let busy_rate = course.measurable("busy-rate", (held(&saturation, Entrant::FANFARE) * 0.75) as u32)?;
-    let busy = course.busy(busy_rate)?;
+    let bursts = course.bursts()?;
     let half_rate = (best_of_the_others(&saturation) / 2.0) as u32;
     let latency_rate = course.measurable("latency-rate", half_rate)?;
     let able = course.everyone().into_iter();
@@ -59,8 +58,7 @@ pub(crate) fn all(plan: Plan, results: &Results, peers: Vec<Peer>, missing: Vec<
         missing,
         fixed,
         saturation,
-        busy_rate,
-        busy,
+        bursts,
         half_rate,
         latency_rate,
         latency,
@@ -113,17 +111,15 @@ impl Course<'_> {
         part.contest(cpu, |entrant, _, _| repeated(|| once(entrant, &run)))
     }
 
-    /// The same where Fanfare is busy enough to put several messages into a write, beside a loop that does the same.
-    fn busy(&self, rate: u32) -> Answer<Contest<Measured>> {
-        let run = self.plan.fanout(rate);
-        let about = format!("at {rate} a second");
-        let reached = self.found_once("messages-per-write", &about, || messages_per_write(&run))?;
-        let mut entrants = vec![Entrant::Loop(1)];
-        if reached > 1 {
-            entrants.push(Entrant::Loop(reached));
-        }
-        let title = format!("CPU of a delivery at {rate} publications a second");
-        let part = self.part("busy", title, Entrant::with_a_pair(entrants));
+    /// The same where so much comes at once that Fanfare puts several messages into a write, and has nothing to do between;
+    /// beside a loop that puts in as many.
+    fn bursts(&self) -> Answer<Contest<Measured>> {
+        let run = self.plan.bursts();
+        let title = format!("CPU of a delivery in bursts of {}", run.burst);
+        let reached = self.found_once("messages-per-write", &title, || {
+            Ok(once(Entrant::FANFARE, &run)?.messages_per_write.round().max(1.0) as usize)
+        })?;
+        let part = self.part("bursts", title, Entrant::with_a_pair([Entrant::Loop(reached)]));
         part.contest(cpu, |entrant, _, _| repeated(|| once(entrant, &run)))
     }
 
@@ -183,16 +179,6 @@ impl Course<'_> {
     }
 }
 
-/// What Fanfare puts into a write, of messages, in such a run.
-fn messages_per_write(run: &Run) -> Answer<usize> {
-    let peer = Peer::Fanfare(History::Kept);
-    let server = Server::start(peer, Pings::ByDefault)?;
-    run.against(&server, &peer.target())?;
-    let deliveries = server.metric("fanfare_gateway_deliveries_total")?;
-    let writes = server.metric("fanfare_gateway_writes_total")?;
-    Ok((deliveries / writes.max(1.0)).round().max(1.0) as usize)
-}
-
 /// A peer that is asked for rates.
 struct Asked<'a> {
     plan: &'a Plan,
@@ -245,7 +231,7 @@ fn once_of_loop(messages_per_write: usize, run: &Run) -> Answer<Measured> {
         messages_per_write,
         frame: frame_of(run)?,
     };
-    let run = Run { scenario: "listen", ..run.clone() };
+    let run = Run { scenario: "listen", burst: 1, ..run.clone() };
     let measured = run.against(&Server::start_loop(load)?, &Peer::Ws.target())?;
     // A loop that did not keep its pace is no yardstick for it.
     let due = run.connections as f64 * f64::from(run.publications_per_second) * run.duration_s as f64;

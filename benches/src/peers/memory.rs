@@ -71,7 +71,14 @@ impl Held {
     /// Returns when they are there.
     fn connect(server: &Server, peer: Peer, connections: usize) -> io::Result<Self> {
         let before = descriptors(server.working())?;
-        let run = Run { scenario: "listen", connections, publications_per_second: 1, warm_up_s: 0, duration_s: HELD_S };
+        let run = Run {
+            scenario: "listen",
+            connections,
+            publications_per_second: 1,
+            burst: 1,
+            warm_up_s: 0,
+            duration_s: HELD_S,
+        };
         let mut held = Self { tester: run.start(server, &peer.target())? };
         let deadline = Instant::now() + CONNECT_TIMEOUT;
         let wanted = before + connections - GIVEN_BACK_MAX;

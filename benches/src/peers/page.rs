@@ -23,8 +23,7 @@ pub(crate) struct Comparison {
     pub(crate) missing: Vec<(Peer, String)>,
     pub(crate) fixed: Contest<Measured>,
     pub(crate) saturation: Contest<Held>,
-    pub(crate) busy_rate: u32,
-    pub(crate) busy: Contest<Measured>,
+    pub(crate) bursts: Contest<Measured>,
     /// Half of what the best peer holds, and the rate at which latency was measured.
     pub(crate) half_rate: u32,
     pub(crate) latency_rate: u32,
@@ -50,7 +49,7 @@ pub(crate) fn write(comparison: &Comparison, machine: &[[String; 2]]) -> String 
         peers(comparison),
         goals(comparison),
         cpu(comparison),
-        busy(comparison),
+        bursts(comparison),
         saturation(comparison),
         latency(comparison),
         far(comparison),
@@ -152,37 +151,51 @@ fn cpu(comparison: &Comparison) -> String {
     text + &reasons(contest)
 }
 
-fn busy(comparison: &Comparison) -> String {
-    let contest = &comparison.busy;
+fn bursts(comparison: &Comparison) -> String {
+    let contest = &comparison.bursts;
+    let run = comparison.plan.bursts();
     let mut text = format!(
-        "## CPU of a delivery when busy\n\nThe same at {} publications a second: three quarters of what Fanfare holds, or half of that and so on, so that the load\n\
-         tester with its one core keeps up. Fanfare then puts {} messages into a write; the loop is shown with one message a\n\
-         write and with as many. Noise floor {}.\n\n",
-        comparison.busy_rate,
-        messages_per_write(contest),
+        "## CPU of a delivery in bursts\n\nThe same where {} publications are due at once, {} a second in all: Fanfare puts several messages into a write, and \
+         has\nnothing to do between the bursts. The loop puts in as many. Noise floor {}.\n\n",
+        run.burst,
+        run.publications_per_second,
         floor(contest.floor(server_cpu)),
     );
     let rows = contest.entrants.iter().map(|entrant| {
+        let packed = match entrant {
+            Entrant::Loop(messages) => messages.to_string(),
+            _ => spread(contest.spread(*entrant, messages_per_write), 1),
+        };
         vec![
             entrant.title(),
             spread(contest.spread(*entrant, server_cpu), 2),
             spread(contest.spread(*entrant, |run| counted(run, run.loader_cpu_us)), 2),
             spread(contest.spread(*entrant, testers_share), 2),
             judged(contest.ratio(*entrant, Entrant::FANFARE, server_cpu), contest.floor(server_cpu)),
+            packed,
             spread(contest.spread(*entrant, |run| counted(run, run.messages_per_read)), 1),
+            spread(contest.spread(*entrant, |run| counted(run, run.server_cores)), 2),
             invalid(contest.of(*entrant)),
         ]
     });
-    let heads =
-        ["server", "µs of CPU", "load tester's µs", "of the server's", "× Fanfare", "messages a read", "invalid runs"];
+    let heads = [
+        "server",
+        "µs of CPU",
+        "load tester's µs",
+        "of the server's",
+        "× Fanfare",
+        "messages a write",
+        "messages a read",
+        "the server's core",
+        "invalid runs",
+    ];
     text += &table(&heads, rows);
     text + &reasons(contest)
 }
 
-/// What Fanfare puts into a write, by its own count: one of the loops puts in as many.
-pub(super) fn messages_per_write(busy: &Contest<Measured>) -> usize {
-    let of_loop = |entrant: &Entrant| if let Entrant::Loop(messages) = entrant { Some(*messages) } else { None };
-    busy.entrants.iter().filter_map(of_loop).max().unwrap_or(1)
+/// By the server's own count.
+pub(super) fn messages_per_write(run: &Measured) -> Option<f64> {
+    counted(run, run.messages_per_write)
 }
 
 fn saturation(comparison: &Comparison) -> String {
@@ -191,12 +204,12 @@ fn saturation(comparison: &Comparison) -> String {
     let mut text = format!(
         "## Saturation\n\nThe highest rate of publications that was held for {} s with {} subscribers: nothing lost, nobody closed, and \
          no outbox that\ngrows, which shows as a p99 over 250 ms. It is first looked for in runs of three seconds, doubling and then \
-         halving; each round then\nmakes at most {RUNS_MAX} whole runs from where the last one ended: a twentieth up as long as it is held, or down \
+         halving; each round then\nmakes whole runs from where the last one ended: a twentieth up as long as it is held, in at most {RUNS_MAX} runs, or down \
          until it is, by\nlonger steps after the first. A server goes on after a rate that it held and is started anew after one that it did not.\n\
-         *At least* means that the load tester was held up when the next rate was refused, or that the server then used under\n\
-         {BUSY_CORES_MIN} of its core, or that none was refused: that server may hold more. A load tester counts as held up only where it\n\
-         may have needed over {TESTERS_ROOM} of its core, by what a delivery of that server costs it in the table above: with the rate\n\
-         that only falls. What a bound cannot tell is *not known*. Noise floor {}.\n\n",
+         *At least* means that a round at or below the median found no end, for the reason that is named: the load tester was held\n\
+         up when the next rate was refused, or the server then used under {BUSY_CORES_MIN} of its core, or none was refused. A load tester counts\n\
+         as held up only where it may have needed over {TESTERS_ROOM} of its core, by what a delivery of that server costs it at the fixed\n\
+         rate above: with the rate that only falls. What a bound cannot tell is *not known*. Noise floor {}.\n\n",
         plan.duration_s,
         plan.subscribers,
         floor(contest.floor(held_rate)),
@@ -220,18 +233,29 @@ pub(super) fn held_rate(held: &Held) -> Option<f64> {
 }
 
 /// Deliveries of a second, which are those of a core.
-pub(super) fn held_deliveries(comparison: &Comparison) -> impl Fn(&Held) -> Option<f64> + Copy {
+fn held_deliveries(comparison: &Comparison) -> impl Fn(&Held) -> Option<f64> + Copy {
     let subscribers = comparison.plan.subscribers as f64;
     move |held| held_rate(held).map(|rate| rate * subscribers)
 }
 
-/// Whether the median is only a lower bound: it would rise if a round at or below it had found more.
+/// Whether the median is only a lower bound.
 pub(super) fn is_a_bound(comparison: &Comparison, entrant: Entrant) -> bool {
+    !why_a_bound(comparison, entrant).is_empty()
+}
+
+/// Why the median would rise: rounds at or below it have found no end. A round in which nothing was held is below it.
+fn why_a_bound(comparison: &Comparison, entrant: Entrant) -> BTreeSet<&'static str> {
     let contest = &comparison.saturation;
     let median = contest.spread(entrant, held_rate).map_or(0.0, |rate| rate.median);
     let figures = contest.of(entrant).iter().flatten().filter(|held| held.is_a_bound());
-    let mut figures = figures.filter(|held| !is_of_the_server(comparison, entrant, held));
-    figures.any(|held| held_rate(held).is_none_or(|rate| rate <= median))
+    let figures = figures.filter(|held| !is_of_the_server(comparison, entrant, held));
+    let figures = figures.filter(|held| held_rate(held).is_none_or(|rate| rate <= median));
+    let why = |held: &Held| match &held.refusal {
+        None => "nothing was refused",
+        Some(refusal) if refusal.server_cores < BUSY_CORES_MIN => "the server had room",
+        Some(_) => "the load tester's limit",
+    };
+    figures.map(why).collect()
 }
 
 /// Whether the server was busy and the load tester, however it was held up, had room left when a rate was refused.
@@ -254,13 +278,16 @@ fn testers_cores_at_most(comparison: &Comparison, entrant: Entrant, rate: u32) -
 fn deliveries(comparison: &Comparison, entrant: Entrant) -> String {
     let contest = &comparison.saturation;
     let Some(found) = contest.spread(entrant, held_deliveries(comparison)) else { return spread(None, 0) };
-    let found = spread(Some(found), 0);
-    if !is_a_bound(comparison, entrant) {
-        return found;
+    let mut found = spread(Some(found), 0);
+    let why = why_a_bound(comparison, entrant);
+    if !why.is_empty() {
+        found = format!("at least {found}: {}", why.into_iter().collect::<Vec<_>>().join(", "));
     }
-    let was_refused = contest.of(entrant).iter().flatten().any(|held| held.refusal.is_some());
-    let why = if was_refused { "the load tester's limit" } else { "nothing was refused" };
-    format!("at least {found} ({why})")
+    let rounds = contest.of(entrant);
+    match rounds.iter().flatten().filter(|held| held.rate.is_none()).count() {
+        0 => found,
+        none => format!("{found}; none held in {none} of {}", rounds.len()),
+    }
 }
 
 fn compared_rate(comparison: &Comparison, entrant: Entrant) -> String {
@@ -289,7 +316,8 @@ fn latency(comparison: &Comparison) -> String {
     let mut text = format!(
         "## Latency\n\nFrom the moment that a publication was due, at {} a second to {} subscribers. The best peer holds twice {}; the rate\n\
          is that, or half of it and so on, so that the load tester with its one core keeps up. Who does not hold it is not\n\
-         here. Noise floor {}.\n\n",
+         here. A server that fills its core packs more into a write and is not saturated by that alone: its outboxes do not\n\
+         grow. Noise floor {}.\n\n",
         comparison.latency_rate,
         comparison.plan.subscribers,
         comparison.half_rate,
@@ -299,10 +327,11 @@ fn latency(comparison: &Comparison) -> String {
         let mut row = compared(contest, *entrant, &p99);
         row.insert(1, spread(contest.spread(*entrant, millis(|run| run.p50_us)), 2));
         row.insert(3, spread(contest.spread(*entrant, millis(|run| run.p999_us)), 2));
+        row.push(spread(contest.spread(*entrant, |run| counted(run, run.server_cores)), 2));
         row.push(invalid(contest.of(*entrant)));
         row
     });
-    let heads = ["server", "p50, ms", p99.head, "p99.9, ms", "p99 × Fanfare", "invalid runs"];
+    let heads = ["server", "p50, ms", p99.head, "p99.9, ms", "p99 × Fanfare", "the server's core", "invalid runs"];
     text += &table(&heads, rows);
     text + &reasons(contest)
 }
@@ -371,19 +400,19 @@ fn memory(comparison: &Comparison) -> String {
 
 fn times_of_day(comparison: &Comparison) -> String {
     let parts = [
-        ("an idle connection", comparison.memory.when),
-        ("sessions a second", comparison.connect.when),
-        ("time to the last subscriber", comparison.far.when),
-        ("CPU of a delivery", comparison.fixed.when),
-        ("saturation", comparison.saturation.when),
-        ("CPU of a delivery when busy", comparison.busy.when),
-        ("latency", comparison.latency.when),
+        ("an idle connection", comparison.memory.measured()),
+        ("sessions a second", comparison.connect.measured()),
+        ("time to the last subscriber", comparison.far.measured()),
+        ("CPU of a delivery", comparison.fixed.measured()),
+        ("saturation", comparison.saturation.measured()),
+        ("CPU of a delivery in bursts", comparison.bursts.measured()),
+        ("latency", comparison.latency.measured()),
     ];
-    let row = |(part, When { begun_s, ended_s }): (&str, When)| {
-        vec![part.to_owned(), machine::time(begun_s), machine::time(ended_s)]
+    let row = |(part, (When { begun_s, ended_s }, commit)): (&str, (When, &str))| {
+        vec![part.to_owned(), machine::time(begun_s), machine::time(ended_s), commit.to_owned()]
     };
-    let text = "## When it was measured\n\nIn UTC. Who was interrupted went on later with the same programs, on the same machine.\n\n";
-    text.to_owned() + &table(&["part", "from", "to"], parts.into_iter().map(row))
+    let text = "## When it was measured\n\nIn UTC, on the same machine, each part with the programs of one commit. Who was interrupted went on later.\n\n";
+    text.to_owned() + &table(&["part", "from", "to", "commit"], parts.into_iter().map(row))
 }
 
 fn again(plan: &Plan) -> String {
@@ -395,7 +424,8 @@ fn again(plan: &Plan) -> String {
         ```\n\n\
         Two cores and Linux are needed, `taskset`, `setpriv` and Node 20; what is missing is skipped and named. `--quick` takes minutes and\n\
         shows the page without writing it, `--only uwebsockets,nchan` leaves the others out. What was measured is kept below\n\
-        `target/peers/results`: after an interruption the same command goes on where it was, and `--again` begins anew.\n",
+        `target/peers/results`: after an interruption the same command goes on where it was, and `--again` begins anew. With\n\
+        `--or-of` and a folder of those, only the parts are measured that are not in there.\n",
         if plan.rounds == 5 { String::new() } else { format!(" --rounds {}", plan.rounds) },
     )
 }
@@ -482,10 +512,11 @@ fn floor(floor: Option<NoiseFloor>) -> String {
 
 fn invalid(runs: &[Option<Measured>]) -> String {
     let count = runs.iter().flatten().filter(|run| !run.is_valid()).count();
-    // Where nothing is published nothing can be lost.
-    let lost = runs.iter().flatten().filter(|run| run.due > 0.0 && whole(run).is_none()).count();
+    // Where nothing is published nothing can be lost, but the bare loop may have written less than it was to.
+    let not_whole = |run: &&Measured| run.expected > 0.0 && whole(run).is_none();
+    let (late, lost): (Vec<_>, Vec<_>) = runs.iter().flatten().filter(not_whole).partition(|run| run.due == 0.0);
     let failed = runs.iter().filter(|run| run.is_none()).count();
-    let named = [(count, ""), (lost, " not whole"), (failed, " failed")];
+    let named = [(count, ""), (lost.len(), " not whole"), (late.len(), " behind its pace"), (failed, " failed")];
     let named: Vec<String> =
         named.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count}{what}")).collect();
     if named.is_empty() { "0".to_owned() } else { named.join(", ") }
@@ -540,7 +571,7 @@ mod tests {
         let peers = [Peer::Fanfare(History::Off), Peer::UWebSockets].map(Entrant::Peer);
         let entrants = Entrant::with_a_pair(peers.into_iter().chain([Entrant::Loop(1)]));
         let figures = [4.0, 3.8, 8.0, 3.5, 4.2].map(|cpu| vec![Some(figure(cpu)), Some(figure(cpu))]).into();
-        Contest { entrants, figures, when: When { begun_s: 0, ended_s: 600 } }
+        Contest { entrants, figures, when: When { begun_s: 0, ended_s: 600 }, commit: "93c123c".to_owned() }
     }
 
     fn held(cpu: f64) -> Held {
@@ -558,8 +589,7 @@ mod tests {
             missing: vec![(Peer::Sockudo, "there is no /home/me/target/peers/bin/sockudo".to_owned())],
             fixed: contest(run),
             saturation: contest(held),
-            busy_rate: 300,
-            busy: contest(run),
+            bursts: contest(run),
             half_rate: 100,
             latency_rate: 50,
             latency: contest(run),
@@ -631,7 +661,7 @@ mod tests {
     #[test]
     fn every_part_says_when_it_was_measured() {
         let page = write(&comparison(), &[]);
-        assert!(page.contains("| latency | 1970-01-01 00:00 | 1970-01-01 00:10 |"), "{page}");
+        assert!(page.contains("| latency | 1970-01-01 00:00 | 1970-01-01 00:10 | 93c123c |"), "{page}");
     }
 
     #[test]
@@ -640,6 +670,17 @@ mod tests {
         comparison.saturation.figures[2] = vec![Some(Held { rate: None, refusal: Some(refusal()) }); 2];
         let page = write(&comparison, &[]);
         assert!(page.contains("| uWebSockets | — |  | p99 2 | 0.99 |"), "{page}");
+        comparison.saturation.figures[2][0] = Some(held(8.0));
+        let page = write(&comparison, &[]);
+        assert!(page.contains("| uWebSockets | 800000; none held in 1 of 2 | 2.11, more | p99 2 | 0.99 |"), "{page}");
+    }
+
+    #[test]
+    fn defect_a_loop_that_did_not_keep_its_pace_was_left_out_without_a_word() {
+        let mut comparison = comparison();
+        comparison.bursts.figures[3][1] = Some(Measured { expected: 11.0, ..run(9.0) });
+        let page = write(&comparison, &[]);
+        assert!(page.contains("| bare loop | 3.50 |") && page.contains("| 1 behind its pace |"), "{page}");
     }
 
     #[test]
@@ -650,13 +691,17 @@ mod tests {
         let bound = Held { refusal: None, ..held(8.0) };
         comparison.saturation.figures[2] = vec![Some(bound.clone()); 2];
         let page = write(&comparison, &[]);
-        assert!(
-            page.contains("| uWebSockets | at least 800000 (nothing was refused) | 2.11, more | — | — |"),
-            "{page}"
-        );
+        assert!(page.contains("| uWebSockets | at least 800000: nothing was refused | 2.11, more | — | — |"), "{page}");
         let by_the_tester = Refusal { tester_held_up: true, ..refusal() };
         comparison.saturation.figures[2] = vec![Some(Held { refusal: Some(by_the_tester), ..held(8.0) }); 2];
-        assert!(write(&comparison, &[]).contains("| at least 800000 (the load tester's limit) | 2.11, more | p99 2 |"));
+        assert!(write(&comparison, &[]).contains("| at least 800000: the load tester's limit | 2.11, more | p99 2 |"));
+        let idle = Refusal { server_cores: 0.5, ..refusal() };
+        comparison.saturation.figures[2][0] = Some(Held { refusal: Some(idle), ..held(8.0) });
+        let page = write(&comparison, &[]);
+        assert!(
+            page.contains("| at least 800000: the load tester's limit, the server had room | 2.11, more |"),
+            "{page}"
+        );
         comparison.saturation.figures[2] = vec![Some(bound.clone()); 2];
         comparison.saturation.figures[1] = vec![Some(bound); 2];
         assert!(write(&comparison, &[]).contains("| 1.00, not known | — | — |"));

@@ -72,6 +72,7 @@ impl Part<'_> {
         let mut contest = Contest::begin(self.entrants.clone(), self.rounds);
         let Some(kept) = self.results.taken::<Figures<T>>(self.name, &self.about()) else {
             contest.when = When::now();
+            contest.commit = self.results.commit().to_owned();
             say(&self.title)?;
             return Ok(contest);
         };
@@ -86,7 +87,7 @@ impl Part<'_> {
     }
 
     fn fill<T>(&self, contest: &mut Contest<T>, mut kept: Kept<Figures<T>>) {
-        contest.when = kept.when;
+        (contest.when, contest.commit) = (kept.when, kept.commit);
         for (entrant, figures) in contest.entrants.iter().zip(&mut contest.figures) {
             if let Some(taken) = kept.measured.remove(&entrant.name()).filter(|taken| taken.len() == self.rounds) {
                 *figures = taken;
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn what_was_measured_before_is_not_measured_again() {
         let folder = folder("resumed");
-        let results = Results::of(&folder, "program".to_owned());
+        let results = Results::of(&folder, "program".to_owned(), "93c123c");
         assert_eq!(measured(&results, "cpu", 4).1.len(), 6);
         let (contest, asked) = measured(&results, "cpu", 9);
         assert_eq!(asked, [(Entrant::Loop(1), 1), (Entrant::FANFARE, 1)]);
@@ -169,10 +170,10 @@ mod tests {
     #[test]
     fn another_title_or_program_is_another_part() {
         let folder = folder("other");
-        let results = Results::of(&folder, "program".to_owned());
+        let results = Results::of(&folder, "program".to_owned(), "93c123c");
         measured(&results, "cpu at 100 a second", 9);
         assert_eq!(measured(&results, "cpu at 200 a second", 9).1.len(), 6);
-        let other = Results::of(&folder, "another program".to_owned());
+        let other = Results::of(&folder, "another program".to_owned(), "93c123c");
         assert_eq!(measured(&other, "cpu at 200 a second", 9).1.len(), 6);
         std::fs::remove_dir_all(&folder).unwrap();
     }
@@ -180,7 +181,7 @@ mod tests {
     #[test]
     fn together_each_takes_part_once_a_round_too() {
         let folder = folder("together");
-        let results = Results::of(&folder, "program".to_owned());
+        let results = Results::of(&folder, "program".to_owned(), "93c123c");
         let barrier = std::sync::Barrier::new(2);
         let measure = |entrant| {
             // Passed by two at once only; who is last of a round is alone.

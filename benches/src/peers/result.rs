@@ -25,6 +25,9 @@ pub(crate) struct Measured {
     pub(crate) loader_cpu_us: f64,
     pub(crate) bytes_per_delivery: f64,
     pub(crate) messages_per_read: f64,
+    /// By the server's own count, where it has one.
+    #[serde(default)]
+    pub(crate) messages_per_write: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
     pub(crate) p999_us: f64,
@@ -62,6 +65,7 @@ impl Measured {
             loader_cpu_us: each("/loader/cpu_us_per_delivery", "/loader/cpu_s", 1e6),
             bytes_per_delivery: each("/bytes_per_delivery", "/messages/bytes", 1.0),
             messages_per_read: number("/messages_per_read"),
+            messages_per_write: number("/messages_per_write"),
             p50_us: number("/latency_us/p50"),
             p99_us: number("/latency_us/p99"),
             p999_us: number("/latency_us/p999"),
@@ -109,7 +113,7 @@ mod tests {
         "latency_us":{"p50":120,"p90":200,"p99":900.5,"p999":1500,"max":2000},
         "last_latency_us":{"p50":700},
         "server":{"cpu_us_per_delivery":5.25,"cores":0.5},"loader":{"cpu_us_per_delivery":1.5},
-        "bytes_per_delivery":190,"messages_per_read":1.0}"#;
+        "bytes_per_delivery":190,"messages_per_read":1.0,"messages_per_write":1.5}"#;
 
     #[test]
     fn a_valid_run_is_read() {
@@ -117,6 +121,7 @@ mod tests {
         assert!(measured.is_valid() && measured.is_whole());
         assert_eq!((measured.server_cpu_us, measured.p99_us, measured.due), (5.25, 900.5, 500.0));
         assert_eq!((measured.server_cores, measured.last_p50_us), (0.5, 700.0));
+        assert_eq!((measured.messages_per_read, measured.messages_per_write), (1.0, 1.5));
     }
 
     #[test]

@@ -16,6 +16,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Results {
     folder: PathBuf,
     of: String,
+    /// The folder of another comparison, whose parts are taken where this one has none.
+    other: Option<PathBuf>,
+    /// Of the programs that measure now.
+    commit: String,
 }
 
 /// What is in a file.
@@ -24,6 +28,9 @@ pub(crate) struct Kept<T> {
     /// What the comparison is of, and what this part of it is about.
     of: String,
     about: String,
+    /// Of the programs that were measured.
+    #[serde(default)]
+    pub(crate) commit: String,
     pub(crate) when: When,
     pub(crate) measured: T,
 }
@@ -54,9 +61,19 @@ impl When {
 }
 
 impl Results {
-    /// Below a folder, of what these words say.
-    pub(crate) fn of(root: &Path, of: String) -> Self {
-        Self { folder: root.join(format!("{:016x}", hash(of.as_bytes()))), of }
+    /// Below a folder, of what these words say; measured by the programs of a commit.
+    pub(crate) fn of(root: &Path, of: String, commit: &str) -> Self {
+        let folder = root.join(format!("{:016x}", hash(of.as_bytes())));
+        Self { folder, of, other: None, commit: commit.to_owned() }
+    }
+
+    /// The same; a part that it has not is taken from another comparison, whatever that is of.
+    pub(crate) fn or_of(self, other: Option<PathBuf>) -> Self {
+        Self { other, ..self }
+    }
+
+    pub(crate) fn commit(&self) -> &str {
+        &self.commit
     }
 
     /// Everything is to be measured anew.
@@ -64,25 +81,33 @@ impl Results {
         if self.folder.exists() { std::fs::remove_dir_all(&self.folder) } else { Ok(()) }
     }
 
-    /// What a file holds, if it is of the same and about the same.
+    /// What a file holds, if it is of the same and about the same; or that of the other comparison, if it is about the same.
     pub(crate) fn taken<T: DeserializeOwned>(&self, name: &str, about: &str) -> Option<Kept<T>> {
-        let text = std::fs::read_to_string(self.file(name)).ok()?;
-        let kept: Kept<T> = serde_json::from_str(&text).ok()?;
-        Some(kept).filter(|kept| kept.of == self.of && kept.about == about)
+        let own = read(&self.file(name)).filter(|kept: &Kept<T>| kept.of == self.of && kept.about == about);
+        own.or_else(|| read(&file_in(self.other.as_ref()?, name)).filter(|kept: &Kept<T>| kept.about == about))
     }
 
     /// Writes a file. One that was there stays whole until the new one is.
     pub(crate) fn keep<T: Serialize>(&self, name: &str, about: &str, (when, measured): (When, T)) -> io::Result<()> {
         std::fs::create_dir_all(&self.folder)?;
-        let kept = Kept { of: self.of.clone(), about: about.to_owned(), when, measured };
+        let (of, commit) = (self.of.clone(), self.commit.clone());
+        let kept = Kept { of, about: about.to_owned(), commit, when, measured };
         let unfinished = self.file(name).with_extension("unfinished");
         std::fs::write(&unfinished, serde_json::to_string_pretty(&kept)?)?;
         std::fs::rename(unfinished, self.file(name))
     }
 
     fn file(&self, name: &str) -> PathBuf {
-        self.folder.join(name).with_extension("json")
+        file_in(&self.folder, name)
     }
+}
+
+fn file_in(folder: &Path, name: &str) -> PathBuf {
+    folder.join(name).with_extension("json")
+}
+
+fn read<T: DeserializeOwned>(file: &Path) -> Option<Kept<T>> {
+    serde_json::from_str(&std::fs::read_to_string(file).ok()?).ok()
 }
 
 /// Of one toolchain only, which is enough: another one makes another program.
@@ -105,7 +130,7 @@ mod tests {
         }
 
         fn results(&self, of: &str) -> Results {
-            Results::of(&self.0, of.to_owned())
+            Results::of(&self.0, of.to_owned(), &format!("commit of {of}"))
         }
     }
 
@@ -142,6 +167,21 @@ mod tests {
         ours.keep("memory", "40 rounds", (WHEN, 1.5)).unwrap();
         let theirs = Results { of: "program 2".to_owned(), ..folder.results("program 1") };
         assert_eq!(theirs.taken::<f64>("memory", "40 rounds"), None);
+    }
+
+    #[test]
+    fn what_another_comparison_has_is_taken_where_this_one_has_none() {
+        let folder = Folder::new("taken-over");
+        let other = folder.results("program 1");
+        for name in ["memory", "connect"] {
+            other.keep(name, "40 rounds", (WHEN, 1.5)).unwrap();
+        }
+        let ours = folder.results("program 2").or_of(Some(other.folder));
+        ours.keep("connect", "40 rounds", (WHEN, 2.5)).unwrap();
+        let taken = |name: &str, about: &str| ours.taken::<f64>(name, about).map(|kept| (kept.commit, kept.measured));
+        assert_eq!(taken("memory", "40 rounds"), Some(("commit of program 1".to_owned(), 1.5)));
+        assert_eq!(taken("connect", "40 rounds"), Some(("commit of program 2".to_owned(), 2.5)));
+        assert_eq!(taken("memory", "50 rounds"), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ const STEP: f64 = 1.05;
 /// What is looked for in short runs is only where to begin: to a tenth.
 const SEARCH_STEP: f64 = 1.1;
 
-/// Runs of a round. The whole length of a run is spent on few rates, near the one that was found before.
+/// Runs of a round that finds the rate held that it begins with. The whole length of a run is spent on few rates, near the one that was found before.
 pub(crate) const RUNS_MAX: usize = 4;
 
 /// A server whose outboxes grow by a twentieth of what it is given is half a second late after ten seconds. One of which
@@ -123,8 +123,8 @@ pub(crate) fn search(first: u32, mut refusal: impl FnMut(u32) -> Answer<Option<R
     Ok(held)
 }
 
-/// From a rate that was found before: steps up from it while they are held, or down until one is. No more than
-/// [`RUNS_MAX`] runs.
+/// From a rate that was found before: steps up from it while they are held, in [`RUNS_MAX`] runs; or down until one is,
+/// however many that takes.
 pub(crate) fn verify(near: u32, mut refusal: impl FnMut(u32) -> Answer<Option<Refusal>>) -> Answer<Held> {
     match refusal(near)? {
         None => climb(near, refusal),
@@ -143,10 +143,10 @@ fn climb(mut rate: u32, mut refusal: impl FnMut(u32) -> Answer<Option<Refusal>>)
     Ok(Held { rate: Some(rate), refusal: None })
 }
 
-/// Each step is twice as long as the one before: the fourth run is at 0.71 of the first.
+/// Each step is twice as long as the one before: the fourth run is at 0.71 of the first, the seventh at 0.05.
 fn descend(near: u32, mut refused: Refusal, mut refusal: impl FnMut(u32) -> Answer<Option<Refusal>>) -> Answer<Held> {
     let (mut rate, mut step) = (f64::from(near), STEP);
-    for _ in 1..RUNS_MAX {
+    while rate > 1.0 {
         (rate, step) = (rate / step, step * step);
         let asked = (rate as u32).max(1);
         let Some(lower) = refusal(asked)? else {
@@ -206,8 +206,10 @@ mod tests {
         let mut asked = Vec::new();
         assert_eq!(verify(200, limit(150, &mut asked)).unwrap().rate, Some(142));
         assert_eq!(asked, [200, 190, 172, 142]);
-        let none = verify(200, limit(100, &mut Vec::new())).unwrap();
-        assert_eq!((none.rate, none.next()), (None, Some(142)));
+        let slower = verify(200, limit(100, &mut Vec::new())).unwrap();
+        assert_eq!((slower.rate, slower.next()), (Some(96), Some(96)));
+        let none = verify(200, limit(0, &mut Vec::new())).unwrap();
+        assert_eq!((none.rate, none.next()), (None, Some(1)));
     }
 
     #[test]

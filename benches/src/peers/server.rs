@@ -1,6 +1,6 @@
 //! A server under measurement: started on the first core, waited for, ended by its id.
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -10,7 +10,6 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::peer::{Launch, Peer, Pings, Works, built, launch_loop};
 use crate::bare_loop::paced::Load;
-use crate::node::{METRICS_REQUEST, sum_of};
 use fanfare_loadtest::Process;
 
 /// Servers have the first core, the load tester has the second: some of them use only one.
@@ -95,15 +94,6 @@ impl Server {
 
     pub(crate) fn process(&self) -> Process {
         Process::of(self.working)
-    }
-
-    /// The sum of the rows of a node's metrics that begin so.
-    pub(crate) fn metric(&self, row: &str) -> io::Result<f64> {
-        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
-        stream.write_all(METRICS_REQUEST)?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text)?;
-        sum_of(&text, row).ok_or_else(|| io::Error::other(format!("the node does not tell {row}")))
     }
 
     /// Lets a parent end its child; the others have nothing to tidy up.

@@ -15,6 +15,8 @@ pub(crate) struct Run {
     pub(crate) scenario: &'static str,
     pub(crate) connections: usize,
     pub(crate) publications_per_second: u32,
+    /// Publications that are due at once.
+    pub(crate) burst: u32,
     /// Before the figures count.
     pub(crate) warm_up_s: u64,
     pub(crate) duration_s: u64,
@@ -62,6 +64,9 @@ impl Run {
         add("connections", self.connections.to_string());
         add("channels", "1".to_owned());
         add("rate", self.publications_per_second.to_string());
+        if self.burst > 1 {
+            add("burst", self.burst.to_string());
+        }
         add("duration", format!("{}s", self.duration_s));
         add("warmup", format!("{}s", self.warm_up_s));
         add("payload", PAYLOAD_BYTES.to_string());
@@ -81,9 +86,18 @@ mod tests {
 
     #[test]
     fn a_run_is_written_as_a_command_line() {
-        let run =
-            Run { scenario: "fanout", connections: 1_000, publications_per_second: 50, warm_up_s: 2, duration_s: 10 };
-        let line = run.arguments(9_000, &Peer::Nchan(History::Off).target()).join(" ");
+        let run = Run {
+            scenario: "fanout",
+            connections: 1_000,
+            publications_per_second: 50,
+            burst: 1,
+            warm_up_s: 2,
+            duration_s: 10,
+        };
+        let target = Peer::Nchan(History::Off).target();
+        let line = run.arguments(9_000, &target).join(" ");
+        let in_bursts = Run { burst: 8, ..run }.arguments(9_000, &target).join(" ");
+        assert_eq!(in_bursts, line.replace("--rate 50", "--rate 50 --burst 8"));
         assert_eq!(
             line,
             "bench fanout --adapter nchan --target ws://127.0.0.1:9000/unbuffered/subscribe/{channel} --connections 1000 \
