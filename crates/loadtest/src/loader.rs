@@ -305,6 +305,7 @@ impl Loader {
 
     fn begin(&mut self, window: Window) -> Recipients {
         let before = std::mem::replace(&mut self.record, Record::new(window));
+        // Who came once is there in every run.
         self.record.connects = before.connects;
         if before.window.run == 0 {
             // What happened while the connections came belongs to the first run.
@@ -364,8 +365,9 @@ impl Loader {
                 }
             }
         }
-        let nothing = Window { publications: 0, ..window };
-        Collected { record: std::mem::replace(&mut self.record, Record::new(nothing)), missing }
+        let mut nothing = Record::new(Window { publications: 0, ..window });
+        nothing.connects = self.record.connects.clone();
+        Collected { record: std::mem::replace(&mut self.record, nothing), missing }
     }
 
     fn open_due(&mut self) {

@@ -63,9 +63,10 @@ impl Runner<'_> {
         let lines = Lines::open(target.clone(), dialect, plan.publishers.min(plan.channels as usize))
             .map_err(|error| Error::Publish { to: target.to_string(), error })?;
         self.wait_for_connections(&plan)?;
+        // Nodes may be far, and the first publications are due soon after the window is fixed.
+        let written_before = self.writes();
         let window = self.window(&plan);
         let recipients = self.fleet.begin(window)?;
-        let written_before = self.writes();
         let before = self.reading();
         if plan.scenario == Scenario::Recover {
             self.fleet.order(|| Order::Cut)?;

@@ -478,6 +478,27 @@ async fn a_centrifugo_is_spoken_to_like_a_fanfare() {
     assert_whole(&bench(node.address(), node.address(), &words), 100 * 10);
 }
 
+/// How many a write holds is asked of the nodes over the network, which is no time of the schedule's.
+#[test]
+fn defect_the_first_publications_were_late_by_asking_far_nodes_for_their_metrics() {
+    let hub = other_hub::start();
+    let run = bench(hub, hub, &["fanout", "-n", "5", "--rate", "100", "-d", "1s", "--warmup", "0s"]);
+    assert_eq!(run.deliveries("received"), 100 * 5, "{}", run.told);
+    let late_us = run.number("/publications/lateness_us/max");
+    assert!(late_us < other_hub::METRICS_TIME.as_secs_f64() * 1e6 / 2.0, "{}", run.told);
+}
+
+/// The best run is one after the first, but where the machine was too busy for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_after_the_first_rate_of_a_search_nobody_knew_how_the_connections_had_come() {
+    let node = node(&[]).await;
+    let slo = "deliveries_per_second<2500";
+    let words = ["fanout", "-n", "10", "--rate", "100", "-d", "500ms", "--warmup", "0s", "--slo", slo];
+    let run = bench(node.address(), node.address(), &[&words[..], &["--fail-if", "connect_p99>60s"]].concat());
+    assert_eq!(run.number("/connections/connect_us/count"), 10.0, "{}", run.told);
+    assert_eq!(run.report["objectives"][0]["kept"], true, "{}", run.told);
+}
+
 /// Nothing is measured, and nobody is asked for anything: there is no server.
 #[test]
 fn what_cannot_be_done_is_refused_before_anything_is_measured() {

@@ -286,6 +286,16 @@ mod tests {
         assert_eq!(collected.missing, Missing { ordinary: vec![0, 1, 1, 0, 1, 1], slow: Vec::new() });
     }
 
+    #[test]
+    fn defect_of_several_runs_only_the_first_knew_how_the_connections_had_come() {
+        let mut loader = loader();
+        loader.record.connects.record(5_000_000);
+        let first = loader.collect().record;
+        loader.begin(Window { run: 8, ..WINDOW });
+        let second = loader.collect().record;
+        assert_eq!([first, second].map(|record| record.connects.count()), [1; 2]);
+    }
+
     /// A message with a publication, as Fanfare writes it.
     fn message(window: &Window, encoding: Encoding, index: usize) -> Vec<u8> {
         let (stamp, mut payload) = (window.stamp(index), Vec::new());

@@ -1,14 +1,18 @@
-//! A hub as small as it can be, at the paths of Nchan, of a plain WebSocket server and of a Pusher application with the key
-//! `key`: it sends to all what one sends.
+//! A hub as small as it can be, at the paths of Nchan, of a plain WebSocket server, of a Pusher application with the key `key`
+//! and of a Fanfare: it sends to all what one sends. As a Fanfare it is far, lets nobody go and keeps no history.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 type Subscribers = Arc<Mutex<Vec<TcpStream>>>;
+
+/// How far a Fanfare's metrics are.
+pub(crate) const METRICS_TIME: Duration = Duration::from_millis(400);
 
 /// Starts it; it ends with the test.
 pub(crate) fn start() -> SocketAddr {
@@ -31,6 +35,13 @@ fn serve(mut client: TcpStream, subscribers: &Subscribers) {
         if request.starts_with("GET /app/key?") {
             return join_application(client, &mut reader, subscribers);
         }
+        if request.starts_with("GET /connection/websocket ") {
+            return join_fanfare(client, &mut reader, subscribers);
+        }
+        if request.starts_with("GET /metrics ") {
+            thread::sleep(METRICS_TIME);
+            return client.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").unwrap();
+        }
         if request.starts_with("GET /sub/bench ") || request.starts_with("GET / ") {
             join(client, subscribers);
             while let Some(payload) = read_frame(&mut reader) {
@@ -41,9 +52,14 @@ fn serve(mut client: TcpStream, subscribers: &Subscribers) {
         let mut payload = vec![0; length];
         reader.read_exact(&mut payload).unwrap();
         let is_event = request.starts_with("POST /apps/id/events?");
-        let is_known = is_event || request.starts_with("POST /pub/bench ");
+        let is_command = request.starts_with("POST /api/publish ");
+        let is_known = is_event || is_command || request.starts_with("POST /pub/bench ");
         let status = if is_known { "201 Created" } else { "404 Not Found" };
-        let message = if is_event { event(&payload) } else { payload };
+        let message = match (is_event, is_command) {
+            (true, _) => event(&payload),
+            (_, true) => push(&payload),
+            _ => payload,
+        };
         send(&message, subscribers);
         client.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).unwrap();
     }
@@ -88,6 +104,31 @@ fn join_application(mut client: TcpStream, reader: &mut BufReader<TcpStream>, su
     let mut subscribers = subscribers.lock().unwrap();
     client.write_all(&succeeded).unwrap();
     subscribers.push(client);
+}
+
+/// Answers to who connects and to who subscribes; who would go is not heard.
+fn join_fanfare(mut client: TcpStream, reader: &mut BufReader<TcpStream>, subscribers: &Subscribers) {
+    client.write_all(UPGRADED).unwrap();
+    while let Some(command) = read_frame(reader) {
+        let command: Value = serde_json::from_slice(&command).unwrap();
+        if command.get("connect").is_some() {
+            let reply = json!({"id": command["id"], "connect": {"client": "c"}});
+            client.write_all(&frame(reply.to_string().as_bytes())).unwrap();
+        }
+        if command.get("subscribe").is_some() {
+            let reply = json!({"id": command["id"], "subscribe": {}});
+            let mut subscribers = subscribers.lock().unwrap();
+            client.write_all(&frame(reply.to_string().as_bytes())).unwrap();
+            subscribers.push(client.try_clone().unwrap());
+        }
+    }
+}
+
+/// What the subscribers of a Fanfare get of what was published to it.
+fn push(body: &[u8]) -> Vec<u8> {
+    let body: Value = serde_json::from_slice(body).unwrap();
+    let push = json!({"push": {"channel": body["channel"], "pub": {"data": body["data"]}}});
+    push.to_string().into_bytes()
 }
 
 /// What the subscribers of an application get of what was published to it.
