@@ -66,6 +66,8 @@ impl Membership<'_> {
 pub(crate) struct Heard {
     /// Subscriptions whose loss the server told: what they missed cannot be recovered.
     pub(crate) told_losses: u32,
+    /// Subscriptions that were ended to be begun again, and are live now.
+    pub(crate) rejoined: u32,
     /// The server refused something; the connection is of no use.
     pub(crate) refused: Option<String>,
 }

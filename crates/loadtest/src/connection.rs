@@ -60,6 +60,8 @@ pub(crate) struct Connection {
     pub(crate) attempt: u64,
     /// Whether all subscriptions are live.
     pub(crate) joined: bool,
+    /// Whether it was let go to come back, and has not yet.
+    pub(crate) churning: bool,
 }
 
 impl Connection {
@@ -78,6 +80,7 @@ impl Connection {
             tries: 0,
             attempt: 0,
             joined: false,
+            churning: false,
         }
     }
 

@@ -8,7 +8,9 @@ use crate::meter::Spent;
 use crate::plan::{Plan, Scenario};
 use crate::publisher::{Published, State};
 use crate::record::{Record, Window};
-use crate::report::{Asked, Connections, Deliveries, Loader, Messages, Moment, Publications, Report, Server, Slow};
+use crate::report::{
+    Asked, Away, Connections, Deliveries, Loader, Messages, Moment, Publications, Report, Server, Slow,
+};
 use crate::usage::Processes;
 use crate::validity::{Evidence, Phase, doubts};
 
@@ -75,6 +77,7 @@ fn published(background: &Background, measured: &Measured) -> Report {
     report.messages_per_read = (record.counts.reads > 0).then(|| all as f64 / record.counts.reads as f64);
     report.messages_per_write = measured.messages_per_write;
     report.slow = slow(background, measured);
+    report.away = away(&background.plan, measured);
     report.connections.ready_at_end = measured.ready_at_end;
     if matches!(background.plan.scenario, Scenario::Storm | Scenario::Recover) {
         let returns = report.connections.return_us.filter(|returns| returns.max > 0.0);
@@ -111,6 +114,7 @@ fn blank(background: &Background, record: &Record, spent: &Spent, deliveries: u6
         publications: None,
         deliveries: None,
         slow: None,
+        away: None,
         latency_us: None,
         last_latency_us: None,
         recovered_latency_us: None,
@@ -188,6 +192,25 @@ fn slow(background: &Background, measured: &Measured) -> Option<Slow> {
         lost: acknowledged(&measured.published, &measured.missing.slow),
         closed: measured.record.counts.slow_closes,
     })
+}
+
+fn away(plan: &Plan, measured: &Measured) -> Option<Away> {
+    let counts = &measured.record.counts;
+    match plan.scenario {
+        Scenario::Churn => {
+            let seconds = measured.publishing.took.as_secs_f64().max(1e-9);
+            Some(Away {
+                asked: counts.goings_due,
+                done: counts.comings,
+                asked_per_second: Some(plan.churn_rate),
+                per_second: Some(counts.comings as f64 / seconds),
+            })
+        }
+        Scenario::Storm | Scenario::Recover => {
+            Some(Away { asked: plan.connections as u64, done: counts.cuts, ..Away::default() })
+        }
+        _ => None,
+    }
 }
 
 /// Seconds from the first publication to the last answer or arrival, and to the end of the plan at least: what comes later

@@ -315,6 +315,7 @@ impl Loader {
         let mut recipients = Recipients::of(window.channels);
         for connection in &mut self.connections {
             connection.counted = connection.phase == Phase::Ready;
+            connection.churning = false;
             for subscription in &mut connection.subscriptions {
                 subscription.tally = Tally::default();
                 let of_kind = if connection.slow { &mut recipients.slow } else { &mut recipients.ordinary };
@@ -327,6 +328,7 @@ impl Loader {
     fn cut(&mut self) {
         let now = self.now();
         for id in 0..self.connections.len() {
+            self.record.counts.cuts += u64::from(self.connections[id].phase == Phase::Ready);
             if self.connections[id].phase != Phase::Away {
                 self.connections[id].due = now;
                 self.part(id);
@@ -471,6 +473,7 @@ impl Loader {
                 return;
             }
             let id = self.next_churn.1 % self.connections.len();
+            self.record.counts.goings_due += 1;
             self.next_churn = (self.next_churn.0 + (1e9 / churn.per_second) as u64, id + 1);
             if self.connections[id].phase == Phase::Ready && !self.connections[id].slow {
                 self.come_and_go(id, churn.reconnect);
@@ -484,6 +487,7 @@ impl Loader {
         }
         self.connections[id].due = self.now();
         self.part(id);
+        self.connections[id].churning = true;
         self.retries.push(Reverse((self.connections[id].due, id)));
     }
 

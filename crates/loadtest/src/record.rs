@@ -123,6 +123,11 @@ pub(crate) struct Counts {
     pub(crate) reads: u64,
     /// Losses that the server told.
     pub(crate) told_losses: u64,
+    /// Subscriptions or connections that were to go and to come back, and those that did both.
+    pub(crate) goings_due: u64,
+    pub(crate) comings: u64,
+    /// Connections that were cut while they were ready.
+    pub(crate) cuts: u64,
     /// Connections that the server or the network ended, by close code; 0 without one.
     pub(crate) closes: BTreeMap<u16, u64>,
     /// Of those, connections of slow readers.
@@ -162,6 +167,9 @@ impl Counts {
             &mut self.message_bytes,
             &mut self.reads,
             &mut self.told_losses,
+            &mut self.goings_due,
+            &mut self.comings,
+            &mut self.cuts,
             &mut self.slow_closes,
             &mut self.closes_without_position,
         ];
@@ -178,6 +186,9 @@ impl Counts {
             other.message_bytes,
             other.reads,
             other.told_losses,
+            other.goings_due,
+            other.comings,
+            other.cuts,
             other.slow_closes,
             other.closes_without_position,
         ];

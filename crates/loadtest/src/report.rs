@@ -38,6 +38,8 @@ pub struct Report {
     pub deliveries: Option<Deliveries>,
     /// What slow readers received of it, apart from the others.
     pub slow: Option<Slow>,
+    /// Who was to be away, and was (`churn`, `storm`, `recover`).
+    pub away: Option<Away>,
     /// From when a publication was due until a live subscriber had it.
     pub latency_us: Option<Percentiles>,
     /// From when a publication was due until the last of its live subscribers had it.
@@ -189,6 +191,19 @@ pub struct Slow {
     pub lost: u64,
     /// Connections of theirs that the server or the network ended.
     pub closed: u64,
+}
+
+/// Who was to be away meanwhile.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Away {
+    /// `churn`: subscriptions or connections that were to go and come back; `storm`, `recover`: connections that were to be cut.
+    pub asked: u64,
+    /// `churn`: those of them that went and came back; `storm`, `recover`: that were cut.
+    pub done: u64,
+    /// `churn`: how many a second were asked for.
+    pub asked_per_second: Option<f64>,
+    /// `churn`: how many a second were done while was published.
+    pub per_second: Option<f64>,
 }
 
 /// Messages of any content.

@@ -90,6 +90,7 @@ fn judge(objective: &Objective, report: &Report, rate: f64) -> Step {
     if report.connections.closed_of_others(report.slow) > 0 {
         because.push("connections were closed".to_owned());
     }
+    because.extend(report.not_done());
     Step {
         rate,
         deliveries_per_second: report.deliveries.map_or(0.0, |deliveries| deliveries.per_second),
@@ -105,7 +106,7 @@ mod tests {
 
     use super::*;
     use crate::plan::{Protocol, Scenario};
-    use crate::report::{Slow, Verdict, sample};
+    use crate::report::{Away, Slow, Verdict, sample};
 
     /// Looks for the highest rate, beginning with 100, of a server whose runs are like this.
     fn searched(server: impl Fn(f64, &mut Report)) -> Report {
@@ -156,7 +157,8 @@ mod tests {
         let invalid = |report: &mut Report| {
             (report.valid, report.invalid_because) = (false, vec!["the publisher was late".to_owned()]);
         };
-        for fail in [lossy as fn(&mut Report), closed, refusing, invalid] {
+        let idle = |report: &mut Report| report.away = Some(Away { asked: 100, ..Away::default() });
+        for fail in [lossy as fn(&mut Report), closed, refusing, invalid, idle] {
             let report = searched(|rate, report| {
                 if rate > 300.0 {
                     fail(report)

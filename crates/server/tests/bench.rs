@@ -173,6 +173,7 @@ async fn after_a_storm_everyone_is_back_and_has_recovered() {
     let run = bench(node.address(), node.address(), &words);
     assert_eq!(["lost", "doubled", "reordered"].map(|name| run.deliveries(name)), [0; 3], "{}", run.told);
     assert_eq!(run.number("/connections/return_us/count"), 100.0);
+    assert_eq!(["asked", "done"].map(|what| run.number(&format!("/away/{what}"))), [100.0; 2]);
     assert_eq!(run.deliveries("received"), 400 * 100);
 }
 
@@ -197,6 +198,9 @@ async fn those_who_come_and_go_miss_nothing() {
         let run = bench(node.address(), node.address(), &words);
         assert_eq!(["lost", "doubled", "reordered"].map(|name| run.deliveries(name)), [0; 3], "{how}: {}", run.told);
         assert!(run.deliveries("recovered") > 0, "{how}: nobody came back");
+        // For two seconds; those that are away when it is their turn again are left out.
+        let [asked, done] = ["asked", "done"].map(|what| run.number(&format!("/away/{what}")));
+        assert!((190.0..=400.0).contains(&asked) && done > asked / 2.0 && done <= asked, "{how}: {}", run.told);
     }
 }
 
@@ -476,6 +480,27 @@ async fn a_centrifugo_is_spoken_to_like_a_fanfare() {
     let node = node(&[]).await;
     let words = ["fanout", "-n", "10", "--rate", "100", "-d", "1s", "--warmup", "0s", "--adapter", "centrifugo"];
     assert_whole(&bench(node.address(), node.address(), &words), 100 * 10);
+}
+
+/// All comes to those who stay, and nobody can go.
+#[test]
+fn defect_a_hub_that_lets_nobody_go_passed_as_good() {
+    let hub = other_hub::start();
+    let words = ["churn", "-n", "10", "--rate", "100", "-d", "1s", "--warmup", "0s", "--churn-rate", "50"];
+    let run = bench(hub, hub, &words);
+    assert_eq!((run.deliveries("received"), run.deliveries("lost")), (100 * 10, 0), "{}", run.told);
+    assert!(run.number("/away/asked") >= 45.0 && run.number("/away/done") == 0.0, "{}", run.told);
+    assert!(run.code == 1 && run.told.contains("that were to go went and came back"), "{}", run.told);
+}
+
+/// The only publication is due at once, and with its answer the run is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn defect_a_storm_that_was_over_before_its_middle_passed_as_good() {
+    let node = node(&[]).await;
+    let run =
+        bench(node.address(), node.address(), &["storm", "-n", "10", "--rate", "1", "-d", "1s", "--warmup", "0s"]);
+    assert_eq!((run.code, run.number("/away/done")), (1, 0.0), "{}", run.told);
+    assert!(run.told.contains("not done: none of the 10 connections was cut"), "{}", run.told);
 }
 
 /// How many a write holds is asked of the nodes over the network, which is no time of the schedule's.

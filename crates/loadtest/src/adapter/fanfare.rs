@@ -97,6 +97,7 @@ impl Fanfare {
         if subscription.position.is_some() && self.recovers && !result.recovered {
             heard.told_losses += 1;
         }
+        heard.rejoined += u32::from(subscription.rejoining);
         (subscription.joined, subscription.rejoining) = (true, false);
         let offset = result.publications.last().map_or(result.offset, |last| last.offset.max(result.offset));
         // A server may give positions that nobody asked for.
@@ -328,8 +329,8 @@ mod tests {
         client.hear(br#"{"id":2,"subscribe":{"positioned":true,"epoch":"e","offset":4}}"#);
         assert_eq!([rejoin(&mut client), rejoin(&mut client)], [1, 0]);
         client.hear(br#"{"id":1048576,"unsubscribe":{}}"#);
-        client.hear(br#"{"id":2,"subscribe":{"positioned":true,"recovered":true,"epoch":"e","offset":4}}"#);
-        assert_eq!(rejoin(&mut client), 1);
+        let back = client.hear(br#"{"id":2,"subscribe":{"positioned":true,"recovered":true,"epoch":"e","offset":4}}"#);
+        assert_eq!((back.rejoined, rejoin(&mut client)), (1, 1));
     }
 
     #[test]

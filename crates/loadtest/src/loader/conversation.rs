@@ -173,6 +173,7 @@ impl Loader {
         let mut membership = connection.membership(*first + id, &setup.channels);
         let heard = setup.adapter.hear(&mut membership, opcode, payload);
         record.counts.told_losses += u64::from(heard.told_losses);
+        record.counts.comings += u64::from(heard.rejoined);
         if let Some(why) = heard.refused {
             return Outcome::Refused(why);
         }
@@ -200,6 +201,7 @@ impl Loader {
         }
         connection.phase = Phase::Ready;
         connection.tries = 0;
+        record.counts.comings += u64::from(std::mem::take(&mut connection.churning));
         let late = now.saturating_sub(connection.due);
         if connection.returning {
             record.returns.record(late)

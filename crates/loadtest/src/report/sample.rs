@@ -1,7 +1,8 @@
 //! Reports for tests, as runs make them.
 
 use super::{
-    Asked, Connections, Deliveries, Loader, Messages, Moment, Outcome, Publications, Report, Search, Server, Slow, Step,
+    Asked, Away, Connections, Deliveries, Loader, Messages, Moment, Outcome, Publications, Report, Search, Server,
+    Slow, Step,
 };
 use crate::latency::Percentiles;
 use crate::machine::Machine;
@@ -35,6 +36,7 @@ pub(crate) fn quiet() -> Report {
             ..Deliveries::default()
         }),
         slow: None,
+        away: None,
         latency_us: Some(percentiles(500_000, 1_234.0)),
         last_latency_us: Some(percentiles(500, 2_480.0)),
         recovered_latency_us: None,
@@ -188,6 +190,7 @@ pub(super) fn full() -> Report {
         per_second: 49_817.0,
     });
     report.slow = Some(Slow { connections: 50, expected: 27_500, lost: 1_200, closed: 0 });
+    report.away = Some(Away { asked: 1_000, done: 998, ..Away::default() });
     report.recovered_latency_us = Some(percentiles(61_200, 388_000.0));
     report.objectives = vec![
         Outcome { objective: "p99<50ms".to_owned(), measured: Some(3_578.6), kept: true },

@@ -46,6 +46,8 @@ pub(super) fn sections(report: &Report) -> Vec<Section> {
         facts("asked", setting::asked(report)),
         facts("deliveries", outcome::deliveries(report)),
         facts("slow readers", outcome::slow(report)),
+        facts("came and went", outcome::came_and_went(report)),
+        facts("cut", outcome::cut(report)),
         grid("latency", outcome::latencies(report)),
         facts("publications", outcome::publications(report)),
         facts("refused", published.map_or_else(Facts::default, |published| reasons(&published.refusals))),

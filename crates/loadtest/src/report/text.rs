@@ -92,7 +92,7 @@ fn width(text: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::sample;
+    use crate::report::{Away, sample};
 
     #[test]
     fn a_report_with_everything_in_it() {
@@ -116,6 +116,14 @@ mod tests {
             assert!(!summary.contains(absent), "{absent} in {summary}");
         }
         assert!(summary.contains("idle CPU per connection and second 1.25 µs"), "{summary}");
+    }
+
+    #[test]
+    fn comings_and_goings_are_told_with_what_was_asked() {
+        let mut report = sample::quiet();
+        report.away = Some(Away { asked: 1_100, done: 1_098, asked_per_second: Some(100.0), per_second: Some(99.8) });
+        let summary = report.summary();
+        assert!(summary.contains("came and went     asked 1,100, at 100/s, done 1,098, at 99.8/s"), "{summary}");
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub enum Verdict {
     Good,
     /// Something was lost, doubled or reordered.
     Damaged,
-    /// An objective was not kept, or the server has not taken every publication.
+    /// An objective was not kept, the server has not taken every publication, or nobody was away who should have been.
     Missed,
     /// The run measured the tester or its machine, and says little of the server.
     Invalid,
@@ -83,7 +83,7 @@ impl Report {
         let objectives = self.objectives.iter().filter(|outcome| !outcome.kept).map(missed_objective);
         let search = self.search.iter().filter(|search| search.rate.is_none());
         let search = search.map(|search| format!("missed: {} at every rate that was tried", search.objective));
-        let others = [self.not_taken(), self.not_there(), self.not_kept(), self.not_recovered()];
+        let others = [self.not_taken(), self.not_there(), self.not_kept(), self.not_recovered(), self.not_done()];
         objectives.chain(search).chain(others.into_iter().flatten()).collect()
     }
 
@@ -108,6 +108,16 @@ impl Report {
         let excused = self.deliveries.map_or(0, |deliveries| deliveries.excused);
         let asked = self.asked.scenario == Scenario::Recover.word();
         (asked && excused > 0).then(|| "not recovered: the server gave no positions, so it keeps no history".to_owned())
+    }
+
+    /// A run in which nobody was away says nothing of coming back.
+    pub(crate) fn not_done(&self) -> Option<String> {
+        let away = self.away.filter(|away| away.done == 0)?;
+        let asked = units::count(away.asked);
+        Some(match away.asked_per_second {
+            Some(_) => format!("not done: none of the {asked} that were to go went and came back"),
+            None => format!("not done: none of the {asked} connections was cut"),
+        })
     }
 
     /// What the tester did not send, since too much was on its way, is a doubt about the run and no fault of the server.
@@ -144,7 +154,7 @@ impl Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Slow, sample};
+    use crate::report::{Away, Slow, sample};
 
     #[test]
     fn damage_comes_before_what_was_missed_and_that_before_doubts() {
@@ -205,6 +215,19 @@ mod tests {
         report.asked.scenario = "recover".to_owned();
         report.deliveries.as_mut().unwrap().excused = 550_000;
         assert_eq!(report.reasons(), ["not recovered: the server gave no positions, so it keeps no history"]);
+    }
+
+    #[test]
+    fn defect_a_run_in_which_nobody_came_or_went_passed_as_good() {
+        let mut report = sample::quiet();
+        let away = Away { asked: 1_200, ..Away::default() };
+        report.away = Some(away);
+        assert_eq!(report.verdict(), Verdict::Missed);
+        assert_eq!(report.reasons(), ["not done: none of the 1,200 connections was cut"]);
+        report.away = Some(Away { asked_per_second: Some(100.0), ..away });
+        assert_eq!(report.reasons(), ["not done: none of the 1,200 that were to go went and came back"]);
+        report.away = Some(Away { done: 1, ..away });
+        assert_eq!(report.verdict(), Verdict::Good);
     }
 
     #[test]

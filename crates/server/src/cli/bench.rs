@@ -31,7 +31,8 @@ Scenarios:
 
 Exit codes:
   0  nothing was lost, doubled or reordered, and the objectives were kept
-  1  something was, one was not, not all publications were acknowledged, or a connection was closed without recovery
+  1  something was, one was not, not all publications were acknowledged, a connection was closed without recovery, or nobody
+     came and went or was cut who was to
   2  the command line or the scenario file is wrong
   3  the server could not be reached, or not all connections got ready
   6  the run is not valid: it measured the tester or its machine

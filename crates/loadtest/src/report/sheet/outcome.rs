@@ -32,6 +32,22 @@ pub(super) fn slow(report: &Report) -> Facts {
         .count_some("closed", slow.closed)
 }
 
+pub(super) fn came_and_went(report: &Report) -> Facts {
+    let Some((away, asked_per_second)) = report.away.and_then(|away| Some((away, away.asked_per_second?))) else {
+        return Facts::default();
+    };
+    Facts::default()
+        .count("asked", away.asked)
+        .say("at", per_second(asked_per_second))
+        .count("done", away.done)
+        .say_some("at", away.per_second.map(per_second))
+}
+
+pub(super) fn cut(report: &Report) -> Facts {
+    let Some(away) = report.away.filter(|away| away.asked_per_second.is_none()) else { return Facts::default() };
+    Facts::default().count("asked", away.asked).count("done", away.done)
+}
+
 pub(super) fn latencies(report: &Report) -> Grid {
     let published = report.publications.as_ref();
     let all = [
