@@ -536,6 +536,7 @@ fn what_cannot_be_done_is_refused_before_anything_is_measured() {
     assert!(refused(&["fanout", "--json", "/nowhere/result.json"]).contains("cannot write /nowhere/result.json"));
     assert!(refused(&["connect", "--slo", "p99<50ms"]).contains("connect publishes nothing"));
     assert!(refused(&["fanout", "--duration", "0s"]).contains("duration is 0"));
+    assert!(refused(&["fanout", "--pid", "4294967295"]).contains("cannot look at process 4294967295"));
     assert!(refused(&["fanout", "--burst", "21", "--in-flight", "20"]).contains("burst is 21: it has to be 1 to 20"));
 }
 

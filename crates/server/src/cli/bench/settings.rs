@@ -181,7 +181,7 @@ impl Settings {
         set(&mut plan.drain, time("drain", self.drain.as_deref())?);
         set(&mut plan.protobuf, self.protobuf);
         set(&mut plan.recovery, self.no_recovery.map(|without| !without));
-        plan.processes = self.processes(&plan.targets);
+        plan.processes = self.processes(&plan.targets)?;
         Ok(plan)
     }
 
@@ -193,11 +193,20 @@ impl Settings {
         Ok(vec![address(&given)?])
     }
 
-    fn processes(&self, targets: &[Target]) -> Vec<Process> {
+    fn processes(&self, targets: &[Target]) -> Result<Vec<Process>, Failure> {
         if self.pid.is_empty() {
-            return all_listening(targets);
+            return Ok(all_listening(targets));
         }
-        self.pid.iter().copied().map(Process::of).collect()
+        self.pid.iter().copied().map(process).collect()
+    }
+}
+
+/// A process that was named: one that cannot be looked at would leave what the server used out of the report.
+fn process(id: u32) -> Result<Process, Failure> {
+    let process = Process::of(id);
+    match process.cpu().and(process.resident_bytes()) {
+        Ok(_) => Ok(process),
+        Err(error) => Err(Failure::usage(format!("cannot look at process {id}, which pid names: {error}"))),
     }
 }
 
@@ -283,6 +292,16 @@ mod tests {
         let nobodys = "127.0.0.1:1".parse::<Target>().unwrap();
         assert_eq!(all_listening(&[ours.clone(), ours.clone()]), [Process::of(std::process::id())]);
         assert_eq!(all_listening(&[ours, nobodys]), []);
+    }
+
+    #[test]
+    fn defect_a_process_that_is_not_there_was_left_out_without_a_word() {
+        let ours = std::process::id();
+        let plan = planned(&format!("scenario = \"fanout\"\npid = [{ours}]")).unwrap();
+        assert_eq!(plan.processes, [Process::of(ours)]);
+        let refused = planned(&format!("scenario = \"fanout\"\npid = [{ours}, {}]", u32::MAX)).unwrap_err();
+        let refused = format!("{refused:?}");
+        assert!(refused.contains("Usage") && refused.contains("cannot look at process 4294967295"), "{refused}");
     }
 
     #[test]
