@@ -10,7 +10,6 @@ mod pusher;
 
 use crate::channels::Channels;
 use crate::tally::Tally;
-use crate::websocket::Opcode;
 
 pub(crate) use fanfare::Fanfare;
 pub use fanfare::Tokens;
@@ -94,7 +93,7 @@ pub(crate) trait Adapter: std::fmt::Debug + Send + Sync {
     fn greet(&self, membership: &mut Membership<'_>);
 
     /// Hears a message in which something else than publications is or may be.
-    fn hear(&self, membership: &mut Membership<'_>, opcode: Opcode, message: &[u8]) -> Heard;
+    fn hear(&self, membership: &mut Membership<'_>, message: &[u8]) -> Heard;
 
     /// Whether there is anything but publications in a message that has some.
     fn asks(&self, _message: &[u8]) -> bool {

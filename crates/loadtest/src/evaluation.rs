@@ -236,6 +236,7 @@ fn publications(measured: &Measured) -> Publications {
         refused,
         over_bound: published.over_bound,
         without_connection: published.without_line,
+        connections_broken: published.answered.broken,
         refusals: published.answered.refusals.clone(),
         lateness_us: published.lateness.percentiles(),
         answer_us: published.answered.latencies.percentiles(),

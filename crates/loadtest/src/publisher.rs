@@ -304,6 +304,24 @@ mod tests {
     }
 
     #[test]
+    fn defect_connections_that_broke_were_counted_for_nobody() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // The first is cut in the middle of an answer, and the others answer.
+        thread::spawn(move || {
+            let (mut first, _) = listener.accept().unwrap();
+            let mut chunk = [0; 4_096];
+            assert!(first.read(&mut chunk).unwrap() > 0);
+            first.write_all(b"HTTP/1.1 200 OK\r\n").unwrap();
+            drop(first);
+            listener.incoming().for_each(|client| serve(client.unwrap(), usize::MAX, Duration::ZERO));
+        });
+        let published = published(address);
+        assert_eq!(published.answered.broken, 1);
+        assert!(published.states.count(State::Acknowledged) > 0 && published.without_line > 0);
+    }
+
+    #[test]
     fn defect_who_waited_for_a_connection_of_its_own_was_not_late() {
         let published = published(api(1, Duration::from_millis(5)));
         assert_eq!(published.states.count(State::Acknowledged), 200);

@@ -147,6 +147,8 @@ pub struct Publications {
     pub over_bound: u64,
     /// That were not written, since their connection was broken.
     pub without_connection: u64,
+    /// Connections to publish over that broke, and were opened again.
+    pub connections_broken: u64,
     /// Why they were refused.
     pub refusals: BTreeMap<String, u64>,
     /// How late they were written.

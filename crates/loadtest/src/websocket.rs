@@ -15,6 +15,9 @@ use crate::plan::PAYLOAD_BYTES_MAX;
 /// above what recovery sends at once.
 pub(crate) const FRAME_BYTES_MAX: usize = 2 * PAYLOAD_BYTES_MAX;
 
+/// The largest payload of a control frame, which may not come in parts either (RFC 6455, 5.5).
+const CONTROL_BYTES_MAX: u8 = 125;
+
 /// The most that the answer to an upgrade may take.
 const HEAD_BYTES_MAX: usize = 16 << 10;
 
@@ -34,6 +37,10 @@ impl Opcode {
         [Self::Continuation, Self::Text, Self::Binary, Self::Close, Self::Ping, Self::Pong]
             .into_iter()
             .find(|opcode| *opcode as u8 == bits)
+    }
+
+    fn is_control(self) -> bool {
+        matches!(self, Self::Close | Self::Ping | Self::Pong)
     }
 }
 
@@ -66,6 +73,11 @@ pub(crate) fn first_frame(bytes: &[u8]) -> Result<Option<Frame>, Violation> {
         return Err(Violation::Frame);
     }
     let opcode = Opcode::of(first & 0x0f).ok_or(Violation::Frame)?;
+    let last = first & 0x80 != 0;
+    // A longer payload has a larger number here, which tells where its length is.
+    if opcode.is_control() && (!last || second > CONTROL_BYTES_MAX) {
+        return Err(Violation::Frame);
+    }
     let (header, length) = match second & 0x7f {
         126 => (4, bytes.get(2..4).map(number)),
         127 => (10, bytes.get(2..10).map(number)),
@@ -74,7 +86,7 @@ pub(crate) fn first_frame(bytes: &[u8]) -> Result<Option<Frame>, Violation> {
     let Some(length) = length else { return Ok(None) };
     let length = usize::try_from(length).ok().filter(|length| *length <= FRAME_BYTES_MAX).ok_or(Violation::TooLarge)?;
     let payload = header..header + length;
-    Ok((bytes.len() >= payload.end).then_some(Frame { last: first & 0x80 != 0, opcode, payload }))
+    Ok((bytes.len() >= payload.end).then_some(Frame { last, opcode, payload }))
 }
 
 fn number(bytes: &[u8]) -> u64 {
@@ -156,6 +168,16 @@ mod tests {
         assert_eq!(first_frame(&[0x81, 0x80]), Err(Violation::Frame));
         assert_eq!(first_frame(&[0x83, 0]), Err(Violation::Frame));
         assert_eq!(first_frame(&[0x81, 127, 255, 0, 0, 0, 0, 0, 0, 0]), Err(Violation::TooLarge));
+    }
+
+    #[test]
+    fn defect_control_frames_of_any_length_and_in_parts_were_taken() {
+        for opcode in [Opcode::Close, Opcode::Ping, Opcode::Pong] {
+            assert!(first_frame(&unmasked(opcode, &[b'x'; 125])).unwrap().is_some(), "{opcode:?}");
+            assert_eq!(first_frame(&unmasked(opcode, &[b'x'; 126])[..2]), Err(Violation::Frame), "{opcode:?}");
+            assert_eq!(first_frame(&unmasked(opcode, &[b'x'; 70_000])[..2]), Err(Violation::Frame), "{opcode:?}");
+            assert_eq!(first_frame(&[opcode as u8, 0]), Err(Violation::Frame), "{opcode:?}");
+        }
     }
 
     #[test]

@@ -171,7 +171,7 @@ impl Adapter for Fanfare {
         self.say(&Command { id: CONNECT, connect: Some(request), ..Command::default() }, membership.out);
     }
 
-    fn hear(&self, membership: &mut Membership<'_>, _opcode: Opcode, message: &[u8]) -> Heard {
+    fn hear(&self, membership: &mut Membership<'_>, message: &[u8]) -> Heard {
         let mut heard = Heard::default();
         for reply in self.encoding.decode_replies(message) {
             match reply {
@@ -252,7 +252,7 @@ mod tests {
         fn hear(&mut self, message: &[u8]) -> Heard {
             let (channels, out) = (&self.channels, &mut self.out);
             let membership = &mut Membership { who: 0, subscriptions: &mut self.subscriptions, channels, out };
-            self.adapter.hear(membership, Opcode::Text, message)
+            self.adapter.hear(membership, message)
         }
 
         /// What was said since the last look, unmasked.

@@ -2,7 +2,6 @@
 
 use super::{Adapter, Heard, Membership, Subscription};
 use crate::channels::Channels;
-use crate::websocket::Opcode;
 
 /// Subscribes by its path.
 #[derive(Debug)]
@@ -20,7 +19,7 @@ impl Adapter for Nchan {
         membership.join_all();
     }
 
-    fn hear(&self, _membership: &mut Membership<'_>, _opcode: Opcode, _message: &[u8]) -> Heard {
+    fn hear(&self, _membership: &mut Membership<'_>, _message: &[u8]) -> Heard {
         Heard::default()
     }
 }

@@ -39,7 +39,7 @@ impl Adapter for Pusher {
     /// The server speaks first.
     fn greet(&self, _membership: &mut Membership<'_>) {}
 
-    fn hear(&self, membership: &mut Membership<'_>, _opcode: Opcode, message: &[u8]) -> Heard {
+    fn hear(&self, membership: &mut Membership<'_>, message: &[u8]) -> Heard {
         let Ok(event) = serde_json::from_slice::<Event>(message) else { return Heard::default() };
         match event.event.as_str() {
             "pusher:connection_established" => Self::subscribe(membership),
@@ -67,7 +67,7 @@ mod tests {
         let (mut subscriptions, mut out) = ([Subscription::new(0)], Vec::new());
         let membership =
             &mut Membership { who: 0, subscriptions: &mut subscriptions, channels: &channels, out: &mut out };
-        let heard = Pusher.hear(membership, Opcode::Text, message.as_bytes());
+        let heard = Pusher.hear(membership, message.as_bytes());
         (heard, subscriptions[0].joined, out.len())
     }
 

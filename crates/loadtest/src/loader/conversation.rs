@@ -1,6 +1,6 @@
 //! What comes over a connection, from bytes to publications and answers.
 
-use crate::connection::Phase;
+use crate::connection::{OUTBOUND_BYTES_MAX, Phase};
 use crate::record::Way;
 use crate::websocket::{self, Frame, Opcode, Violation};
 
@@ -8,7 +8,6 @@ use super::Loader;
 
 /// A whole message.
 struct Message<'a> {
-    opcode: Opcode,
     payload: &'a [u8],
     /// With the header of its frame.
     bytes: usize,
@@ -56,6 +55,9 @@ impl Loader {
             self.flush(id);
         }
         match outcome {
+            Outcome::GoOn if self.connections[id].outbound.len() > OUTBOUND_BYTES_MAX => {
+                self.refused(id, format!("the server left more than {OUTBOUND_BYTES_MAX} bytes unread"));
+            }
             Outcome::GoOn => {}
             Outcome::Closed(code) => self.ended(id, code),
             Outcome::Refused(why) => self.refused(id, why),
@@ -116,7 +118,7 @@ impl Loader {
                 return Outcome::Closed(payload.get(..2).map_or(0, |code| u16::from_be_bytes([code[0], code[1]])));
             }
             Opcode::Text | Opcode::Binary if frame.last => {
-                let message = Message { opcode: frame.opcode, payload, bytes: frame.payload.end };
+                let message = Message { payload, bytes: frame.payload.end };
                 return self.take_message(id, &message, now);
             }
             Opcode::Text | Opcode::Binary | Opcode::Continuation => {
@@ -126,7 +128,7 @@ impl Loader {
                 connection.fragments.extend_from_slice(payload);
                 if frame.last {
                     let payload = std::mem::take(&mut connection.fragments);
-                    let message = Message { opcode: Opcode::Text, payload: &payload, bytes: payload.len() };
+                    let message = Message { payload: &payload, bytes: payload.len() };
                     return self.take_message(id, &message, now);
                 }
             }
@@ -136,7 +138,7 @@ impl Loader {
 
     /// A whole message. Most are publications in a live subscription, for which nothing is parsed.
     fn take_message(&mut self, id: usize, message: &Message<'_>, now: u64) -> Outcome {
-        let Message { opcode, payload, bytes } = *message;
+        let Message { payload, bytes } = *message;
         let Self { connections, setup, record, stamps, first, .. } = self;
         let connection = &mut connections[id];
         record.counts.messages += 1;
@@ -171,7 +173,7 @@ impl Loader {
             return Outcome::GoOn;
         }
         let mut membership = connection.membership(*first + id, &setup.channels);
-        let heard = setup.adapter.hear(&mut membership, opcode, payload);
+        let heard = setup.adapter.hear(&mut membership, payload);
         record.counts.told_losses += u64::from(heard.told_losses);
         record.counts.comings += u64::from(heard.rejoined);
         if let Some(why) = heard.refused {
@@ -271,7 +273,7 @@ mod tests {
         let mut payload = Vec::new();
         stamp.payload(128, &mut payload);
         let message = format!(r#"{{"push":{{"pub":{{"data":{}}}}}}}"#, String::from_utf8(payload).unwrap());
-        let message = Message { opcode: Opcode::Text, payload: message.as_bytes(), bytes: message.len() };
+        let message = Message { payload: message.as_bytes(), bytes: message.len() };
         assert!(matches!(loader.take_message(0, &message, 1_000), Outcome::GoOn));
     }
 
@@ -298,6 +300,25 @@ mod tests {
         assert_eq!([first, second].map(|record| record.connects.count()), [1; 2]);
     }
 
+    /// The socket of this connection takes nothing.
+    #[test]
+    fn defect_pongs_piled_up_for_a_server_that_sent_pings_and_did_not_read() {
+        let mut loader = loader();
+        loader.ready = 1;
+        let pings = [&[0x89, 125][..], &[b'x'; 125]].concat().repeat(1_000);
+        let (mut turns, mut most) = (0, 0);
+        while loader.connections[0].phase == Phase::Ready {
+            loader.take_bytes(0, &pings, 1_000);
+            (turns, most) = (turns + 1, most.max(loader.connections[0].outbound.len()));
+            assert!(turns < 100, "{most} bytes wait");
+        }
+        assert!(turns > 60 && most <= OUTBOUND_BYTES_MAX, "after {turns} turns, {most}");
+        let counts = &loader.record.counts;
+        assert_eq!(counts.closes, [(0, 1)].into());
+        let why = "the server left more than 8388608 bytes unread".to_owned();
+        assert_eq!((counts.failures.get(&why), loader.connections[0].outbound.len()), (Some(&1), 0));
+    }
+
     /// A message with a publication, as Fanfare writes it.
     fn message(window: &Window, encoding: Encoding, index: usize) -> Vec<u8> {
         let (stamp, mut payload) = (window.stamp(index), Vec::new());
@@ -318,7 +339,7 @@ mod tests {
         let messages: Vec<Vec<u8>> = (0..window.publications).map(|index| message(&window, encoding, index)).collect();
         let mut take_all = |messages: &[Vec<u8>]| {
             for message in messages {
-                let message = Message { opcode: Opcode::Text, payload: message, bytes: message.len() };
+                let message = Message { payload: message, bytes: message.len() };
                 assert!(matches!(loader.take_message(0, &message, 1_000), Outcome::GoOn));
             }
         };

@@ -130,7 +130,7 @@ impl Taker<'_> {
         }
         self.buffers[at].bytes = bytes[taken..].to_vec();
         if !to_say.is_empty() {
-            self.lines.line(at).add(&to_say);
+            self.lines.line(at).add(&to_say)?;
         }
         if taken > 0 {
             self.say_waiting(at, usize::MAX);

@@ -15,6 +15,10 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes that wait on a connection whose socket takes no more: beyond that nothing is sent over it.
 const UNSENT_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes of pongs and the like that may be added while a connection has something unsent: beyond that the server asks without
+/// reading, and the connection ends. Eight thousand of the largest pongs.
+const REPLY_BYTES_MAX: usize = 1 << 20;
+
 /// Whether a publication was put on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Queued {
@@ -51,6 +55,8 @@ pub(crate) struct Line {
     /// Read by opening it, beyond what opening needed.
     pub(crate) read: Vec<u8>,
     unsent: Vec<u8>,
+    /// Bytes that were added and are no publications, since nothing was unsent.
+    replies: usize,
     /// Numbers of the publications without an answer, in order.
     pub(crate) in_flight: VecDeque<usize>,
     /// The server has ended a connection behind an answer. Until an answer does not end one, each publication has a
@@ -80,6 +86,9 @@ impl Line {
             }
         };
         self.unsent.drain(..written);
+        if self.unsent.is_empty() {
+            self.replies = 0;
+        }
         if broken {
             self.cut();
         }
@@ -88,7 +97,7 @@ impl Line {
     /// The connection is of no use any more. What was on its way has no answer.
     pub(crate) fn cut(&mut self) {
         self.stream = None;
-        self.unsent.clear();
+        (self.unsent, self.replies) = (Vec::new(), 0);
         self.unanswered += self.in_flight.len() as u64;
         self.in_flight.clear();
     }
@@ -98,7 +107,7 @@ impl Line {
     pub(crate) fn begin_one_by_one(&mut self) {
         self.one_by_one = true;
         self.stream = None;
-        self.unsent.clear();
+        (self.unsent, self.replies) = (Vec::new(), 0);
         while let Some(index) = self.in_flight.pop_back() {
             self.waiting.push_front(Waiting { index, again: true });
         }
@@ -132,9 +141,17 @@ impl Line {
     }
 
     /// Something to say that is no publication.
-    pub(crate) fn add(&mut self, bytes: &[u8]) {
+    ///
+    /// # Errors
+    /// The connection is of no use any more: so much of it waits that the server does not read, or it broke.
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.unsent.extend_from_slice(bytes);
+        self.replies += bytes.len();
         self.flush();
+        if self.replies > REPLY_BYTES_MAX {
+            self.cut();
+        }
+        if self.stream.is_some() { Ok(()) } else { Err(io::ErrorKind::ConnectionAborted.into()) }
     }
 }
 
@@ -199,5 +216,30 @@ impl Lines {
     /// Writes what waits on all of them.
     pub(crate) fn flush(&self) {
         (0..self.lines.len()).for_each(|at| self.line(at).flush());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn defect_pongs_piled_up_for_a_server_that_sent_pings_to_a_publisher_and_did_not_read() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut line = Line { stream: Some(stream), ..Line::default() };
+        line.in_flight.extend([0, 1]);
+        // Before it is reached the kernel's own buffers are full, which are some megabytes.
+        let mut most = 0;
+        while line.add(&[b'x'; 64 << 10]).is_ok() {
+            most = most.max(line.unsent.len());
+            assert!(most <= REPLY_BYTES_MAX, "{most} bytes wait");
+        }
+        assert!(line.stream.is_none() && line.unsent.is_empty() && most > REPLY_BYTES_MAX / 2, "{most} bytes waited");
+        // What was on its way has no answer.
+        assert_eq!((line.take_unanswered(), line.in_flight.len()), (2, 0));
     }
 }

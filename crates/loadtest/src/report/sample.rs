@@ -175,7 +175,7 @@ pub(super) fn full() -> Report {
     report.connections.closed = [(0, 3), (3_008, 12)].into();
     report.connections.failed = [("connection refused".to_owned(), 2), ("HTTP 503".to_owned(), 41)].into();
     if let Some(published) = &mut report.publications {
-        (published.acknowledged, published.refused) = (548, 2);
+        (published.acknowledged, published.refused, published.connections_broken) = (548, 2, 1);
         published.refusals = [("108: limit exceeded".to_owned(), 2)].into();
     }
     report.deliveries = Some(Deliveries {

@@ -78,6 +78,7 @@ pub(super) fn publications(report: &Report) -> Facts {
         .count_some("refused", published.refused)
         .count_some("not sent, too many unanswered", published.over_bound)
         .count_some("not sent, connection broken", published.without_connection)
+        .count_some("connections broken", published.connections_broken)
 }
 
 pub(super) fn connections(connections: &Connections) -> Facts {
