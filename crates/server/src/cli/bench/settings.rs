@@ -204,7 +204,7 @@ impl Settings {
 /// A process that was named: one that cannot be looked at would leave what the server used out of the report.
 fn process(id: u32) -> Result<Process, Failure> {
     let process = Process::of(id);
-    match process.cpu().and(process.resident_bytes()) {
+    match process.cpu().and_then(|_| process.resident_bytes()) {
         Ok(_) => Ok(process),
         Err(error) => Err(Failure::usage(format!("cannot look at process {id}, which pid names: {error}"))),
     }
