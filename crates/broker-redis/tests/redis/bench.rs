@@ -19,6 +19,9 @@ use crate::server::Server;
 /// How long something may take that has to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long it may take here what takes five seconds where nothing else runs.
+pub(crate) const FOUND_WITHIN: Duration = Duration::from_secs(10);
+
 /// A prefix that nobody else has.
 pub(crate) fn prefix() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);

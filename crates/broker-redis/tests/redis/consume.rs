@@ -6,7 +6,7 @@ use fanfare_broker::{Error, Publications};
 use fanfare_protocol::ClientInfo;
 use tokio::task::JoinSet;
 
-use crate::bench::{Bench, address, channel, kept, live, until};
+use crate::bench::{Bench, FOUND_WITHIN, address, channel, kept, live, until};
 use crate::proxy::Proxy;
 use crate::server::Server;
 
@@ -144,7 +144,7 @@ async fn a_killed_subscriber_comes_back_at_once() {
 async fn without_redis_a_subscription_fails_and_leaves_nothing() {
     let Some(server) = Server::start() else { return };
     server.kill();
-    let bench = Bench::unready(server, |options| options.command_timeout = Duration::from_millis(200));
+    let bench = Bench::unready(server, |options| options.command_timeout = Duration::from_secs(1));
     assert!(matches!(bench.broker.subscribe(&channel("a")).await, Err(Error::Unavailable(_))));
     bench.server.restart();
     bench.broker.wait_ready(crate::bench::PATIENCE).await.unwrap();
@@ -169,7 +169,7 @@ async fn a_connection_that_hangs_at_another_server_is_found_within_five_seconds(
     let begun = Instant::now();
     proxy.turn_to(bench.server.port());
     until("it is back", || bench.subscribed("a") == 1).await;
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < FOUND_WITHIN, "{:?}", begun.elapsed());
     assert_eq!(bench.metric("fanfare_redis_probes_missed_total", None), 1.0);
     bench.try_publish("a", live("1")).await.unwrap();
     assert_eq!(bench.seen(1).await, ["-:1"]);

@@ -14,7 +14,7 @@ async fn a_silent_server_fails_what_is_in_flight_and_refuses_more_at_once() {
     let Some(server) = Server::start() else { return };
     let bench = Bench::with(server, |options| {
         options.in_flight_max = 4;
-        options.command_timeout = Duration::from_millis(300);
+        options.command_timeout = Duration::from_secs(3);
     });
     let bench = std::sync::Arc::new(bench.await);
     bench.publish("a", kept("0")).await;
@@ -27,7 +27,7 @@ async fn a_silent_server_fails_what_is_in_flight_and_refuses_more_at_once() {
     until("four are in flight", || bench.metric("fanfare_redis_in_flight", None) >= 4.0).await;
     let begun = Instant::now();
     assert!(matches!(bench.try_publish("a", kept("2")).await, Err(Error::Overloaded(_))));
-    assert!(begun.elapsed() < Duration::from_millis(200));
+    assert!(begun.elapsed() < Duration::from_millis(1_500));
     for result in publishing.join_all().await {
         assert!(matches!(result, Err(Error::Unavailable(_))), "{result:?}");
     }
@@ -74,7 +74,7 @@ async fn what_was_sent_once_and_not_again_is_not_called_refused() {
     let proxy = Proxy::to(server.port()).await;
     let bench = Bench::with(server, |options| {
         options.server = address(&proxy.url());
-        options.command_timeout = Duration::from_millis(300);
+        options.command_timeout = Duration::from_secs(2);
     })
     .await;
     bench.publish("a", kept("first")).await;

@@ -50,17 +50,21 @@ fn not_ours() -> Error {
 #[tokio::test]
 async fn a_server_that_loads_its_data_says_so_and_is_waited_for() {
     let Some(server) = Server::start() else { return };
-    let bench = Bench::with(server, |options| options.command_timeout = Duration::from_millis(300)).await;
+    let bench = Bench::with(server, |options| {
+        options.command_timeout = Duration::from_secs(2);
+        options.connect_timeout = Duration::from_secs(5);
+    });
+    let bench = bench.await;
     bench.listen("a").await;
     let before = bench.publish("a", kept("1")).await;
     bench.seen(1).await;
     bench.set("rdbcompression", "no");
-    let fill = "for i = 1, 300 do redis.call('SET', 'fill' .. i, string.rep('x', 50000)) end";
+    let fill = "for i = 1, 600 do redis.call('SET', 'fill' .. i, string.rep('x', 50000)) end";
     let _: () = bench.server.run(&["EVAL", fill, "0"]);
     let _: () = bench.server.run(&["SAVE"]);
     bench.server.kill();
     until("it is noticed", || bench.broker.ready().is_err()).await;
-    // 300 keys of 10 ms each; after every 2 MB, which are 40, commands are looked at.
+    // 600 keys of 10 ms each; after every 2 MB, which are 40, commands are looked at.
     bench.server.restart_with(&["--key-load-delay", "10000"]);
     until("it is said that it loads", || bench.not_ready() == "Redis is loading its data").await;
     while bench.refused("a").await != Error::Refused("Redis is loading its data") {}
@@ -142,7 +146,7 @@ async fn a_server_with_too_few_replicas_refuses_writes() {
 #[tokio::test]
 async fn a_replica_without_its_master_serves_nobody() {
     let Some(server) = Server::start() else { return };
-    let bench = Bench::with(server, |options| options.command_timeout = Duration::from_millis(300)).await;
+    let bench = Bench::with(server, |options| options.command_timeout = Duration::from_secs(2)).await;
     bench.listen("a").await;
     bench.publish("a", kept("1")).await;
     bench.seen(1).await;

@@ -90,7 +90,11 @@ impl Server {
 
     /// A Sentinel that watches the master on a port under the name `main`.
     pub(crate) fn sentinel(master: u16) -> Option<Arc<Self>> {
-        let watch = format!("sentinel monitor main 127.0.0.1 {master} 2\nsentinel down-after-milliseconds main 1000\n");
+        // Sentinels that elect none of them try again after twice the last of these times.
+        let watch = format!(
+            "sentinel monitor main 127.0.0.1 {master} 2\nsentinel down-after-milliseconds main 1000\n\
+             sentinel failover-timeout main 3000\n"
+        );
         is_installed().then(|| {
             (0..20).find_map(|_| Self::try_sentinel(&watch)).expect("a Sentinel starts on one of twenty ports")
         })

@@ -213,7 +213,7 @@ fn now_millis() -> u128 {
 #[tokio::test]
 async fn after_each_of_several_outages_every_channel_is_continuous_or_told() {
     let Some(server) = Server::start() else { return };
-    let bench = Bench::with(server, |options| options.command_timeout = Duration::from_millis(300)).await;
+    let bench = Bench::with(server, |options| options.command_timeout = Duration::from_secs(2)).await;
     for number in 0..50 {
         bench.listen(&format!("c{number}")).await;
         bench.publish(&format!("c{number}"), kept("1")).await;
