@@ -238,9 +238,9 @@ fn a_default_that_descriptors_do_not_allow_is_no_warning() {
 #[test]
 fn a_client_whose_process_is_stopped_is_closed_and_recovers_when_it_goes_on() {
     let settings = [
-        ("FANFARE_SESSION__PING_INTERVAL", "1s"),
-        ("FANFARE_SESSION__PONG_TIMEOUT", "600ms"),
-        ("FANFARE_SESSION__COMMAND_TIMEOUT", "500ms"),
+        ("FANFARE_SESSION__PING_INTERVAL", "2s"),
+        ("FANFARE_SESSION__PONG_TIMEOUT", "1600ms"),
+        ("FANFARE_SESSION__COMMAND_TIMEOUT", "1s"),
     ];
     let mut node = Node::start(None, &settings);
     let client = Command::new(env!("CARGO_BIN_EXE_fanfare"))

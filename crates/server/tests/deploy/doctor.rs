@@ -69,7 +69,9 @@ impl Configuration {
     fn on(redis: &str) -> Self {
         let name = format!("fanfare-doctor-{}-{}.toml", std::process::id(), redis.replace(['/', ':', '@'], "-"));
         let file = std::env::temp_dir().join(name);
-        std::fs::write(&file, format!("[api]\nkeys = [\"{KEY}\"]\n[redis]\nurl = \"{redis}\"\n")).unwrap();
+        // The machine may be busy with other tests.
+        let redis = format!("url = \"{redis}\"\nconnect_timeout = \"10s\"\n");
+        std::fs::write(&file, format!("[api]\nkeys = [\"{KEY}\"]\n[redis]\n{redis}")).unwrap();
         Self(file)
     }
 
