@@ -150,6 +150,8 @@ impl Stage {
     /// Nothing is left of all who misbehaved, and the canary has missed nothing.
     pub async fn is_clean(self) {
         self.canary.end().await;
+        // Nothing was asked meanwhile.
+        self.node.forget_idle();
         for gauge in ["sessions", "subscriptions", "outbox_bytes", "ring_entries", "presence_changes_waiting"] {
             self.node.metric_becomes(&format!("fanfare_gateway_{gauge}"), 0.0).await;
         }

@@ -19,7 +19,7 @@ on_1_and_3_shards!(
 async fn stage(shards: usize) -> Stage {
     let setup = Setup::new(shards).configure(|config| {
         config.api.body_bytes_max = 100_000;
-        config.api.body_timeout = Duration::from_millis(300);
+        config.api.body_timeout = Duration::from_millis(1_500);
     });
     Stage::set_up(setup).await
 }

@@ -273,7 +273,7 @@ async fn who_says_nothing_is_closed(shards: usize) {
 
 /// A client that asked without reading the answers kept its place for ever.
 async fn a_client_that_reads_no_answers_loses_its_place(shards: usize) {
-    let short = Duration::from_millis(500);
+    let short = Duration::from_secs(2);
     let stage = Stage::set_up(Setup::new(shards).configure(|config| config.listen.header_timeout = short)).await;
     let mut deaf = TcpStream::connect(stage.node.address()).await.unwrap();
     let request = get("GET /metrics HTTP/1.1", "");

@@ -178,7 +178,7 @@ fn expired() -> String {
 }
 
 async fn a_refused_session_takes_no_command_and_is_closed_at_the_deadline(shards: usize) {
-    let short = Duration::from_millis(300);
+    let short = Duration::from_secs(2);
     let node = Setup::new(shards).sessions(|options| options.connect_timeout = short).start().await;
     let (mut waiting, reply) = node.client().token(&expired()).ask().await;
     assert_eq!(reply["error"]["code"], 109);
@@ -207,7 +207,7 @@ async fn a_refused_session_is_no_session_of_its_user(shards: usize) {
 }
 
 async fn a_silent_connection_is_stale(shards: usize) {
-    let short = Duration::from_millis(200);
+    let short = Duration::from_secs(2);
     let node = Setup::new(shards).sessions(|options| options.connect_timeout = short).start().await;
     let mut silent = node.client().open().await;
     let mut connected = node.client().connect().await;

@@ -73,7 +73,7 @@ async fn a_proxy_that_kept_a_connection_lost_the_request_that_came_at_the_end(sh
 async fn sessions_are_closed_over_the_window(shards: usize) {
     let node = Setup::new(shards).start().await;
     let clients = connected(&node, 40).await;
-    let window = Duration::from_millis(1_000);
+    let window = Duration::from_secs(2);
     let mut closing = tokio::task::JoinSet::new();
     let began = Instant::now();
     for mut client in clients {
@@ -84,9 +84,8 @@ async fn sessions_are_closed_over_the_window(shards: usize) {
     }
     let (mut closed, ()) = tokio::join!(closing.join_all(), node.drain(window));
     closed.sort_unstable();
-    // By chance alone, all 40 are in the same half once in 5 × 10^11 runs.
-    let first_half = closed.iter().filter(|after| **after < window / 2).count();
-    assert!((1..40).contains(&first_half), "{closed:?}");
+    // By chance alone, all 40 are this near to each other once in 2 × 10^10 runs.
+    assert!(closed[39] - closed[0] > window / 2, "{closed:?}");
     assert_eq!(node.closes(3001).await, 40.0);
 }
 

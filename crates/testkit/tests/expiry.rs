@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use fanfare_testkit::{Client, Node, Raw, Setup, Value, client_frame, json, on_1_and_3_shards, token};
+use fanfare_testkit::{Client, Node, Opening, Raw, Setup, Value, client_frame, json, on_1_and_3_shards, token};
 
 on_1_and_3_shards!(
     pings_are_sent_and_answered,
@@ -26,38 +26,41 @@ on_1_and_3_shards!(
 
 fn pinging(shards: usize) -> Setup {
     Setup::new(shards).sessions(|options| {
-        options.ping_interval = Some(Duration::from_millis(300));
-        options.pong_timeout = Duration::from_millis(200);
-        options.command_timeout = Duration::from_millis(150);
+        options.ping_interval = Some(Duration::from_millis(1_500));
+        options.pong_timeout = Duration::from_millis(1_100);
+        options.command_timeout = Duration::from_millis(900);
     })
 }
 
 async fn until_pinged(client: &mut Client, pings: usize) {
     while client.pings() < pings {
+        assert!(!client.has_ended(), "{:?} after {} pings", client.ended(), client.pings());
         fanfare_testkit::patience::within("a ping", client.read()).await;
     }
 }
 
 async fn pings_are_sent_and_answered(shards: usize) {
     let node = pinging(shards).start().await;
-    for opening in [node.client(), node.client().protobuf()] {
+    let answering = async |opening: Opening| {
         let mut client = opening.connect().await;
-        assert_eq!((&client.connected["ping"], &client.connected["pong"]), (&json!(1), &json!(true)));
-        until_pinged(&mut client, 4).await;
+        assert_eq!((&client.connected["ping"], &client.connected["pong"]), (&json!(2), &json!(true)));
+        until_pinged(&mut client, 3).await;
         client.subscribe("news").await;
-    }
+    };
+    tokio::join!(answering(node.client()), answering(node.client().protobuf()));
 }
 
 async fn a_missing_pong_ends_the_session(shards: usize) {
     let node = pinging(shards).start().await;
-    for opening in [node.client(), node.client().protobuf()] {
+    let missing = async |opening: Opening| {
         let mut client = opening.connect().await;
         client.ignore_pings();
         // Other commands are no pongs.
         client.subscribe("news").await;
         assert_eq!(client.expect_close().await, (3012, "no pong".to_owned()));
         assert_eq!(client.pings(), 1);
-    }
+    };
+    tokio::join!(missing(node.client()), missing(node.client().protobuf()));
 }
 
 async fn one_pong_a_ping(shards: usize) {
@@ -82,7 +85,7 @@ async fn pings_as_frames(shards: usize) {
     for absent in ["ping", "pong"] {
         assert!(client.connected.get(absent).is_none(), "{}", client.connected);
     }
-    until_pinged(&mut client, 3).await;
+    until_pinged(&mut client, 2).await;
     assert_eq!(client.so_far().await, []);
 
     let connect = client_frame(0x81, br#"{"id":1,"connect":{}}"#);

@@ -219,7 +219,7 @@ async fn an_upgrade_behind_another_request(shards: usize) {
 }
 
 async fn headers_that_do_not_come(shards: usize) {
-    let short = std::time::Duration::from_millis(200);
+    let short = std::time::Duration::from_secs(2);
     let node = Setup::new(shards).configure(|config| config.listen.header_timeout = short).start().await;
     let mut silent = Raw::connect(node.address()).await;
     let mut halting = Raw::connect(node.address()).await;

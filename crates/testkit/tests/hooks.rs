@@ -375,10 +375,12 @@ async fn defect_never_was_not_heard_while_the_backend_was_silent(shards: usize) 
 /// Until then nobody was identified, and nobody may be afterwards.
 async fn a_connection_closed_while_the_backend_was_asked_stays_closed(shards: usize) {
     let (backend, setup) = connecting(shards).await;
-    let node = setup.sessions(|options| options.connect_timeout = Duration::from_millis(200)).start().await;
+    let setup = setup.sessions(|options| options.connect_timeout = Duration::from_secs(2));
+    let setup = setup.hook(Hook::Connect, &backend.url("/connect"), |hook| hook.timeout = Duration::from_secs(10));
+    let node = setup.start().await;
     backend.put(
         "/connect",
-        HookAnswer::Late(Duration::from_secs(1), json!({"result": {"user": "42", "channels": ["news"]}})),
+        HookAnswer::Late(Duration::from_secs(4), json!({"result": {"user": "42", "channels": ["news"]}})),
     );
     let mut client = node.client().open().await;
     client.command(json!({"connect": {}})).await;
@@ -482,10 +484,10 @@ async fn a_backend_that_misbehaves_grants_nothing() {
     ];
     for (number, (case, answer)) in cases.into_iter().enumerate() {
         let path = format!("/{number}");
-        let node = asking_of(&backend, 1)
-            .hook(Hook::Rpc, &backend.url(&path), |hook| hook.timeout = Duration::from_millis(500))
-            .start()
-            .await;
+        // Only silence is judged by the time that it takes.
+        let timeout = Duration::from_millis(if matches!(answer, HookAnswer::Silent) { 500 } else { 4_000 });
+        let node =
+            asking_of(&backend, 1).hook(Hook::Rpc, &backend.url(&path), |hook| hook.timeout = timeout).start().await;
         let mut canary = Canary::of(&node).await;
         backend.put(&path, answer.clone());
         let mut client = node.client().connect().await;
@@ -562,8 +564,13 @@ async fn a_backend_that_is_down_is_left_alone_until_it_is_up() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_backend_holds_so_many_questions_and_no_more() {
     let backend = HookServer::start().await;
-    let node = Setup::new(2).hook(Hook::Rpc, &backend.url("/rpc"), |hook| hook.in_flight_max = 3).start().await;
-    backend.put("/rpc", HookAnswer::Late(Duration::from_millis(500), json!({"result": {}})));
+    let setup = Setup::new(2).hook(Hook::Rpc, &backend.url("/rpc"), |hook| {
+        hook.in_flight_max = 3;
+        hook.timeout = Duration::from_secs(10);
+    });
+    let node = setup.sessions(|options| options.command_timeout = Duration::from_secs(12)).start().await;
+    // What is refused meanwhile is so before the answers.
+    backend.put("/rpc", HookAnswer::Late(Duration::from_secs(4), json!({"result": {}})));
     let mut clients = Vec::new();
     for _ in 0..10 {
         clients.push(node.client().connect().await);

@@ -18,6 +18,8 @@ async fn start(cluster: &RedisCluster, shards: usize) -> Node {
     let server = fanfare_broker_redis::Server::parse(&cluster.url()).unwrap();
     let setup = Setup::new(shards).configure(|config| {
         config.redis.server = Some(server);
+        // The machine may be busy with other tests.
+        config.redis.command_timeout = Duration::from_secs(3);
         config.gateway.position_check_interval = Duration::from_secs(2);
     });
     let node = setup.channels(|options| options.join_leave = false).start().await;

@@ -24,6 +24,8 @@ async fn one_node(redis: &RedisServer, shards: usize) -> Node {
     let node = Setup::new(shards)
         .configure(|config| {
             config.redis.server = Some(server);
+            // The machine may be busy with other tests.
+            config.redis.command_timeout = Duration::from_secs(3);
             config.gateway.position_check_interval = Duration::from_secs(2);
         })
         .start()
