@@ -17,6 +17,9 @@ pub(crate) type Counter = Arc<AtomicU64>;
 
 pub(crate) fn run(messages: usize) -> Outcome {
     let server = Arc::new(RedisServer::start()?);
+    // Who is slower than the publisher is not cut off.
+    let limit = ["client-output-buffer-limit", "pubsub 0 0 0"];
+    redis::cmd("CONFIG").arg("SET").arg(&limit).exec(&mut server.connect()?)?;
     let ours = measure(&server, "our consumer", messages, consume_ours)?;
     let theirs = measure(&server, "redis-rs", messages, consume_theirs)?;
     say(&format!(
