@@ -2,7 +2,7 @@
 //! Each runs on one thread, whose CPU time is read, while another publishes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fanfare_broker::Publications as _;
@@ -33,12 +33,12 @@ fn measure(
     server: &Arc<RedisServer>,
     name: &str,
     messages: usize,
-    consume: fn(Arc<RedisServer>, Counter) -> Outcome,
+    consume: fn(Arc<RedisServer>, Counter, Arc<AtomicBool>) -> Outcome,
 ) -> Result<f64, Box<dyn std::error::Error>> {
-    let counter = Counter::default();
-    let (consumer, counted) = (Arc::clone(server), Arc::clone(&counter));
-    std::thread::Builder::new().name("consumer".to_owned()).spawn(move || {
-        if let Err(error) = consume(consumer, counted) {
+    let (counter, is_over) = (Counter::default(), Arc::<AtomicBool>::default());
+    let (consumer, counted, told) = (Arc::clone(server), Arc::clone(&counter), Arc::clone(&is_over));
+    let consuming = std::thread::Builder::new().name("consumer".to_owned()).spawn(move || {
+        if let Err(error) = consume(consumer, counted, told) {
             // Nothing arrives then, and the measurement says so.
             let _ = say(&format!("the consumer ended: {error}"));
         }
@@ -66,7 +66,10 @@ fn measure(
     }
     let each = (consumer_cpu()? - before).as_secs_f64() / sent as f64;
     say(&format!("redis-consume, {name}: {:.2} µs of CPU a message, {:.0} a second and core", each * 1e6, 1.0 / each))?;
+    is_over.store(true, Ordering::Relaxed);
     redis::cmd("CLIENT").arg("KILL").arg("TYPE").arg("pubsub").exec(&mut connection)?;
+    // It holds the server, which would go on without it.
+    consuming.join().map_err(|_| "the consumer has panicked")?;
     Ok(each)
 }
 
@@ -90,7 +93,7 @@ pub(crate) fn on_this_thread(future: impl Future<Output = Outcome>) -> Outcome {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
 }
 
-fn consume_ours(server: Arc<RedisServer>, counter: Counter) -> Outcome {
+fn consume_ours(server: Arc<RedisServer>, counter: Counter, is_over: Arc<AtomicBool>) -> Outcome {
     on_this_thread(async move {
         let event = move || {
             counter.fetch_add(1, Ordering::Relaxed);
@@ -98,15 +101,15 @@ fn consume_ours(server: Arc<RedisServer>, counter: Counter) -> Outcome {
         let broker = broker(&server, Arc::new(Calls { event, broken: |_: &Channel| {} })).await?;
         let channel = Channel::parse("news").map_err(|_| "a bad channel")?;
         broker.subscribe(&channel).await.map_err(|_| "no subscription")?;
-        // Until the connection is killed, when the measurement is over.
-        while broker.ready().is_ok() {
+        while !is_over.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         Ok(())
     })
 }
 
-fn consume_theirs(server: Arc<RedisServer>, counter: Counter) -> Outcome {
+/// Until its connection is killed.
+fn consume_theirs(server: Arc<RedisServer>, counter: Counter, _: Arc<AtomicBool>) -> Outcome {
     on_this_thread(async move {
         let mut pubsub = redis::Client::open(server.url())?.get_async_pubsub().await?;
         pubsub.subscribe("fanfare:live:news").await?;
