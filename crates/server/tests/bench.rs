@@ -5,8 +5,10 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use fanfare_testkit::patience::eventually;
 use fanfare_testkit::{FrameProxy, Harm, Program, Proxy, RedisServer, Value, free_address, json};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -59,9 +61,12 @@ fn bench_by(target: SocketAddr, publish_to: &str, words: &[&str]) -> Run {
     Run { code: status.code().unwrap(), report: serde_json::from_str(&report).unwrap(), told }
 }
 
+/// Two tests may use the same words at the same time.
 fn tempfile_for(words: &[&str]) -> std::path::PathBuf {
-    let name = format!("fanfare-bench-{}-{}.json", std::process::id(), words.join("-").replace(['/', '>', '<'], "_"));
-    std::env::temp_dir().join(name)
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let (id, number) = (std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let words = words.join("-").replace(['/', '>', '<'], "_");
+    std::env::temp_dir().join(format!("fanfare-bench-{id}-{number}-{words}.json"))
 }
 
 /// A node that keeps its connections through whatever a test does.
@@ -85,23 +90,23 @@ async fn a_run_without_faults_counts_every_delivery_once() {
     assert_eq!(run.number("/latency_us/count"), 5_000.0);
     assert_eq!(run.number("/last_latency_us/count"), 100.0);
     // Of a node with time, one goes into a write; the replies to its subscribers are no deliveries.
-    assert!((0.5..3.0).contains(&run.number("/messages_per_write")), "{}", run.told);
+    assert!(run.number("/messages_per_write") >= 0.5, "{}", run.told);
     // On a busy machine the run may not be valid, but nothing has failed.
     assert!([0, 6].contains(&run.code), "{}", run.told);
 }
 
-/// Twenty at once, each second: nothing comes in between, and the last ten are what is left of the duration.
+/// Twenty at once, every two seconds: nothing comes in between, and the last ten are what is left of the duration.
 #[tokio::test(flavor = "multi_thread")]
 async fn in_bursts_as_much_is_published_at_fewer_moments() {
     let node = node(&[]).await;
-    let words = ["fanout", "-n", "20", "--rate", "20", "--burst", "20", "-d", "2500ms", "--warmup", "0s"];
+    let words = ["fanout", "-n", "20", "--rate", "10", "--burst", "20", "-d", "5s", "--warmup", "0s"];
     let run = bench(node.address(), node.address(), &words);
     assert_whole(&run, 50 * 20);
-    assert_eq!([run.number("/asked/burst"), run.number("/asked/rate")], [20.0, 20.0]);
+    assert_eq!([run.number("/asked/burst"), run.number("/asked/rate")], [20.0, 10.0]);
     assert_eq!(run.number("/publications/due"), 50.0, "{}", run.told);
-    // In the last quarter of the first and of the second second all of a burst is long there.
+    // In quarters of a second: one and a half after each burst all of it is long there.
     let came = |at: usize| run.number(&format!("/timeline/{at}/live_per_second"));
-    assert_eq!([came(3), came(7)], [0.0; 2], "{}", run.told);
+    assert_eq!([came(6), came(14)], [0.0; 2], "{}", run.told);
     assert!(came(0) > 0.0 && run.told.contains("in bursts of 20"), "{}", run.told);
 }
 
@@ -134,7 +139,7 @@ async fn a_node_that_stands_still_for_300_ms_is_seen_as_if_every_due_publication
 async fn harmed(harm: Harm) -> (i32, [u64; 3]) {
     let node = node(&[]).await;
     let proxy = FrameProxy::start(node.address(), harm, 500).await;
-    let words = ["fanout", "-n", "20", "--rate", "50", "-d", "2s", "--warmup", "0s", "--drain", "1s"];
+    let words = ["fanout", "-n", "20", "--rate", "50", "-d", "2s", "--warmup", "0s", "--drain", "5s"];
     let (through, directly) = (proxy.address(), node.address());
     let run = tokio::task::spawn_blocking(move || bench(through, directly, &words)).await.unwrap();
     (run.code, ["lost", "doubled", "reordered"].map(|name| run.deliveries(name)))
@@ -209,7 +214,7 @@ async fn those_who_come_and_go_miss_nothing() {
 async fn a_server_that_refuses_its_subscribers_is_told_with_its_reason() {
     let node = node(&[("FANFARE_CHANNELS__SUBSCRIBE", "nobody")]).await;
     let output = Command::new(BINARY)
-        .args(["bench", "fanout", "-n", "3", "--patience", "1s", "--target", &node.address().to_string()])
+        .args(["bench", "fanout", "-n", "3", "--patience", "4s", "--target", &node.address().to_string()])
         .env_clear()
         .output()
         .unwrap();
@@ -243,12 +248,18 @@ async fn without_recovery_a_storm_costs_what_was_published_meanwhile_and_nothing
 async fn a_server_that_ends_in_the_middle_of_a_connect_run_fails_it() {
     let node = node(&[]).await;
     let (address, id) = (node.address(), Pid::from_raw(node.id().cast_signed()).unwrap());
-    let end = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_secs(2));
+    let end = async {
+        eventually("all to be connected", || async {
+            (node.metric_row("fanfare_gateway_sessions", "").await == 20.0).then_some(())
+        })
+        .await;
+        // Then they are watched.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         kill_process(id, Signal::KILL).unwrap();
-    });
-    let run = bench(address, address, &["connect", "-n", "20", "-d", "4s"]);
-    end.join().unwrap();
+    };
+    let run = tokio::task::spawn_blocking(move || bench(address, address, &["connect", "-n", "20", "-d", "6s"]));
+    let (run, ()) = tokio::join!(run, end);
+    let run = run.unwrap();
     assert_eq!(run.code, 1, "{}", run.told);
     assert_eq!(run.number("/connections/closed/0"), 20.0);
     assert_eq!(run.number("/connections/ready_at_end"), 0.0);
