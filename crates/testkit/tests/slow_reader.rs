@@ -263,10 +263,13 @@ async fn where_the_oldest_are_dropped_the_connection_stays_and_is_told_once(shar
     assert_eq!(last.value["push"]["unsubscribe"]["code"], 2500);
     let numbers: Vec<u64> = publications.iter().filter_map(number_of).collect();
     assert_eq!(numbers.len(), publications.len(), "nothing but publications, and one 2500 behind them");
-    assert_eq!(numbers.len() as u64, published - dropped);
+    // Its shard may have been behind the reader's: then the last ones that were published do not concern it either.
+    let newest = *numbers.last().unwrap();
+    assert!(newest <= published, "{newest} of {published}");
+    assert_eq!(numbers.len() as u64, newest - dropped);
     // What the socket had taken, then the newest.
     let (sent, kept) = numbers.split_at(numbers.iter().zip(1..).filter(|(number, at)| **number == *at).count());
-    assert_eq!(kept, (published - kept.len() as u64 + 1..=published).collect::<Vec<_>>(), "after {sent:?}");
+    assert_eq!(kept, (newest - kept.len() as u64 + 1..=newest).collect::<Vec<_>>(), "after {sent:?}");
     slow.subscribe("live:map").await;
     publish_live(&node, 1_000).await;
     assert_eq!(slow.expect_publication("live:map").await["data"]["n"], 1_000);

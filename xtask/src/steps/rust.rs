@@ -22,10 +22,10 @@ pub(crate) fn lints() -> Outcome {
     Outcome::of_check(cargo("clippy", &arguments))
 }
 
-/// `cargo test`, with twice as many threads as there are cores unless it was said: most tests wait most of their time.
+/// `cargo test`, with one thread more than there are cores unless it was said: most tests wait most of their time.
 pub(crate) fn tests() -> Outcome {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let threads = std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| (2 * cores).to_string());
+    let threads = std::env::var("RUST_TEST_THREADS").unwrap_or_else(|_| (cores + 1).to_string());
     let run = Run::new("test", "cargo").args(&["test", "--workspace", "--locked", "--no-fail-fast"]);
     Outcome::of_tests(run.env("RUST_TEST_THREADS", threads).output(), Tally::of_cargo)
 }
