@@ -86,19 +86,11 @@ impl Goal {
         }
     }
 
-    /// Whether a figure would reach it, were it better by the noise floor.
-    fn is_near(self, figure: f64, floor: NoiseFloor) -> bool {
+    /// Whether a figure would reach it, were it better by this factor, or worse by one below 1.
+    fn would_be_reached(self, figure: f64, better: f64) -> bool {
         match self.direction {
-            Direction::AtMost => figure <= self.required * floor.0,
-            Direction::AtLeast => figure >= self.required / floor.0,
-        }
-    }
-
-    /// Whether a figure would reach it still, were it worse by the noise floor.
-    fn is_clear(self, figure: f64, floor: NoiseFloor) -> bool {
-        match self.direction {
-            Direction::AtMost => figure * floor.0 <= self.required,
-            Direction::AtLeast => figure / floor.0 >= self.required,
+            Direction::AtMost => figure <= self.required * better,
+            Direction::AtLeast => figure >= self.required / better,
         }
     }
 
@@ -113,13 +105,13 @@ impl Goal {
         if (reached && may_be_worse) || (!reached && may_be_better) {
             return "not known: a lower bound";
         }
+        // Without a floor nothing is put down to noise.
+        let noise = found.floor.map_or(1.0, |floor| floor.0);
         match self.aimed {
             Some(aimed) if self.is_reached(aimed, median) => "reached, and what is aimed at",
-            _ if reached && found.floor.is_some_and(|floor| !self.is_clear(median, floor)) => {
-                "reached by no more than noise"
-            }
+            _ if reached && !self.would_be_reached(median, 1.0 / noise) => "reached by no more than noise",
             _ if reached => "reached",
-            _ if found.floor.is_some_and(|floor| self.is_near(median, floor)) => "missed by no more than noise",
+            _ if self.would_be_reached(median, noise) => "missed by no more than noise",
             _ => "missed",
         }
     }

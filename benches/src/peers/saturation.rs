@@ -11,7 +11,8 @@ const STEP: f64 = 1.05;
 /// What is looked for in short runs is only where to begin: to a tenth.
 const SEARCH_STEP: f64 = 1.1;
 
-/// Runs of a round that finds the rate held that it begins with. The whole length of a run is spent on few rates, near the one that was found before.
+/// Runs of a round that finds the rate held that it begins with. The whole length of a run is spent on few rates, near the
+/// one that was found before.
 pub(crate) const RUNS_MAX: usize = 4;
 
 /// A server whose outboxes grow by a twentieth of what it is given is half a second late after ten seconds. One of which

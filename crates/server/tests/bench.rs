@@ -90,7 +90,8 @@ async fn a_run_without_faults_counts_every_delivery_once() {
     assert_eq!(run.number("/latency_us/count"), 5_000.0);
     assert_eq!(run.number("/last_latency_us/count"), 100.0);
     // Of a node with time, one goes into a write; the replies to its subscribers are no deliveries.
-    assert!(run.number("/messages_per_write") >= 0.5, "{}", run.told);
+    let most = if run.code == 0 { 3.0 } else { f64::INFINITY };
+    assert!((0.5..most).contains(&run.number("/messages_per_write")), "{}", run.told);
     // On a busy machine the run may not be valid, but nothing has failed.
     assert!([0, 6].contains(&run.code), "{}", run.told);
 }

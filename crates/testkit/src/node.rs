@@ -59,6 +59,13 @@ impl Setup {
         self
     }
 
+    /// Keeps what there is in the Redis at this URL, and gives it time: the machine may be busy with other tests.
+    pub fn redis(mut self, url: &str) -> Self {
+        self.config.redis.server = Some(fanfare_broker_redis::Server::parse(url).expect("a test's Redis is near"));
+        self.config.redis.command_timeout = Duration::from_secs(3);
+        self
+    }
+
     /// Speaks TLS with this certificate. The node's address is then that of a tunnel, so that everything that speaks no
     /// TLS reaches it all the same.
     pub fn tls(mut self, certificate: &Arc<Certificate>) -> Self {

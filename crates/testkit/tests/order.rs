@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use fanfare_testkit::{API_KEY, Client, Encoding, Http, Node, Setup, Value, json, on_1_and_3_shards};
+use fanfare_testkit::{Client, Encoding, Http, Node, Setup, Value, json, on_1_and_3_shards};
 use tokio::task::JoinSet;
 
 on_1_and_3_shards!(
@@ -22,13 +22,7 @@ async fn by_http(node: &Node, publishers: &mut JoinSet<()>, name: &'static str, 
     publishers.spawn(async move {
         for number in 0..count {
             let channel = CHANNELS[(number % 3) as usize];
-            let body = json!({"channel": channel, "data": {"by": name, "n": number}}).to_string();
-            let headers = [("X-API-Key", API_KEY)];
-            let mut answer = http.request("POST /api/publish", &headers, &body).await.json();
-            // On a busy machine there may be no room for a second. Nothing is published then.
-            while answer["error"]["message"].as_str().is_some_and(|message| message.contains("overloaded")) {
-                answer = http.request("POST /api/publish", &headers, &body).await.json();
-            }
+            let answer = http.publish(&json!({"channel": channel, "data": {"by": name, "n": number}})).await;
             assert!(answer["result"].is_object(), "{answer}");
         }
     });

@@ -3,8 +3,6 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
 
-use std::time::Duration;
-
 use fanfare_gateway::Rates;
 use fanfare_testkit::bad_input::{Case, case};
 use fanfare_testkit::{Client, Ending, Node, RedisServer, Setup, Value, json, on_1_and_3_shards, token};
@@ -117,12 +115,7 @@ fn interest_calls(redis: &RedisServer) -> u64 {
 
 async fn row_58_a_flip_flop_asks_redis_once(shards: usize) {
     let Some(redis) = RedisServer::start() else { return };
-    let server = fanfare_broker_redis::Server::parse(&redis.url()).unwrap();
-    let setup = Setup::new(shards).configure(|config| {
-        config.redis.server = Some(server);
-        // The machine may be busy with other tests.
-        config.redis.command_timeout = Duration::from_secs(3);
-    });
+    let setup = Setup::new(shards).redis(&redis.url());
     let node = setup.sessions(|options| options.session_rates = Rates::default()).start().await;
     node.becomes_ready().await;
     let mut flapping = node.client().user("42").connect().await;

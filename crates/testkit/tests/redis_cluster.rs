@@ -15,13 +15,8 @@ on_1_and_3_shards!(
 );
 
 async fn start(cluster: &RedisCluster, shards: usize) -> Node {
-    let server = fanfare_broker_redis::Server::parse(&cluster.url()).unwrap();
-    let setup = Setup::new(shards).configure(|config| {
-        config.redis.server = Some(server);
-        // The machine may be busy with other tests.
-        config.redis.command_timeout = Duration::from_secs(3);
-        config.gateway.position_check_interval = Duration::from_secs(2);
-    });
+    let setup = Setup::new(shards).redis(&cluster.url());
+    let setup = setup.sessions(|options| options.position_check_interval = Duration::from_secs(2));
     let node = setup.channels(|options| options.join_leave = false).start().await;
     node.becomes_ready().await;
     within("channels of all masters to be subscribed to", Box::pin(serves_all_masters(&node))).await;

@@ -20,14 +20,10 @@ on_1_and_3_shards!(
 );
 
 async fn start(redis: &RedisServer, shards: usize) -> Node {
-    let server = fanfare_broker_redis::Server::parse(&redis.url()).unwrap();
-    let setup = Setup::new(shards).configure(|config| {
-        config.redis.server = Some(server);
-        // The machine may be busy with other tests.
-        config.redis.command_timeout = Duration::from_secs(3);
-        config.gateway.position_check_interval = Duration::from_secs(2);
+    let setup = Setup::new(shards).redis(&redis.url()).sessions(|options| {
+        options.position_check_interval = Duration::from_secs(2);
         // Clients that are not read from answer no pings.
-        config.gateway.ping_interval = None;
+        options.ping_interval = None;
     });
     setup.channels(|options| options.join_leave = false).start().await
 }

@@ -242,13 +242,7 @@ async fn with_a_cap_a_revocation_is_forgotten_when_it_has_passed(shards: usize) 
 // Several nodes.
 
 async fn start_at(redis: SocketAddr, shards: usize) -> Node {
-    let server = fanfare_broker_redis::Server::parse(&format!("redis://{redis}")).unwrap();
-    let setup = Setup::new(shards).configure(|config| {
-        config.redis.server = Some(server);
-        // The machine may be busy with other tests.
-        config.redis.command_timeout = Duration::from_secs(3);
-    });
-    setup.start().await
+    Setup::new(shards).redis(&format!("redis://{redis}")).start().await
 }
 
 async fn start(redis: &RedisServer, shards: usize) -> Node {

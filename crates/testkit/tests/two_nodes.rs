@@ -20,16 +20,8 @@ async fn two_nodes(redis: &RedisServer, shards: usize) -> [Node; 2] {
 }
 
 async fn one_node(redis: &RedisServer, shards: usize) -> Node {
-    let server = fanfare_broker_redis::Server::parse(&redis.url()).unwrap();
-    let node = Setup::new(shards)
-        .configure(|config| {
-            config.redis.server = Some(server);
-            // The machine may be busy with other tests.
-            config.redis.command_timeout = Duration::from_secs(3);
-            config.gateway.position_check_interval = Duration::from_secs(2);
-        })
-        .start()
-        .await;
+    let setup = Setup::new(shards).redis(&redis.url());
+    let node = setup.sessions(|options| options.position_check_interval = Duration::from_secs(2)).start().await;
     node.becomes_ready().await;
     node
 }

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what fails here is the failure that the test reports")]
 
-use fanfare_testkit::{Client, Node, Setup, Value, json, on_1_and_3_shards, token};
+use fanfare_testkit::{Client, Http, Node, Setup, Value, json, on_1_and_3_shards, token};
 
 on_1_and_3_shards!(
     subscribing_a_user,
@@ -284,16 +284,6 @@ async fn many_operations_on_full_rings(shards: usize) {
     overlapping_operations(Setup::new(shards).sessions(|options| options.ring_bytes_max = 600).start().await).await;
 }
 
-/// Publishes until there is room, which on a busy machine may take longer than a second. Nothing is published before.
-async fn publish(node: &Node, channel: &str, data: usize) {
-    let request = json!({"channel": channel, "data": data});
-    let mut answer = node.api("publish", &request).await;
-    while answer["error"]["message"].as_str().is_some_and(|message| message.contains("overloaded")) {
-        answer = node.api("publish", &request).await;
-    }
-    assert!(answer["result"].is_object(), "{answer}");
-}
-
 /// Subscribes, unsubscribes and disconnects that overlap, while clients do the same.
 async fn overlapping_operations(node: Node) {
     let node = std::sync::Arc::new(node);
@@ -301,10 +291,12 @@ async fn overlapping_operations(node: Node) {
     for worker in 0..4 {
         let node = std::sync::Arc::clone(&node);
         tasks.spawn(async move {
+            let mut http = Http::connect(node.address()).await;
             for round in 0..25 {
                 let request = json!({"user": "42", "channel": format!("c{}", (worker + round) % 3)});
                 node.call("subscribe", request.clone()).await;
-                publish(&node, &format!("c{}", round % 3), round).await;
+                let answer = http.publish(&json!({"channel": format!("c{}", round % 3), "data": round})).await;
+                assert!(answer["result"].is_object(), "{answer}");
                 node.call("unsubscribe", request).await;
             }
         });
